@@ -1,0 +1,1 @@
+"""Frozen data that flows through the harness, and its errors. No I/O, no imports from other rooms."""

@@ -1,0 +1,57 @@
+"""A model that was exported and proven: what the rest of the harness knows of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from harness.schema.frozen import Frozen
+from harness.schema.tensors import TensorSpec
+
+
+class ParityCase(Frozen):
+    """One comparison of the export against its source, on one shape."""
+
+    axes: dict[str, int]
+    """Sizes of the dynamic axes in this case, "batch" included."""
+    traced: bool
+    """True for the shape that the export was traced with; the others prove that it generalizes."""
+    max_abs_error: float
+    max_rel_error: float
+    """Largest absolute error divided by the source's largest absolute value, over all outputs."""
+
+
+class Parity(Frozen):
+    """The proof that an export computes the same function as its source."""
+
+    reference: str
+    """What it was compared with: "torch", or "none: the file is the source"."""
+    tolerance: float
+    """The largest `max_rel_error` that is accepted."""
+    cases: tuple[ParityCase, ...]
+
+
+class ModelArtifact(Frozen):
+    """A verified ONNX file in the cache."""
+
+    name: str
+    kind: Literal["torch", "huggingface", "onnx"]
+    source: str
+    """Where it came from, in words a reader understands."""
+    onnx_path: str
+    sha256: str
+    """Of the ONNX file."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    parity: Parity
+    note: str | None = None
+    """A label that follows the model into every result, e.g. "random weights: speed only"."""
+
+    @property
+    def path(self) -> Path:
+        return Path(self.onnx_path)
+
+    @property
+    def dynamic_axes(self) -> tuple[str, ...]:
+        """Every dynamic axis but the batch, once, in the order of the inputs."""
+        return tuple(dict.fromkeys(a for i in self.inputs for a in i.dynamic))

@@ -1,0 +1,100 @@
+"""Raw observations: every request, and every reading of host and GPU. All else is derived from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Status(IntEnum):
+    """How a request ended. Anything but OK is an error, and its times are not latencies."""
+
+    OK = 0
+    REFUSED = 1
+    """The server answered with an error: HTTP 4xx/5xx, or a gRPC status that isn't 0."""
+    CONNECTION = 2
+    """The connection was refused, reset or closed before the answer was whole."""
+    TIMEOUT = 3
+    """No whole answer within `measure.timeout_s`."""
+    PROTOCOL = 4
+    """What came back is not what the protocol says."""
+
+
+class Phase(IntEnum):
+    WARMUP = 0
+    MEASURE = 1
+
+
+REQUEST = np.dtype(
+    [
+        ("request_class", "<u2"),  # index into the point's classes
+        ("status", "u1"),  # Status
+        ("phase", "u1"),  # Phase
+        ("worker", "<u2"),  # which load process sent it
+        ("reason", "<u2"),  # 0, or 1 + index into the worker's list of distinct error texts
+        ("intended_ns", "<i8"),  # when it should have been sent; in a closed loop, when its user was free
+        ("sent_ns", "<i8"),  # just before the first byte was handed to the kernel
+        ("first_byte_ns", "<i8"),  # when the first bytes of the answer were read; -1 if none came
+        ("completed_ns", "<i8"),  # when the last byte was read, or the failure was seen
+        ("sent_bytes", "<u4"),
+        ("received_bytes", "<u4"),
+    ]
+)
+"""One request, 48 bytes. Times are CLOCK_MONOTONIC nanoseconds, which every process of a host shares.
+
+This is also the layout of the spool file that a load process appends to while it runs: records end to
+end, no header, so that what a killed process wrote stays readable.
+"""
+
+Requests = npt.NDArray[np.void]
+"""An array of REQUEST."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The measured phase, in CLOCK_MONOTONIC nanoseconds: first intended send to last completion."""
+
+    start_ns: int
+    end_ns: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class HostReading:
+    """One look at the host. CPU times are totals since each process began, so differences are exact."""
+
+    at_ns: int
+    server_cpu_s: float | None
+    """CPU seconds of Triton and its children; None where the server is not on this host."""
+    client_cpu_s: float | None
+    """CPU seconds of the load processes."""
+    host_cpu_s: float
+    """Busy CPU seconds of the whole machine, all cores."""
+    server_memory_bytes: int | None
+    """Proportional set size where readable, so that pages shared by instances count once."""
+    client_memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """One look at one GPU through NVML. None where the device or driver doesn't report the value."""
+
+    at_ns: int
+    device: int
+    utilization: float | None
+    """Share of NVML's last sample period in which any kernel ran, 0 to 1. Not how busy the SMs were."""
+    memory_bytes: int | None
+    power_w: float | None
+    energy_j: float | None
+    """The counter since the driver was loaded; use differences."""
+    temperature_c: float | None
+    sm_clock_hz: float | None
+    memory_clock_hz: float | None
+    throttle_reasons: tuple[str, ...] | None
+    """Names of NVML's active clock event reasons; empty when none is active."""

@@ -1,0 +1,189 @@
+"""What a user asks for: the YAML file under `scenarios/`, parsed once, then frozen.
+
+A list is varied, one point for each value; a plain value is fixed (`Varied`). This file says what is
+well-formed; `harness.schema.point` expands it, and the model says which axes exist.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from harness.schema.frozen import Frozen
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Microseconds = Annotated[int, Field(ge=0, le=10_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+AxisSize = Annotated[int, Field(ge=1, le=100_000_000)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+MaxBatch = Annotated[int, Field(ge=1, le=4096)]
+Instances = Annotated[int, Field(ge=1, le=64)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Concurrency = Annotated[int, Field(ge=1, le=4096)]
+Protocol = Literal["http", "grpc"]
+Kind = Literal["auto", "cpu", "gpu"]
+Arrivals = Literal["constant", "poisson"]
+PayloadSource = Literal["text", "bytes", "random"]
+
+MANY = Field(min_length=1, max_length=64)
+
+
+class Server(Frozen):
+    """How Triton serves the model. Every key but `kind` and `response_cache` may be varied."""
+
+    max_batch: MaxBatch | Annotated[tuple[MaxBatch, ...], MANY] = 8
+    """`max_batch_size` of config.pbtxt: the largest batch, of one request or made of several."""
+    queue_delay_us: Microseconds | Annotated[tuple[Microseconds, ...], MANY] = 0
+    """`max_queue_delay_microseconds` of the dynamic batcher: how long it waits for a larger batch."""
+    instances: Instances | Annotated[tuple[Instances, ...], MANY] = 1
+    """`instance_group.count`: how many copies of the model run at once (on each GPU, for `gpu`)."""
+    threads: Threads | Annotated[tuple[Threads, ...], MANY] = 1
+    """`intra_op_thread_count`: CPU threads of one instance."""
+    kind: Kind = "auto"
+    """`cpu`, `gpu`, or `auto`: a GPU where there is one."""
+    response_cache: bool = False
+    """Triton's response cache. Identical payloads are then answered without computing: for null tests."""
+
+
+class RequestClass(Frozen):
+    """One kind of request. Several classes are drawn by weight within a point."""
+
+    name: Name
+    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    batch: MaxBatch | Annotated[tuple[MaxBatch, ...], MANY] = 1
+    """Inferences in one request."""
+    tokens: AxisSize | Annotated[tuple[AxisSize, ...], MANY] | None = None
+    """Sequence length of a text model."""
+    height: AxisSize | Annotated[tuple[AxisSize, ...], MANY] | None = None
+    width: AxisSize | Annotated[tuple[AxisSize, ...], MANY] | None = None
+    axes: dict[Name, AxisSize | Annotated[tuple[AxisSize, ...], MANY]] = Field(default_factory=dict)
+    """Sizes of any other dynamic axes, by the name they have in the ONNX file."""
+    payload: PayloadSource | None = None
+    """`text`: real sentences, tokenized; `bytes`: real file contents; `random`: seeded, in the model's
+    valid range. Left out: what suits the model."""
+    folder: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Files (text, or raw bytes, as the payload says) to draw from, relative to the scenario file."""
+    low: float | None = None
+    high: float | None = None
+    """Range of `random` values, half open; for models whose valid range harness doesn't know."""
+
+    @model_validator(mode="after")
+    def _coherent(self) -> RequestClass:
+        if self.folder is not None and self.payload == "random":
+            raise ValueError(
+                "`folder` gives real files, and `payload: random` makes them up: keep one of them"
+            )
+        if (self.low is None) != (self.high is None):
+            raise ValueError("`low` and `high` go together")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"`low` ({self.low:g}) must be under `high` ({self.high:g})")
+        return self
+
+
+class Ramp(Frozen):
+    """A rate that grows or falls linearly over the measured time."""
+
+    from_per_s: Rate
+    to_per_s: Rate
+
+
+class Spike(Frozen):
+    """A base rate with one rectangle of a higher rate on it."""
+
+    base_per_s: Rate
+    peak_per_s: Rate
+    at_s: Annotated[float, Field(ge=0, le=86_400)]
+    for_s: Seconds
+
+
+class Replay(Frozen):
+    """Arrivals as they were recorded: a text file, one time in seconds per line, ascending."""
+
+    file: Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class Load(Frozen):
+    """Exactly one of `concurrency` (closed loop) and `rate_per_s`, `ramp`, `spike`, `replay` (open loop)."""
+
+    concurrency: Concurrency | Annotated[tuple[Concurrency, ...], MANY] | None = None
+    """Users that each wait for their answer before they send again."""
+    rate_per_s: Rate | Annotated[tuple[Rate, ...], MANY] | None = None
+    """Requests a second, whatever the server does."""
+    ramp: Ramp | None = None
+    spike: Spike | None = None
+    replay: Replay | None = None
+    arrivals: Arrivals | None = None
+    """Spacing of an open loop: `constant` (the default) or `poisson`."""
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Load:
+        shapes = ("concurrency", "rate_per_s", "ramp", "spike", "replay")
+        given = [s for s in shapes if getattr(self, s) is not None]
+        if len(given) != 1:
+            said = " and ".join(f"`{g}`" for g in given) or "none"
+            raise ValueError(f"give exactly one of {', '.join(f'`{s}`' for s in shapes)}; here: {said}")
+        if self.arrivals is not None and given[0] in ("concurrency", "replay"):
+            raise ValueError(f"`arrivals` spaces an open loop's requests; `{given[0]}` has its own")
+        return self
+
+
+class Measure(Frozen):
+    """How long a point is measured."""
+
+    warmup_s: Annotated[float, Field(ge=0, le=3600)] = 2.0
+    """Load before the measurement, in a phase of its own; its requests are kept, marked, and not counted."""
+    duration_s: Seconds = 10.0
+    """Length of the measured phase."""
+    at_most_s: Seconds | None = None
+    """A closed loop goes on past `duration_s`, up to this, while it has too few requests for its p99."""
+    timeout_s: Seconds = 30.0
+    """A request without an answer for this long is an error."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Measure:
+        if self.at_most_s is not None and self.at_most_s < self.duration_s:
+            raise ValueError(f"`at_most_s` ({self.at_most_s:g}) is under `duration_s` ({self.duration_s:g})")
+        return self
+
+
+Milliseconds = Annotated[float, Field(gt=0, le=86_400_000)]
+
+
+class Objective(Frozen):
+    """What the deployment must hold. A point that misses one ends the run with exit code 1."""
+
+    p50_ms: Milliseconds | None = None
+    p90_ms: Milliseconds | None = None
+    p95_ms: Milliseconds | None = None
+    p99_ms: Milliseconds | None = None
+    errors: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Largest share of requests that may fail."""
+    throughput_per_s: Rate | None = None
+    """Smallest number of inferences a second."""
+
+
+class Scenario(Frozen):
+    """One YAML file: a model, server settings, request classes, load, how to measure, what must hold."""
+
+    model: Annotated[str, Field(min_length=1, max_length=1024)]
+    """What `harness models` lists, an .onnx file, a Hugging Face folder, or `package.module:factory`."""
+    protocol: Protocol | Annotated[tuple[Protocol, ...], MANY] = "http"
+    server: Server = Server()
+    requests: Annotated[tuple[RequestClass, ...], Field(min_length=1, max_length=64)]
+    load: Load
+    measure: Measure = Measure()
+    objective: Objective = Objective()
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
+    """Everything that is drawn (payloads, classes, arrivals) is drawn from this: the same in every run."""
+
+    @model_validator(mode="after")
+    def _class_names(self) -> Scenario:
+        names = [r.name for r in self.requests]
+        twice = {n for n in names if names.count(n) > 1}
+        if twice:
+            raise ValueError(f"two request classes are named {sorted(twice)[0]!r}")
+        return self

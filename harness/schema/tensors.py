@@ -1,0 +1,55 @@
+"""Tensor descriptions in Triton's vocabulary."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.schema.frozen import Frozen
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"
+]
+"""Triton's names as they stand in its inference protocol (config.pbtxt prefixes them with TYPE_)."""
+
+NUMPY: dict[str, npt.DTypeLike] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+
+Tensors = dict[str, npt.NDArray[np.generic]]
+"""The inputs or outputs of one request, by tensor name; the first axis is the batch."""
+
+
+class TensorSpec(Frozen):
+    """One input or output of a model.
+
+    `axes` has an entry per axis: an int where the size is fixed, a name where it is dynamic. The first
+    axis is always the batch, named "batch": harness serves models that batch.
+    """
+
+    name: str
+    datatype: Datatype
+    axes: tuple[int | str, ...]
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The axes after the batch, -1 where dynamic: Triton's `dims`."""
+        return tuple(a if isinstance(a, int) else -1 for a in self.axes[1:])
+
+    @property
+    def dynamic(self) -> tuple[str, ...]:
+        """Names of the dynamic axes after the batch, in order."""
+        return tuple(a for a in self.axes[1:] if isinstance(a, str))
