@@ -86,7 +86,8 @@ def _made(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HarnessError(
-            f"the cache folder {folder} can't be made ({error.strerror}): set HARNESS_CACHE to a folder you can write"
+            f"the cache folder {folder} can't be made ({error.strerror}): "
+            "set HARNESS_CACHE to a folder you can write"
         ) from error
     return folder
 

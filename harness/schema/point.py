@@ -165,7 +165,8 @@ def _point(scenario: Scenario, chosen: dict[str, Any], params: dict[str, Any]) -
         batch = chosen[prefix + "batch"]
         if batch > server.max_batch:
             raise InputError(
-                f"request class {request.name!r} has batch {batch}, but server.max_batch is {server.max_batch}, "
+                f"request class {request.name!r} has batch {batch}, "
+                f"but server.max_batch is {server.max_batch}, "
                 "and Triton refuses a request that is larger: raise max_batch or lower the batch"
             )
         sizes = {axis: chosen[prefix + axis] for axis in _AXES if prefix + axis in chosen}

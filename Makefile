@@ -1,0 +1,50 @@
+# `make demo` and `make test` work from a fresh clone; everything they install goes into .venv and the user's cache.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench check format schema clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.for-demo ## measure a real model behind a real Triton, and say where the page is
+	$(BIN)/harness run scenarios/demo.yaml
+
+test: $(VENV)/.for-test ## the whole test suite
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.for-test ## speed: start time, time to load, client CPU beside perf_analyzer's
+	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-disable-gc -s -o addopts=
+
+check: $(VENV)/.for-test ## formatting, linting, strict types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.for-test ## mend what can be mended by machine
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schema: $(VENV)/.for-demo ## the scenario's JSON schema, for editors
+	$(BIN)/harness schema > scenarios/scenario.schema.json
+
+clean: ## remove the environment and what tools left
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "harness needs Python 3.11 or newer: install it and run e.g. make demo PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) can't make virtual environments: apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.for-demo: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[export]'
+	@touch $@
+
+$(VENV)/.for-test: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[export,dev]'
+	@touch $@ $(VENV)/.for-demo

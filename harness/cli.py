@@ -1,0 +1,202 @@
+"""The command line: parse, wire, print, exit code. One short function a command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from harness import __version__
+from harness.schema.errors import ExitCode, HarnessError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+app = typer.Typer(
+    name="harness",
+    help="Measure a model behind NVIDIA Triton before it goes on GPUs.",
+    epilog="Exit codes: 0 fine, 1 objective missed, 2 bad input, 3 measurement invalid or inconclusive, "
+    "4 the server or harness failed.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+"""Click's own errors; some versions of typer bring a click of their own, hence through a subclass."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder that runs are kept in.")]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Override a key, e.g. server.max_batch=[1,8]. Repeatable."
+    ),
+]
+MODEL_HELP = "What `harness models` lists, an .onnx file, a Hugging Face folder, or package.module:factory."
+Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What is here, what is missing, and how to mend it."""
+    from harness.commands import doctor as story
+
+    report = story.examine()
+    _print_json(report) if as_json else story.show(report)
+    raise typer.Exit(ExitCode.FINE if report.ready else ExitCode.FAILED)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """The models that ship with harness."""
+    from harness.commands import models as story
+
+    listed = story.listed()
+    _print_json(listed) if as_json else story.show(listed)
+
+
+@app.command()
+def export(model: Model, as_json: Json = False) -> None:
+    """Export a model to ONNX and prove that it computes the same function."""
+    from harness.commands import export as story
+
+    artifact = story.export_model(model, Path.cwd())
+    _print_json(artifact) if as_json else story.show(artifact)
+
+
+@app.command()
+def serve(
+    model: Model,
+    max_batch: Annotated[int, typer.Option(min=1, help="max_batch_size.")] = 8,
+    queue_delay_us: Annotated[int, typer.Option(min=0, help="Longest wait for a larger batch.")] = 0,
+    instances: Annotated[int, typer.Option(min=1, help="Copies of the model.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of one instance.")] = 1,
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="0 finds a free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 finds a free one.")] = 8001,
+    for_s: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve a model on loopback through the embedded Triton until Ctrl-C."""
+    from harness.commands import serve as story
+
+    settings = story.settings(max_batch, queue_delay_us, instances, threads)
+    story.serve(model, settings, Path.cwd(), http_port, grpc_port, for_s, _print_json if as_json else None)
+
+
+@app.command()
+def run(
+    what: Annotated[
+        Path | None,
+        typer.Argument(metavar="[SCENARIO]", help="A scenario file; with --resume, it or a run's folder."),
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
+    results: Results = Path("results"),
+    url: Annotated[
+        str | None, typer.Option(help="A Triton that is already running, e.g. http://127.0.0.1:8000.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a run that was cut off: the last one, or the one named."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the points and the expected time.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a scenario: a table, a page, an exit code."""
+    from harness.commands import run as story
+
+    if dry_run:
+        plan = story.plan(story.load(what, overrides))
+        _print_json(plan) if as_json else story.show_plan(plan)
+        return
+    if resume:
+        result = story.resume(what, results, overrides, url=url)
+    else:
+        result = story.run(story.load(what, overrides), results=results, url=url)
+    _print_json(result) if as_json else story.show(result)
+    raise typer.Exit(story.exit_code(result))
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    as_json: Json = False,
+) -> None:
+    """Derive a run's figures again from its raw samples, and rebuild its page and files."""
+    from harness.commands import report as story
+    from harness.commands import run as run_story
+
+    result = story.rebuild(run_folder)
+    _print_json(result) if as_json else run_story.show(result)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a scenario file, for editors."""
+    from harness.store.scenario_file import json_schema
+
+    print(json_schema(), end="")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback has acted
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _print_json(document: BaseModel | dict[str, Any]) -> None:
+    text = json.dumps(document) if isinstance(document, dict) else document.model_dump_json()
+    print(text, flush=True)
+
+
+def main() -> NoReturn:
+    """Run the command line. Every failure that a user can cause ends here, in one sentence on stderr."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except HarnessError as error:
+        code = _fail(str(error), error.exit_code)
+    except typer.Exit as error:  # raised through standalone_mode=False by some versions of click
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail(
+            "interrupted; finished points are kept, and `harness run --resume` goes on from there",
+            ExitCode.FAILED,
+        )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: nothing left to flush
+        code = ExitCode.FAILED
+    except UsageError as error:
+        context = getattr(error, "ctx", None)
+        hint = f"; see `{context.command_path} --help`" if context else ""
+        code = _fail(f"{error.format_message().rstrip('.')}{hint}", ExitCode.BAD_INPUT)
+    sys.exit(code or 0)
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(text: str, code: ExitCode) -> ExitCode:
+    print(f"harness: {text}", file=sys.stderr, flush=True)
+    return code

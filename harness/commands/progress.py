@@ -1,0 +1,82 @@
+"""What a person sees while a run goes on: a live line on a terminal, plain lines in CI. Always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.status import Status
+
+from harness.schema.point import Point
+from harness.schema.result import PointResult
+
+VERDICT_STYLE = {"valid": "green", "invalid": "red", "inconclusive": "yellow"}
+
+
+class Progress:
+    """Tells what happens. `quiet` says only what went wrong."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._live = self._console.is_terminal and not quiet
+        self._quiet = quiet
+        self._status: Status | None = None
+        self._point = ""
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        if not self._quiet:
+            self._console.print(text, markup=False)
+
+    @contextmanager
+    def doing(self, text: str) -> Iterator[None]:
+        """Say what takes a while, and how long it took."""
+        began = time.monotonic()
+        if self._live:
+            with self._console.status(text) as self._status:
+                yield
+            self._status = None
+        else:
+            yield
+        self.say(f"{text}: {time.monotonic() - began:.1f} s")
+
+    @contextmanager
+    def point(self, number: int, of: int, point: Point) -> Iterator[None]:
+        self._point = f"[{number}/{of}] {point.label}"
+        if self._live:
+            with self._console.status(self._escaped(self._point)) as self._status:
+                yield
+            self._status = None
+        else:
+            self.say(self._point)
+            yield
+
+    def load(self, phase: str, elapsed_s: float, requests: int, errors: int) -> None:
+        """How the load of the current point goes; shown only where a line can be rewritten."""
+        if self._status is not None:
+            failed = f", {errors} errors" if errors else ""
+            text = f"{self._point}: {phase} {elapsed_s:.0f} s, {requests} requests{failed}"
+            self._status.update(self._escaped(text))
+
+    def result(self, number: int, of: int, result: PointResult) -> None:
+        if self._quiet:
+            return
+        p99, rate = result.latency_s.p99, result.throughput_inferences_per_s
+        figures = f"{rate:.1f} inferences/s" if rate is not None else "no throughput"
+        figures += f", p99 {p99 * 1e3:.1f} ms" if p99 is not None else ", no p99"
+        style = VERDICT_STYLE[result.verdict]
+        label = self._escaped(result.point.label)
+        self._console.print(f"[{style}]{result.verdict:>12}[/]  {number}/{of} {label}: {figures}")
+        for reason in result.reasons:
+            self._console.print(f"              {reason}", markup=False)
+
+    @staticmethod
+    def _escaped(text: str) -> str:
+        return text.replace("[", r"\[")
+
+
+def warn(text: str) -> None:
+    print(f"harness: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,30 @@
+"""What happened in a point besides its samples: `observed.json`, from which the result can be derived again."""
+
+from __future__ import annotations
+
+from harness.schema.frozen import Frozen
+from harness.schema.result import GpuEnvironment, ServerFigures
+
+
+class Observed(Frozen):
+    """Facts of one point that no sample holds. With the samples, all that `analysis.derive` needs."""
+
+    started_at: str
+    """UTC, ISO 8601."""
+    window_ns: tuple[int, int] | None
+    """Start and end of the measured phase, CLOCK_MONOTONIC; None when it never began or never ended."""
+    ended: str | None
+    """Why the point ended early, in words; None for one that ran to its end."""
+    load_processes: int
+    client_cpu_s: float | None
+    """CPU seconds of the load processes in the measured phase, by their own account."""
+    server: ServerFigures | None
+    """Triton's statistics, as the difference over the measured phase; None where they couldn't be read."""
+    server_local: bool
+    """Whether the server's processes run on this host, so that their CPU and memory can be seen."""
+    cores: int
+    gpus: tuple[GpuEnvironment, ...]
+    no_gpu: str | None
+    """Why there are no GPU readings, in words."""
+    problems: tuple[str, ...]
+    """What went wrong with observing."""

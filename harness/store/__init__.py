@@ -1,0 +1,1 @@
+"""Files: scenarios read, run folders written atomically."""

@@ -1,0 +1,176 @@
+"""`results/<run>/`: what a run leaves on disk, each file whole or not there at all.
+
+    scenario.yaml      the file the user gave, as it was
+    scenario.json      what it meant: overrides applied, defaults filled in
+    result.json        RunResult, rewritten after each point
+    points/<id>/       requests.parquet, host.parquet, gpu.parquet, observed.json, load.log, …
+    server.log, report.html, summary.md, perf_analyzer.csv
+
+A point is finished when its `observed.json` is there: it is written last, after the samples.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from harness.schema.errors import HarnessError, InputError
+from harness.schema.observed import Observed
+from harness.schema.point import Point, expand
+from harness.schema.result import RunResult
+from harness.schema.scenario import Scenario
+from harness.store.scenario_file import LoadedScenario
+
+_Record = TypeVar("_Record", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def page(self) -> Path:
+        return self.path / "report.html"
+
+    def point(self, point_id: str) -> Path:
+        return self.path / "points" / point_id
+
+    def observed(self, point_id: str) -> Observed | None:
+        """The facts of a finished point; None while it isn't finished."""
+        file = self.point(point_id) / "observed.json"
+        return _read(file, Observed) if file.exists() else None
+
+    def begin_point(self, point: Point) -> Path:
+        """An empty folder for a point; what an earlier, killed attempt at it left is set aside, not lost."""
+        folder = self.point(point.id)
+        if folder.exists():
+            attempt = 1
+            while (aside := folder.with_name(f"{folder.name}.unfinished-{attempt}")).exists():
+                attempt += 1
+            folder.rename(aside)
+        folder.mkdir(parents=True)
+        return folder
+
+    def finish_point(self, point: Point, observed: Observed) -> None:
+        write_atomically(self.point(point.id) / "observed.json", observed.model_dump_json(indent=1))
+
+    def write_result(self, result: RunResult) -> None:
+        write_atomically(self.result_file, result.model_dump_json(indent=1))
+
+    def read_result(self) -> RunResult:
+        if not self.result_file.exists():
+            raise InputError(
+                f"{self.path} holds no result.json: no point was finished there, or it isn't a run's folder"
+            )
+        return _read(self.result_file, RunResult)
+
+    def read_scenario(self) -> LoadedScenario:
+        """The scenario as it was resolved when the run began."""
+        file = self.path / "scenario.json"
+        if not file.exists():
+            raise InputError(
+                f"{self.path} isn't a run's folder: name one under results/ that `harness run` made"
+            )
+        stored = json.loads(file.read_text())
+        scenario = Scenario.model_validate_json(json.dumps(stored["scenario"]))
+        return LoadedScenario(stored["name"], Path(stored["folder"]), scenario, expand(scenario))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder, so that no second harness writes into it. The lock ends with the process."""
+        with (self.path / ".lock").open("w") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    f"another harness writes to {self.path}: wait until it ends, or start another run"
+                ) from error
+            yield
+
+
+def create_run(results: Path, loaded: LoadedScenario, source: Path) -> RunFolder:
+    """A new folder under `results`, named by time and scenario, with the scenario in it."""
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", loaded.name)[:60] or "scenario"
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
+        path = results / f"{stamp}-{slug}{suffix}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise HarnessError(
+                f"{path} can't be made ({error.strerror}): choose another folder with --results"
+            ) from error
+        folder = RunFolder(path.resolve())
+        write_atomically(path / "scenario.yaml", source.read_text())
+        resolved = {
+            "name": loaded.name,
+            "folder": str(loaded.folder),
+            "scenario": loaded.scenario.model_dump(mode="json", exclude_none=True),
+        }
+        write_atomically(path / "scenario.json", json.dumps(resolved, indent=1))
+        return folder
+    raise HarnessError(f"a hundred runs of {slug} began in one second in {results}: wait a second")
+
+
+def open_run(path: Path) -> RunFolder:
+    """An earlier run's folder. Raises InputError where there is none."""
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder: name a run under results/")
+    return RunFolder(path.resolve())
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text` at once; on failure the earlier file is still there.
+
+    Raises HarnessError naming the remedy for a full disk or a folder that can't be written.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise HarnessError(
+            f"{path} can't be written ({error.strerror}): make room or choose another folder with --results; "
+            "what was measured before is kept, and `harness run --resume` goes on from there"
+        ) from error
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove the load's own files once their contents are in the Parquet files."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(file: Path, kind: type[_Record]) -> _Record:
+    try:
+        return kind.model_validate_json(file.read_text())
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{file} isn't a file this version of harness wrote: rebuild it with the version in result.json"
+        ) from error

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.analysis.derive import derive
+from harness.schema.result import PointResult
+from harness.schema.samples import Phase, Requests, Status
+from tests.analysis.samples import observed, point, requests, server
+
+
+def result(
+    sample: Requests, facts: Any = None, *, texts: tuple[str, ...] = (), **changes: Any
+) -> PointResult:
+    ok = int(np.count_nonzero((sample["status"] == Status.OK) & (sample["phase"] == Phase.MEASURE)))
+    return derive(point(**changes), facts or observed(ok), sample, texts, [], [], samples="points/x")
+
+
+def steady(n: int = 1000, **how: Any) -> Requests:
+    return requests(np.random.default_rng(1).exponential(0.005, n) + 0.001, **how)
+
+
+def test_a_good_point_is_valid() -> None:
+    good = result(steady())
+    assert (good.verdict, good.reasons, good.errors, good.requests) == ("valid", (), 0, 1000)
+    assert good.throughput_inferences_per_s == pytest.approx(100, rel=0.02)
+    assert good.latency_s.p99 is not None
+
+
+def test_the_warm_up_counts_in_nothing() -> None:
+    sample = np.concatenate([requests(np.full(50, 9.0)), steady()])
+    sample["phase"][:50] = Phase.WARMUP
+    assert result(sample).latency_s == result(steady()).latency_s
+    assert result(sample).requests == 1000
+
+
+def test_a_batch_counts_as_that_many_inferences() -> None:
+    batched = result(steady(), requests=[{"name": "short", "tokens": 16, "batch": 8}])
+    assert batched.throughput_inferences_per_s == pytest.approx(
+        8 * result(steady()).throughput_requests_per_s
+    )
+
+
+def test_latency_counts_from_the_intended_send_and_service_from_the_actual_one() -> None:
+    late = result(steady(lag_s=0.0005), load={"rate_per_s": 100})
+    assert late.latency_s.mean - late.service_s.mean == pytest.approx(0.0005)
+    assert late.send_lag_p99_s == pytest.approx(0.0005)
+
+
+def test_errors_are_counted_by_reason_and_their_times_are_no_latencies() -> None:
+    sample = steady()
+    sample["status"][:10] = Status.REFUSED
+    sample["reason"][:10] = 1
+    sample["completed_ns"][:10] += 10**12
+    some = result(sample, observed(990), texts=("HTTP 503: busy",))
+    assert (some.verdict, some.errors, some.error_reasons) == ("valid", 10, {"HTTP 503: busy": 10})
+    assert some.latency_s.max < 1
+
+
+def spoiled(sample: Requests) -> Requests:
+    sample["status"][:60] = Status.TIMEOUT
+    return sample
+
+
+@pytest.mark.parametrize(
+    ("sample", "facts", "says"),
+    [
+        (steady(), {"ended": "the server was killed (signal 9)"}, "killed"),
+        (steady()[:0], {}, "no request"),
+        (steady(), {"server": server(999)}, "counted 1000 answers and Triton 999"),
+        (steady(), {"client_cpu_s": 9.5}, "measured itself"),
+        (spoiled(steady()), {"server": server(940)}, "60 of 1000 requests failed"),
+    ],
+)
+def test_each_gate_makes_the_point_invalid(sample: Requests, facts: dict[str, Any], says: str) -> None:
+    bad = result(sample, observed(int(sample.size), **facts))
+    assert bad.verdict == "invalid"
+    assert any(says in reason for reason in bad.reasons), bad.reasons
+
+
+def test_two_load_processes_may_use_a_core_each() -> None:
+    assert result(steady(), observed(1000, client_cpu_s=9.5, load_processes=2)).verdict == "valid"
+
+
+def test_a_client_that_sends_late_is_found_out() -> None:
+    bad = result(steady(lag_s=0.02), load={"rate_per_s": 100})
+    assert bad.verdict == "invalid"
+    assert "couldn't keep up" in bad.reasons[0]
+
+
+def test_a_backlog_that_grows_is_never_steady() -> None:
+    growing = result(requests(np.linspace(0.001, 5, 1000)), load={"rate_per_s": 100})
+    assert growing.verdict == "inconclusive"
+    assert "never steady" in growing.reasons[0]
+
+
+def test_too_few_requests_for_the_objective_are_inconclusive() -> None:
+    few = result(steady(100), objective={"p99_ms": 200})
+    assert few.verdict == "inconclusive"
+    assert few.latency_s.p99 is None
+    assert few.objective[0].met is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "met"),
+    [
+        ({"p99_ms": 100}, True), ({"p99_ms": 2}, False), ({"p50_ms": 4.5}, None), ({"errors": 0}, True),
+        ({"throughput_per_s": 50}, True), ({"throughput_per_s": 500}, False),
+    ],
+)  # fmt: skip
+def test_the_objective_is_met_missed_or_not_to_be_told(objective: dict[str, float], met: bool | None) -> None:
+    (check,) = result(steady(), objective=objective).objective
+    assert check.met is met, check
+    assert check.observed is not None
+
+
+def test_deriving_twice_gives_the_same() -> None:
+    assert result(steady()) == result(steady())
