@@ -15,9 +15,8 @@ import fcntl
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,7 +93,8 @@ class RunFolder:
             )
         stored = json.loads(file.read_text())
         scenario = Scenario.model_validate_json(json.dumps(stored["scenario"]))
-        return LoadedScenario(stored["name"], Path(stored["folder"]), scenario, expand(scenario))
+        text = (self.path / "scenario.yaml").read_text(encoding="utf-8")
+        return LoadedScenario(stored["name"], Path(stored["folder"]), text, scenario, expand(scenario))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -109,7 +109,7 @@ class RunFolder:
             yield
 
 
-def create_run(results: Path, loaded: LoadedScenario, source: Path) -> RunFolder:
+def create_run(results: Path, loaded: LoadedScenario) -> RunFolder:
     """A new folder under `results`, named by time and scenario, with the scenario in it."""
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", loaded.name)[:60] or "scenario"
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -124,7 +124,7 @@ def create_run(results: Path, loaded: LoadedScenario, source: Path) -> RunFolder
                 f"{path} can't be made ({error.strerror}): choose another folder with --results"
             ) from error
         folder = RunFolder(path.resolve())
-        write_atomically(path / "scenario.yaml", source.read_text())
+        write_atomically(path / "scenario.yaml", loaded.text)
         resolved = {
             "name": loaded.name,
             "folder": str(loaded.folder),
@@ -142,6 +142,18 @@ def open_run(path: Path) -> RunFolder:
     return RunFolder(path.resolve())
 
 
+def latest_unfinished(results: Path, scenario: Path | None) -> RunFolder:
+    """The newest run under `results` with points missing, of `scenario` where given. Raises InputError."""
+    for path in sorted(results.glob("*/scenario.json"), reverse=True):
+        folder = RunFolder(path.parent.resolve())
+        loaded = folder.read_scenario()
+        of_it = scenario is None or (loaded.name, loaded.folder) == (scenario.stem, scenario.resolve().parent)
+        if of_it and any(folder.observed(p.id) is None for p in loaded.points):
+            return folder
+    of = f" of {scenario}" if scenario else ""
+    raise InputError(f"{results} has no unfinished run{of}: start one with `harness run` without --resume")
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace `path` by `text` at once; on failure the earlier file is still there.
 
@@ -155,16 +167,12 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(stream.fileno())
         scratch.replace(path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
         raise HarnessError(
             f"{path} can't be written ({error.strerror}): make room or choose another folder with --results; "
             "what was measured before is kept, and `harness run --resume` goes on from there"
         ) from error
-
-
-def remove_scratch(folder: Path) -> None:
-    """Remove the load's own files once their contents are in the Parquet files."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(file: Path, kind: type[_Record]) -> _Record:

@@ -28,6 +28,8 @@ class LoadedScenario:
     name: str
     """The file's name without its ending."""
     folder: Path
+    text: str
+    """The file as it was, overrides not applied."""
     scenario: Scenario
     points: tuple[Point, ...]
 
@@ -47,7 +49,7 @@ def load_scenario(path: Path, overrides: Sequence[str] = ()) -> LoadedScenario:
         points = expand(scenario)
     except InputError as error:
         raise InputError(f"{path}:{_blamed(document, str(error))}: {error}") from error
-    return LoadedScenario(path.stem, path.resolve().parent, scenario, points)
+    return LoadedScenario(path.stem, path.resolve().parent, document.text, scenario, points)
 
 
 def json_schema() -> str:
@@ -68,7 +70,7 @@ def _validated(document: Document) -> Scenario:
 
 def _explained(document: Document, error: ValidationError) -> str:
     told: dict[Where, str] = {}
-    found = [(_where(d["loc"], document.data), d) for d in error.errors(include_url=False)]
+    found = [(_where(d, document.data), d) for d in error.errors(include_url=False)]
     # Complaints about a member of a union that the user didn't mean, last: they count only where alone.
     found.sort(key=lambda one: _beside_the_point(one[1], one[0], document.data))
     for where, detail in found:
@@ -84,21 +86,19 @@ def _explained(document: Document, error: ValidationError) -> str:
     return "\n".join(shown + ([f"and {more} more"] if more > 0 else []))
 
 
-def _where(loc: Sequence[str | int], data: Any) -> Where:
+def _where(detail: ErrorDetails, data: Any) -> Where:
     """The part of pydantic's `loc` that walks the data; it also names the union's members it tried.
 
     A key that is missing from the data keeps its name at the end.
     """
+    loc = detail["loc"]
     where: list[str | int] = []
     here = data
     for position, step in enumerate(loc):
         in_mapping = isinstance(here, dict) and step in here
         if in_mapping or (isinstance(here, list) and isinstance(step, int) and step < len(here)):
             here = here[step]
-        elif isinstance(here, dict) and position == len(loc) - 1 and isinstance(step, str):
-            where.append(step)
-            break
-        else:
+        elif detail["type"] != "missing" or position < len(loc) - 1:
             continue
         where.append(step)
     return tuple(where)

@@ -27,6 +27,7 @@ class Document:
     """The data of a YAML file, and the line (from 1) of each key and item in it."""
 
     name: str
+    text: str
     data: Any
     lines: dict[Where, int] = field(default_factory=dict)
 
@@ -73,9 +74,9 @@ def parse(text: str, name: str) -> Document:
         raise InputError(f"{name}: not valid YAML: {reason}: remove that character") from error
     if node is None:
         raise InputError(f"{name} is empty: begin with `model:`")
-    document = Document(name, None)
+    document = Document(name, text, None)
     data = _data(node, (), document)
-    return Document(name, data, document.lines)
+    return Document(name, text, data, document.lines)
 
 
 def _refuse_what_expands(text: str, name: str) -> None:

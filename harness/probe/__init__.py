@@ -1,0 +1,1 @@
+"""What is observed beside the requests: GPUs, the host, and the environment of a run."""

@@ -1,0 +1,134 @@
+"""Where a run happens: what a reader needs to judge whether two runs may be compared."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from harness.probe import cgroup, gpu
+from harness.schema.result import Environment
+
+PACKAGES = (
+    "gevent",
+    "geventhttpclient",
+    "grpcio",
+    "hpack",
+    "locust",
+    "numpy",
+    "nvidia-ml-py",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxscript",
+    "pandas",
+    "psutil",
+    "pyarrow",
+    "scipy",
+    "tensorrt",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "tritonclient",
+)
+"""Packages whose version can change a figure."""
+
+
+def environment(
+    *,
+    server_mode: Literal["embedded", "remote"],
+    server_url: str,
+    triton_version: str | None,
+    backend: str,
+    execution_provider: str | None,
+) -> Environment:
+    """The environment of this process, and of the server that the arguments describe."""
+    memory_bytes = int(psutil.virtual_memory().total)
+    limit_bytes = cgroup.memory_limit_bytes()
+    return Environment(
+        host=platform.node() or "unknown",
+        os=_os_name(),
+        kernel=platform.release(),
+        cpu=cpu_model(),
+        cores=available_cores(),
+        memory_bytes=memory_bytes if limit_bytes is None else min(memory_bytes, limit_bytes),
+        gpus=gpu.devices(),
+        python=platform.python_version(),
+        packages=versions(),
+        harness_version=versions(("harness",)).get("harness", "unknown"),
+        git_commit=git_commit(Path.cwd()),
+        triton_version=triton_version,
+        server_mode=server_mode,
+        server_url=server_url,
+        backend=backend,
+        execution_provider=execution_provider,
+    )
+
+
+def available_cores() -> int:
+    """Cores this process may run on: its affinity, or fewer where a control group has a quota; at least 1.
+
+    A quota of 1.5 cores is 1: what is saturated must not look idle.
+    """
+    cores = len(os.sched_getaffinity(0))
+    quota = cgroup.cpu_quota_cores()
+    return cores if quota is None else max(1, min(cores, math.floor(quota)))
+
+
+def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name for itself, e.g. "AMD EPYC 9654 96-Core Processor"."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    return platform.machine() or "unknown"
+
+
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Versions of those of `packages` that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit that `folder` has checked out, "+dirty" appended if a tracked file differs from it.
+
+    None outside a repository, before its first commit, and without git.
+    """
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    if not commit:
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}+dirty" if changes else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # without optional locks `status` leaves the user's index alone
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()

@@ -1,0 +1,193 @@
+"""CPU time and memory of the server's and the load generator's processes, and of the whole host.
+
+Source: proc(5), mostly by psutil. Linux counts CPU time in ticks of 10 ms, so a difference over less than
+about a second is coarse.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import psutil
+
+from harness.schema.samples import HostReading
+
+Pids = Callable[[], Iterable[int]]
+"""The processes whose trees are to be observed, asked for anew on each reading: they may come and go."""
+
+SCAN_INTERVAL_S = 1.0
+"""How often new children are looked for; what they used since their start counts all the same."""
+
+MEMORY_INTERVAL_S = 1.0
+MEMORY_SHARE = 0.02
+"""Reading the proportional set size walks every page of a process: no more than this share of the time."""
+
+
+class Host:
+    """Two sets of process trees and the machine they run on."""
+
+    def __init__(self, server_pids: Pids, client_pids: Pids) -> None:
+        self._server_pids, self._client_pids = server_pids, client_pids
+        self._server, self._client = ProcessTrees(), ProcessTrees()
+        self._scan_due_ns = 0
+
+    def read(self) -> HostReading:
+        """One reading. Raises what the given callables raise, and OSError where there is no /proc."""
+        server, client = set(self._server_pids()), set(self._client_pids())
+        at_ns = time.monotonic_ns()
+        due = at_ns >= self._scan_due_ns
+        if due or not self._server.follows(server) or not self._client.follows(client):
+            parents = _parents()
+            self._server.follow(server, parents)
+            self._client.follow(client, parents)
+            self._scan_due_ns = at_ns + int(SCAN_INTERVAL_S * 1e9)
+        return HostReading(
+            at_ns=at_ns,
+            server_cpu_s=self._server.cpu_s(),
+            client_cpu_s=self._client.cpu_s(),
+            host_cpu_s=_host_cpu_s(),
+            server_memory_bytes=self._server.memory_bytes(),
+            client_memory_bytes=self._client.memory_bytes(),
+        )
+
+
+class ProcessTrees:
+    """Some processes and their descendants as one total, which keeps what each had used when it ended."""
+
+    def __init__(self) -> None:
+        self._live: dict[int, _Process] = {}
+        self._ended_s = 0.0
+        self._followed_at: float | None = None
+        self._any_seen = False
+        self._memory: int | None = None
+        self._memory_due_ns = 0
+
+    def follows(self, roots: set[int]) -> bool:
+        return roots <= self._live.keys()
+
+    def follow(self, roots: set[int], parents: dict[int, int]) -> None:
+        """Take in the roots and all their descendants. A process stays in until it ends.
+
+        One that ran already before the previous call counts from now on: what it used before is not this
+        interval's. The first call has no such interval, and takes each as it is.
+        """
+        now = time.time()
+        for pid in _descendants(roots | self._live.keys(), parents):
+            if pid in self._live:
+                continue
+            try:
+                process = _Process(pid)
+            except psutil.Error:
+                continue  # it ended meanwhile
+            if self._followed_at is not None and process.began < self._followed_at - SCAN_INTERVAL_S:
+                process.forget_past()
+            self._live[pid] = process
+            self._any_seen = True
+        self._followed_at = now
+
+    def cpu_s(self) -> float | None:
+        """CPU seconds of all processes seen so far; None before the first. Never falls.
+
+        What a process uses between its last reading and its end is lost, and so is a child whose whole
+        life lies between two scans.
+        """
+        for pid, process in list(self._live.items()):
+            if not process.update():
+                self._ended_s += process.cpu_s
+                del self._live[pid]
+        if not self._any_seen:
+            return None
+        return self._ended_s + sum(process.cpu_s for process in self._live.values())
+
+    def memory_bytes(self) -> int | None:
+        """Memory now, or as it was at the last look, some `MEMORY_INTERVAL_S` ago; None with none alive."""
+        began = time.monotonic_ns()
+        if not self._live:
+            self._memory, self._memory_due_ns = None, 0
+        elif began >= self._memory_due_ns:
+            sizes = [process.memory_bytes() for process in self._live.values()]
+            known = [size for size in sizes if size is not None]
+            self._memory = sum(known) if known else None
+            ended = time.monotonic_ns()
+            self._memory_due_ns = ended + int(max(MEMORY_INTERVAL_S * 1e9, (ended - began) / MEMORY_SHARE))
+        return self._memory
+
+
+class _Process:
+    """One process, told from a later one with the same pid by the time it began."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self.began = self._process.create_time()
+        self.cpu_s = 0.0
+        self._past_s = 0.0
+        if not self.update():
+            raise psutil.NoSuchProcess(pid)
+
+    def forget_past(self) -> None:
+        self._past_s += self.cpu_s
+        self.cpu_s = 0.0
+
+    def update(self) -> bool:
+        """Read the CPU time into `cpu_s`. False, and the old value stays, if the process has ended."""
+        try:
+            times = self._process.cpu_times()
+            # asked afterwards: if it is still the same process now, the times were its own
+            if not self._process.is_running():
+                return False
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.AccessDenied:
+            return True
+        self.cpu_s = times.user + times.system - self._past_s
+        return True
+
+    def memory_bytes(self) -> int | None:
+        """Proportional set size, or the resident one where the kernel doesn't tell; None for a zombie."""
+        try:
+            for line in Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    return int(line.split()[1]) * 1024
+        except (OSError, ValueError):
+            pass
+        try:
+            return self._process.memory_info().rss or None
+        except psutil.Error:
+            return None
+
+
+def _parents() -> dict[int, int]:
+    """Parent of every process on the host, by pid."""
+    parents = {}
+    for pid in psutil.pids():
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            continue  # it ended meanwhile
+        # the name stands in parentheses and may hold anything, parentheses and spaces among it
+        parents[pid] = int(stat[stat.rindex(b")") + 1 :].split()[1])
+    return parents
+
+
+def _descendants(roots: set[int], parents: dict[int, int]) -> set[int]:
+    """`roots` that live, and every process that descends from one of them."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in parents.items():
+        children.setdefault(parent, []).append(pid)
+    found: set[int] = set()
+    waiting = [pid for pid in roots if pid in parents]
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting += children.get(pid, ())
+    return found
+
+
+def _host_cpu_s() -> float:
+    """Busy seconds of all cores. What a hypervisor stole is not this machine's work, and is left out."""
+    times = psutil.cpu_times()
+    # guest time is in user time already
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)

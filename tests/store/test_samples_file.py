@@ -1,0 +1,259 @@
+"""Raw samples to Parquet and back: exact, whole or not there, in little memory, and readable by others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.schema.errors import HarnessError, InputError
+from harness.schema.samples import REQUEST, GpuReading, HostReading, Phase, Requests, Status, Window
+from harness.store import samples_file
+
+texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), unique=True, max_size=5)
+counts = st.integers(0, 2**63 - 1)
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+floats = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+sizes = st.none() | counts
+
+
+@st.composite
+def recorded(draw: st.DrawFn) -> tuple[Requests, list[str], list[str]]:
+    classes = draw(st.lists(names, unique=True, min_size=1, max_size=5))
+    reasons = draw(texts)
+    rows = draw(
+        st.lists(
+            st.tuples(
+                st.integers(0, len(classes) - 1),
+                st.sampled_from(Status),
+                st.sampled_from(Phase),
+                st.integers(0, 2**16 - 1),
+                st.integers(0, len(reasons)),
+                counts,
+                counts,
+                st.just(-1) | counts,
+                counts,
+                st.integers(0, 2**32 - 1),
+                st.integers(0, 2**32 - 1),
+            ),
+            max_size=30,
+        )
+    )
+    return np.array(rows, dtype=REQUEST), classes, reasons
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("samples")
+
+
+def some_requests(count: int) -> Requests:
+    requests = np.zeros(count, dtype=REQUEST)
+    requests["intended_ns"] = np.arange(count) * 1000
+    requests["sent_ns"] = requests["intended_ns"] + 1
+    requests["first_byte_ns"] = np.where(np.arange(count) % 3 == 0, -1, requests["intended_ns"] + 2)
+    requests["completed_ns"] = requests["intended_ns"] + 3
+    requests["status"] = np.arange(count) % 3
+    requests["reason"] = np.arange(count) % 2
+    requests["request_class"] = np.arange(count) % 2
+    return requests
+
+
+@given(data=recorded(), window=st.none() | st.builds(Window, counts, counts))
+def test_requests_come_back_exactly(
+    folder: Path, data: tuple[Requests, list[str], list[str]], window: Window | None
+) -> None:
+    requests, classes, reasons = data
+    path = folder / "requests.parquet"
+    samples_file.write_requests(path, requests, classes, reasons, window)
+    stored = samples_file.read_requests(path)
+    assert stored.requests.dtype == REQUEST
+    assert stored.requests.tobytes() == requests.tobytes()
+    assert (list(stored.classes), list(stored.reasons)) == (classes, reasons)
+    assert samples_file.read_window(path) == window
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(
+    host=st.lists(st.builds(HostReading, counts, floats, floats, st.floats(0, 1e9), sizes, sizes)),
+    gpu=st.lists(
+        st.builds(
+            GpuReading,
+            counts,
+            st.integers(0, 64),
+            floats,
+            sizes,
+            floats,
+            floats,
+            floats,
+            floats,
+            floats,
+            st.none() | st.lists(names, max_size=3).map(tuple),
+        )
+    ),
+)
+def test_readings_come_back_exactly(folder: Path, host: list[HostReading], gpu: list[GpuReading]) -> None:
+    samples_file.write_host(folder / "host.parquet", host)
+    samples_file.write_gpu(folder / "gpu.parquet", gpu)
+    assert samples_file.read_host(folder / "host.parquet") == host
+    assert samples_file.read_gpu(folder / "gpu.parquet") == gpu
+
+
+def test_more_rows_than_a_chunk_come_back_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples_file, "CHUNK_ROWS", 1000)
+    requests = some_requests(3210)
+    path = tmp_path / "requests.parquet"
+    samples_file.write_requests(path, requests, ["a", "b"], ["why"], None)
+    assert pq.ParquetFile(path).metadata.num_row_groups == 4
+    assert samples_file.read_requests(path).requests.tobytes() == requests.tobytes()
+
+
+def test_another_tool_reads_names_nulls_and_the_clock(tmp_path: Path) -> None:
+    path = tmp_path / "requests.parquet"
+    samples_file.write_requests(path, some_requests(3), ["short", "long"], ["HTTP 503"], Window(5, 9))
+    table = pq.read_table(path)
+    assert table.column("request_class").to_pylist() == ["short", "long", "short"]
+    assert table.column("status").to_pylist() == ["ok", "refused", "connection"]
+    assert table.column("phase").to_pylist() == ["warmup"] * 3
+    assert table.column("reason").to_pylist() == [None, "HTTP 503", None]
+    assert table.column("first_byte_ns").to_pylist() == [None, 1002, 2002]
+    metadata = pq.read_metadata(path)
+    assert metadata.row_group(0).column(0).compression == "ZSTD"
+    assert metadata.metadata[b"harness.schema_version"] == b"1"
+    assert b"CLOCK_MONOTONIC" in metadata.metadata[b"harness.clock"]
+    assert metadata.metadata[b"harness.window_ns"] == b"[5, 9]"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("request_class", 2), ("reason", 2), ("status", 9), ("phase", 5)]
+)
+def test_records_that_point_to_nothing_are_refused_and_leave_no_file(
+    tmp_path: Path, field: str, value: int
+) -> None:
+    requests = some_requests(5)
+    requests[field][3] = value
+    with pytest.raises(HarnessError, match=f"has a {field} that doesn't exist"):
+        samples_file.write_requests(tmp_path / "requests.parquet", requests, ["a", "b"], ["why"], None)
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITER = """
+import sys, threading
+from pathlib import Path
+import numpy as np
+from harness.schema.samples import REQUEST
+from harness.store.samples_file import write_requests
+
+def anonymous_bytes():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024
+
+done, peak = threading.Event(), [0]
+def watch():
+    while not done.wait(0.002):
+        peak[0] = max(peak[0], anonymous_bytes())
+threading.Thread(target=watch, daemon=True).start()
+records = np.memmap(sys.argv[1], dtype=REQUEST, mode="r")
+write_requests(Path(sys.argv[2]), records, ["a", "b"], ["why"], None)
+done.set()
+print(peak[0])
+"""
+"""Watches the process's own memory; the pages of the mapped file are the kernel's cache, not its own."""
+
+
+def test_ten_million_records_are_written_in_little_memory(tmp_path: Path) -> None:
+    spool, target = tmp_path / "spool", tmp_path / "requests.parquet"
+    block = some_requests(1_000_000).tobytes()
+    with spool.open("wb") as stream:
+        for _ in range(10):
+            stream.write(block)
+    command = [sys.executable, "-c", WRITER, str(spool), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    spool.unlink()
+    assert pq.read_metadata(target).num_rows == 10_000_000
+    assert 20e6 < int(done.stdout) < 300e6
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a full disk needs a small tmpfs, and only root may mount one here")
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_on_a_full_disk_the_earlier_file_stays_whole(tiny_disk: Path) -> None:
+    path = tiny_disk / "requests.parquet"
+    few = some_requests(10)
+    samples_file.write_requests(path, few, ["a", "b"], ["why"], None)
+    many = some_requests(300_000)
+    many["completed_ns"] = np.random.default_rng(1).integers(0, 2**62, many.size)  # doesn't compress
+    with pytest.raises(HarnessError, match=r"No space left on device.*make room"):
+        samples_file.write_requests(path, many, ["a", "b"], ["why"], None)
+    assert list(tiny_disk.iterdir()) == [path]
+    assert samples_file.read_requests(path).requests.tobytes() == few.tobytes()
+
+
+def test_a_folder_that_is_missing_or_a_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "absent" / "host.parquet", tmp_path / "file" / "host.parquet"):
+        with pytest.raises(HarnessError, match="can't be written"):
+            samples_file.write_host(path, [])
+
+
+def test_what_is_missing_damaged_or_another_s_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "requests.parquet"
+    with pytest.raises(InputError, match=r"is missing: .*--resume"):
+        samples_file.read_requests(path)
+    path.write_bytes(b"not parquet")
+    with pytest.raises(InputError, match="is damaged"):
+        samples_file.read_requests(path)
+    samples_file.write_requests(path, some_requests(50_000), ["a", "b"], ["why"], None)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="is damaged"):
+        samples_file.read_requests(path)
+    samples_file.write_host(path, [])
+    with pytest.raises(InputError, match="isn't a file this version of harness wrote"):
+        samples_file.read_requests(path)
+
+
+def test_a_flipped_bit_in_the_data_is_never_read_as_a_measurement(tmp_path: Path) -> None:
+    path = tmp_path / "requests.parquet"
+    requests = some_requests(5_000)
+    requests["received_bytes"] = np.random.default_rng(1).integers(0, 2**32, requests.size)  # stays as it is
+    samples_file.write_requests(path, requests, ["a", "b"], ["why"], None)
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    refused = 0
+    for position in np.random.default_rng(2).integers(4, footer, 200).tolist():
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+        try:
+            assert samples_file.read_requests(path).requests.tobytes() == requests.tobytes()
+        except InputError as error:
+            assert "is damaged" in str(error)
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize("classes", ['["a"]', '["a", "b"', "null"])
+def test_a_file_whose_class_names_do_not_fit_its_rows_is_damaged(tmp_path: Path, classes: str) -> None:
+    path = tmp_path / "requests.parquet"
+    samples_file.write_requests(path, some_requests(5), ["a", "b"], ["why"], None)
+    table = pq.read_table(path)
+    changed = table.schema.metadata | {b"harness.classes": classes.encode()}
+    pq.write_table(table.replace_schema_metadata(changed), path)
+    with pytest.raises(InputError, match="is damaged"):
+        samples_file.read_requests(path)
