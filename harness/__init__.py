@@ -1,3 +1,67 @@
-"""Measure a model behind NVIDIA Triton before it goes on GPUs."""
+"""Measure a model behind NVIDIA Triton before it goes on GPUs.
+
+What the command line does can be called from Python: `run`, `resume`, `rebuild`, `export_model`. Each raises
+`HarnessError`, one sentence with the remedy. Imports are made when a function is called: `import harness`
+stays cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.schema.errors import HarnessError, InputError, ServerError
+
+if TYPE_CHECKING:
+    from harness.schema.model import ModelArtifact
+    from harness.schema.result import RunResult
 
 __version__ = "0.1.0"
+
+__all__ = ["HarnessError", "InputError", "ServerError", "export_model", "rebuild", "resume", "run"]
+
+
+def run(
+    scenario: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    results: str | Path = "results",
+    url: str | None = None,
+    grpc_port: int | None = None,
+    quiet: bool = False,
+) -> RunResult:
+    """Measure a scenario file into a new folder under `results`.
+
+    `overrides` are `path=value` as in `--set`; `url` is a Triton that is already running, and `grpc_port`
+    its gRPC port. Progress goes to stderr unless `quiet`.
+    """
+    from harness.commands import run as story
+    from harness.commands.progress import Progress
+
+    loaded = story.load(Path(scenario), overrides)
+    return story.run(
+        loaded, results=Path(results), url=url, grpc_port=grpc_port, progress=Progress(quiet=quiet)
+    )
+
+
+def resume(run_folder: str | Path, *, quiet: bool = False) -> RunResult:
+    """Go on with a run that was cut off; finished points are not measured again."""
+    from harness.commands import run as story
+    from harness.commands.progress import Progress
+
+    return story.resume(Path(run_folder), progress=Progress(quiet=quiet))
+
+
+def rebuild(run_folder: str | Path) -> RunResult:
+    """Derive a run's figures again from its raw samples, and rebuild its page and files."""
+    from harness.commands import report as story
+
+    return story.rebuild(Path(run_folder))
+
+
+def export_model(model: str, *, base_dir: str | Path = ".") -> ModelArtifact:
+    """Export a model to ONNX and prove it, or take it from the cache."""
+    from harness.commands import export as story
+
+    return story.export_model(model, Path(base_dir))

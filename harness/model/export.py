@@ -1,0 +1,173 @@
+"""A model, exported and proven, or taken from the cache where that was done before."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.cache import cache_dir, file_sha256, lock
+from harness.model.factory import Factory
+from harness.model.parity import Reference, prove
+from harness.model.runtime import Refused, Session
+from harness.model.shapes import proving_feeds, proving_shapes
+from harness.model.signature import Signature, TorchModel
+from harness.model.sources import AnySource, OnnxFile, resolve
+from harness.schema.errors import HarnessError, InputError
+from harness.schema.model import ModelArtifact
+from harness.schema.tensors import Tensors, TensorSpec
+
+Progress = Callable[[str], None]
+
+_EXPORTERS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime")
+_RECIPE = ("modules.py", "onnx_file.py", "parity.py", "shapes.py", "torch_export.py", "export.py")
+
+
+def export(model: str, *, base_dir: Path, progress: Progress) -> ModelArtifact:
+    """The verified ONNX file of `model` (see `harness.model.sources.resolve`), made at most once.
+
+    It is kept under `cache_dir()/models`, in a folder whose name holds a hash of the source's content, of
+    the exporters' versions and of harness's own export code. Raises InputError when the model can't be
+    exported or served, HarnessError when the export isn't the same function as its source.
+    """
+    return export_source(resolve(model, base_dir), progress)
+
+
+def export_source(source: AnySource, progress: Progress) -> ModelArtifact:
+    """As `export`, for a source that is already known."""
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", source.name)
+    folder = cache_dir() / "models" / f"{slug}-{_key(source)}"
+    with lock(f"model-{folder.name}"):
+        kept = _kept(folder)
+        if kept is not None and _still_true(source, kept):
+            return kept.model_copy(update={"name": source.name, "source": source.words, "note": source.note})
+        try:
+            return _make(source, folder, progress)
+        except OSError as error:
+            raise HarnessError(
+                f"the export of {source.name} can't be written to {folder.parent} ({error.strerror}): make "
+                "room there, or set HARNESS_CACHE to a folder on another disk"
+            ) from error
+
+
+def _make(source: AnySource, folder: Path, progress: Progress) -> ModelArtifact:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
+        draft = Path(scratch) / "draft"
+        draft.mkdir()
+        artifact = _proven(source, draft / "model.onnx", progress)
+        artifact = artifact.model_copy(update={"onnx_path": str(folder / "model.onnx")})
+        (draft / "artifact.json").write_text(artifact.model_dump_json(indent=2), encoding="utf-8")
+        if folder.exists():
+            folder.rename(Path(scratch) / "stale")
+        draft.rename(folder)
+    return artifact
+
+
+def _proven(source: AnySource, file: Path, progress: Progress) -> ModelArtifact:
+    """Write the model to `file` with clean axis names, and prove it."""
+    from harness.model import onnx_file  # imports onnx
+
+    signature = source.signature()
+    inputs = tuple(TensorSpec(name=i.name, datatype=i.datatype, axes=i.axes) for i in signature.inputs)
+    reference: Reference | None = None
+    if isinstance(source, OnnxFile):
+        progress(f"reading {source.name}")
+        graph = onnx_file.read(source.place.get(), weights=True)
+    else:
+        progress(f"loading {source.name} in torch")
+        torch_model = source.load()
+        reference = _reference(torch_model, source.name)
+        progress(f"exporting {source.name} to ONNX")
+        graph = _graph(torch_model, signature, source.name)
+    onnx_file.write(graph, inputs, (), file)
+    twice = onnx_file.duplicated(graph)
+    against = f"with torch on {len(proving_shapes(signature))} shapes" if reference else "rows with batches"
+    progress(f"comparing {source.name} {against}")
+    proof = prove(_session(file, source.name, twice), signature, reference, source.name)
+    onnx_file.write(graph, inputs, proof.outputs, file)
+    _session(file, source.name, twice)
+    return ModelArtifact(
+        name=source.name,
+        kind=source.kind,
+        source=source.words,
+        onnx_path=str(file),
+        sha256=file_sha256(file),
+        inputs=inputs,
+        outputs=proof.outputs,
+        parity=proof.parity,
+        note=source.note,
+    )
+
+
+def _graph(model: TorchModel, signature: Signature, name: str) -> Any:
+    from harness.model import torch_export  # imports torch
+
+    return torch_export.to_onnx(model, name, proving_feeds(signature, proving_shapes(signature)[0], seed=0))
+
+
+def _reference(model: TorchModel, name: str) -> Reference:
+    from harness.model import torch_export
+
+    def run(feeds: Tensors) -> Tensors:
+        made = torch_export.run(model, feeds, name)
+        return dict(zip(torch_export.output_names(model, made), made, strict=True))
+
+    return run
+
+
+def _session(file: Path, name: str, twice: list[str]) -> Session:
+    try:
+        return Session(file)
+    except Refused as error:
+        remedy = (
+            f"the output {twice[0]!r} has the name of a value inside the model: rename the output"
+            if twice
+            else "check its operators and types, and that no output has the name of a value inside the model"
+        )
+        raise InputError(f"{name}: ONNX Runtime doesn't load the ONNX file ({error}): {remedy}") from error
+
+
+def _kept(folder: Path) -> ModelArtifact | None:
+    """The artifact made before; None when there is none, or when its file isn't what was proven."""
+    try:
+        record = (folder / "artifact.json").read_text(encoding="utf-8")
+        artifact = ModelArtifact.model_validate_json(record)
+        file = folder / "model.onnx"
+        if file_sha256(file) != artifact.sha256:
+            return None
+    except (OSError, ValidationError):
+        return None
+    return artifact.model_copy(update={"onnx_path": str(file)})
+
+
+def _still_true(source: AnySource, kept: ModelArtifact) -> bool:
+    """A factory's code may call anything, which no hash sees: its module, built anyway, is compared again."""
+    if not isinstance(source, Factory):
+        return True
+    try:
+        prove(Session(kept.path), source.signature(), _reference(source.load(), source.name), source.name)
+    except (HarnessError, Refused):
+        return False
+    return True
+
+
+def _key(source: AnySource) -> str:
+    """Sixteen digits of a hash over the source's content and all that makes an ONNX file of it."""
+    here = Path(__file__).parent
+    parts = [source.content(), *(f"{n} {_version(n)}" for n in _EXPORTERS)]
+    parts += [file_sha256(here / name) for name in _RECIPE]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

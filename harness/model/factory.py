@@ -1,0 +1,152 @@
+"""A user's own torch module: `package.module:factory`, called without arguments."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.cache import file_sha256
+from harness.model.signature import BATCH, Place, Signature, TorchModel
+from harness.schema.errors import InputError
+
+
+@dataclass(slots=True)
+class Factory:
+    """Its module is looked for on Python's path, then in the scenario's folder, then in the current one."""
+
+    name: str
+    base_dir: Path
+    note: str | None = None
+    kind: Literal["torch"] = "torch"
+    _made: TorchModel | None = field(default=None, repr=False)
+
+    @property
+    def words(self) -> str:
+        return f"torch module of {self.name}"
+
+    def signature(self) -> Signature:
+        made = self.load()
+        tokenizer = Place((self.base_dir / made.tokenizer).resolve()) if made.tokenizer else None
+        return Signature(made.inputs, made.axes, tokenizer)
+
+    def content(self) -> str:
+        """Every parameter and buffer, the source files of every module class and of the factory, and the
+        plain attributes of every module.
+
+        Code that these files call elsewhere is not in it: a cached export of a factory is therefore also
+        compared with the freshly built module before it is used.
+        """
+        module = self.load().module
+        digest = hashlib.sha256(repr((self.load().inputs, self.load().outputs, self.load().axes)).encode())
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(_bytes(tensor))
+        for name, part in module.named_modules():
+            plain = {k: v for k, v in vars(part).items() if isinstance(v, int | float | str | tuple | None)}
+            digest.update(f"{name} {type(part).__qualname__} {sorted(plain.items(), key=str)}".encode())
+        classes = {type(part).__module__ for part in module.modules()}
+        for file in sorted(filter(None, map(_source, {*classes, self.name.split(":")[0]}))):
+            digest.update(file_sha256(Path(file)).encode())
+        return digest.hexdigest()
+
+    def load(self) -> TorchModel:
+        if self._made is None:
+            self._made = self._call()
+        return self._made
+
+    def _call(self) -> TorchModel:
+        module_name, function_name = self.name.split(":")
+        with _importable(self.base_dir, Path.cwd()):
+            try:
+                module = importlib.import_module(module_name)
+            except ModuleNotFoundError as error:
+                raise InputError(
+                    f"model {self.name!r}: {error}; put the module in the scenario's folder, or install it"
+                ) from error
+            except Exception as error:  # whatever a user's module raises while it is imported
+                raise InputError(
+                    f"model {self.name!r}: importing {module_name} raised {_said(error)}"
+                ) from error
+            factory = getattr(module, function_name, None)
+            if not callable(factory):
+                known = [
+                    n for n, v in vars(module).items() if inspect.isfunction(v) and not n.startswith("_")
+                ]
+                raise InputError(
+                    f"model {self.name!r}: {module_name} has no function {function_name!r}; "
+                    f"it has {', '.join(known) or 'none'}"
+                )
+            try:
+                made = factory()
+            except Exception as error:
+                raise InputError(
+                    f"model {self.name!r}: the factory raised {_said(error)}; "
+                    f"call it in Python to see where (`{function_name}()` of {module_name}, no arguments)"
+                ) from error
+        return _checked(self.name, made)
+
+
+def _checked(name: str, made: object) -> TorchModel:
+    import torch
+
+    if not isinstance(made, TorchModel) or not isinstance(made.module, torch.nn.Module):
+        raise InputError(
+            f"model {name!r}: the factory returned {type(made).__name__}, and must return "
+            "harness.model.TorchModel(module, inputs=(Input(name, datatype, axes), …))"
+        )
+    if not made.inputs:
+        raise InputError(f"model {name!r}: `inputs` is empty; describe each input with harness.model.Input")
+    for tensor in made.inputs:
+        if not tensor.axes or tensor.axes[0] != BATCH:
+            raise InputError(
+                f"model {name!r}: the first axis of input {tensor.name!r} is "
+                f"{tensor.axes[0] if tensor.axes else 'missing'!r}, and must be 'batch'"
+            )
+        if BATCH in tensor.axes[1:]:
+            raise InputError(f"model {name!r}: input {tensor.name!r} names two axes 'batch'; rename one")
+    used = {a for tensor in made.inputs for a in tensor.axes}
+    for axis in made.axes:
+        if axis.name not in used:
+            raise InputError(
+                f"model {name!r}: no input has the axis {axis.name!r} of `axes`; rename one of them"
+            )
+    names = [tensor.name for tensor in made.inputs] + list(made.outputs)
+    for twice in sorted(n for n in set(names) if names.count(n) > 1):
+        raise InputError(f"model {name!r}: two tensors are named {twice!r}; give each its own name")
+    made.module.eval()
+    return made
+
+
+@contextmanager
+def _importable(*folders: Path) -> Iterator[None]:
+    before = list(sys.path)
+    sys.path.extend(str(f.absolute()) for f in folders)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _source(module_name: str) -> str | None:
+    file = getattr(sys.modules.get(module_name), "__file__", None)
+    return file if file and Path(file).is_file() else None
+
+
+def _bytes(tensor: Any) -> bytes:
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return bytes(flat.view(torch.uint8).numpy().data)
+
+
+def _said(error: Exception) -> str:
+    first = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {first[0][:200]}" if first else type(error).__name__

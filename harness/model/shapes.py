@@ -1,0 +1,92 @@
+"""Seeded values of an input, and the shapes on which an export is proven."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.model.signature import BATCH, Input, Signature
+from harness.schema.errors import InputError
+from harness.schema.tensors import NUMPY, Tensors
+
+Sizes = dict[str, int]
+
+# Targets by case, moved to the nearest valid size: the traced shape first, then batch 1, then others. An axis
+# without known limits is not taken to its ends. Images get sizes that networks which halve them five times
+# also accept. The third case is an odd multiple: a branch on evenness is frozen as the trace took it.
+_BATCHES = (2, 1, 5, 1)
+_KNOWN = (24, 1, 41, 512)
+_UNKNOWN = (24, 8, 41, 64)
+_IMAGE = (96, 64, 160, 224)
+_ODD = 2
+
+
+def proving_shapes(signature: Signature) -> tuple[Sizes, ...]:
+    """Sizes of the dynamic axes ("batch" included) to compare on; the first is the one to trace with.
+
+    In the traced shape no two axes have the same size where their limits allow it: torch would take them
+    for one.
+    """
+    known = {axis.name for axis in signature.axes}
+    cases = []
+    for case, batch in enumerate(_BATCHES):
+        sizes = {BATCH: batch}
+        for place, name in enumerate(signature.dynamic):
+            if name in ("height", "width"):
+                target = _IMAGE[case] + 64 * place
+            else:
+                target = (_KNOWN if name in known else _UNKNOWN)[case] + 4 * place
+            axis = signature.axis(name)
+            if case == _ODD and name in known:
+                target = (target // axis.multiple_of | 1) * axis.multiple_of
+            sizes[name] = axis.nearest(target)
+        cases.append(sizes)
+    return tuple(dict(pairs) for pairs in dict.fromkeys(tuple(c.items()) for c in cases))
+
+
+def proving_feeds(signature: Signature, sizes: Sizes, seed: int) -> Tensors:
+    """Seeded inputs for one comparison. The mask of every other row ends early, so that it is proven too."""
+    generator = np.random.default_rng(seed)
+    made: Tensors = {}
+    for tensor in signature.inputs:
+        unknown_integer = tensor.low is None and np.dtype(NUMPY[tensor.datatype]).kind in "iu"
+        low, high = (0.0, 2.0) if unknown_integer else (tensor.low, tensor.high)  # 0 and 1: valid indices
+        made[tensor.name] = values(tensor, tensor.shape(sizes), generator, low, high)
+    mask = made.get("attention_mask")
+    if mask is not None and mask.ndim == 2:
+        mask[1::2, mask.shape[1] // 2 + 1 :] = 0
+    return made
+
+
+def values(
+    tensor: Input,
+    shape: tuple[int, ...],
+    generator: np.random.Generator,
+    low: float | None,
+    high: float | None,
+) -> npt.NDArray[np.generic]:
+    """Values of the tensor's type: uniform in [low, high), or standard normal for floats without a range.
+
+    Raises InputError for integers without a range, and for a range that holds no value of the type.
+    """
+    kind = np.dtype(NUMPY[tensor.datatype])
+    if kind.kind == "b":
+        return generator.integers(0, 2, shape).astype(kind)
+    if kind.kind == "f":
+        if low is None or high is None:
+            return generator.standard_normal(shape).astype(kind)
+        return (low + (high - low) * generator.random(shape)).astype(kind)
+    if low is None or high is None:
+        raise InputError(
+            f"input {tensor.name!r} takes integers ({tensor.datatype}) and harness doesn't know which are "
+            "valid: give the request class `low` and `high`"
+        )
+    limits = np.iinfo(kind)
+    if not limits.min <= low < high <= int(limits.max) + 1 or math.ceil(low) >= math.ceil(high):
+        raise InputError(
+            f"input {tensor.name!r} is {tensor.datatype}, which has no value from {low:g} (inclusive) to "
+            f"{high:g} (exclusive): give other `low` and `high`"
+        )
+    return generator.integers(math.ceil(low), math.ceil(high), shape, dtype=kind.type)

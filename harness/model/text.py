@@ -1,0 +1,69 @@
+"""Rows of real text, tokenized to an exact number of tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.schema.errors import InputError
+
+OPTICKS = Path(__file__).parent / "data" / "opticks.txt"
+"""Public domain; data/README.md says where it is from."""
+
+SENTENCE_END = re.compile(r"[.?!]['\")\]]*$")
+
+
+def token_rows(
+    tokenizer_file: Path, texts: Sequence[str], tokens: int, rows: int, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """INT64 [rows, tokens]: token ids of running text, cut so that the special tokens fit, none padded.
+
+    Rows start at sentences in a drawn order, then, when all of those were used, at the other words. They
+    differ, unless the texts have too few beginnings. Raises InputError when `tokens` leaves no room for
+    text, or when the texts have no token.
+    """
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.no_padding()
+    special = tokenizer.num_special_tokens_to_add(False)
+    if tokens <= special:
+        raise InputError(
+            f"{tokens} tokens leave no room for text beside the tokenizer's {special} special tokens: "
+            f"ask for at least {special + 1}, or for `payload: random`"
+        )
+    tokenizer.enable_truncation(tokens)
+    words = [word for text in texts for word in text.split()]
+    if not words or not tokenizer.encode(" ".join(words[:64]), add_special_tokens=False).ids:
+        raise InputError("the text files have no words: put text in the folder")
+    made: dict[bytes, npt.NDArray[np.int64]] = {}
+    for start in _starts(words, generator):
+        if len(made) == rows:
+            break
+        row = _row(tokenizer, words, int(start), tokens)
+        made.setdefault(row.tobytes(), row)
+    different = list(made.values())
+    return np.stack([different[row % len(different)] for row in range(rows)])
+
+
+def _starts(words: Sequence[str], generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Every word's position in a drawn order, those that begin a sentence first."""
+    begins = np.array([True, *(bool(SENTENCE_END.search(word)) for word in words[:-1])])
+    return np.concatenate(
+        [generator.permutation(np.flatnonzero(begins)), generator.permutation(np.flatnonzero(~begins))]
+    )
+
+
+def _row(tokenizer: object, words: Sequence[str], start: int, tokens: int) -> npt.NDArray[np.int64]:
+    """The text from `start`, round its end where needed; one word makes at least one token, nearly always."""
+    take = tokens
+    while True:
+        text = " ".join(words[(start + i) % len(words)] for i in range(take))
+        ids = tokenizer.encode(text).ids  # type: ignore[attr-defined]
+        if len(ids) == tokens:
+            return np.array(ids, np.int64)
+        take *= 2

@@ -1,0 +1,1 @@
+"""What a person reads, made from a `RunResult` and the samples of its points: page, table, summary, CSV."""

@@ -1,0 +1,135 @@
+"""The answer in a few sentences: did it hold, how fast is it at best, where did it run, who served it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal, get_args
+
+from harness.report.words import count, ms, number, setting
+from harness.schema.result import Environment, ObjectiveCheck, PointResult, RunResult, Verdict
+from harness.schema.scenario import Objective
+
+Standing = Literal["met", "missed", "unknown", "none"]
+"""How a point, or a run, stands against its objective; "none" where there is no objective."""
+
+
+def verdicts(run: RunResult) -> dict[Verdict, int]:
+    """Points by verdict, each verdict present."""
+    found = Counter(p.verdict for p in run.points)
+    return {verdict: found[verdict] for verdict in get_args(Verdict)}
+
+
+def verdict_line(run: RunResult) -> str:
+    """ "12 of 14 planned points measured: 9 valid, 2 inconclusive, 1 invalid"."""
+    counts = ", ".join(f"{n} {v}" for v, n in verdicts(run).items() if n)
+    measured, planned = len(run.points), len(run.planned)
+    said = (
+        count(measured, "point")
+        if measured == planned
+        else f"{measured} of {count(planned, 'planned point')}"
+    )
+    return f"{said} measured{': ' if counts else ''}{counts}"
+
+
+def standing(checks: tuple[ObjectiveCheck, ...]) -> Standing:
+    if not checks:
+        return "none"
+    if any(c.met is False for c in checks):
+        return "missed"
+    return "unknown" if any(c.met is None for c in checks) else "met"
+
+
+def run_standing(run: RunResult) -> Standing:
+    """The worst standing of the valid points; the figures of the others may not be used to judge."""
+    found = {standing(p.objective) for p in run.points if p.verdict == "valid"}
+    for worst in ("missed", "unknown", "met", "none"):
+        if worst in found:
+            return worst
+    return "unknown" if any(p.objective for p in run.points) else "none"
+
+
+def objective_line(run: RunResult) -> str:
+    """One sentence on the objective and how many of the valid points hold it."""
+    limits = next((objective_words(p.point.objective) for p in run.points), "")
+    if not limits:
+        return "no objective was set"
+    valid = [p for p in run.points if p.verdict == "valid"]
+    if not valid:
+        return f"{limits}: can't be judged, because no point is valid"
+    found = Counter(standing(p.objective) for p in valid)
+    words: dict[Standing, str] = {"met": "met", "missed": "missed", "unknown": "can't tell"}
+    if len(found) == 1:
+        (only,) = found
+        whole = {1: "the valid point", 2: "both valid points"}.get(
+            len(valid), f"all {len(valid)} valid points"
+        )
+        return f"{limits}: {words[only]} at {whole}"
+    split = ", ".join(f"{words[s]} at {found[s]}" for s in words if found[s])
+    return f"{limits}: {split} of {count(len(valid), 'valid point')}"
+
+
+def objective_words(objective: Objective) -> str:
+    """ "p99 ≤ 200 ms, errors ≤ 0.1%"; empty without an objective."""
+    words = []
+    for name in ("p50", "p90", "p95", "p99"):
+        limit = getattr(objective, f"{name}_ms")
+        if limit is not None:
+            words.append(f"{name} ≤ {limit:g} ms")
+    if objective.errors is not None:
+        words.append(f"errors ≤ {objective.errors * 100:g}%")
+    if objective.throughput_per_s is not None:
+        words.append(f"throughput ≥ {objective.throughput_per_s:g}/s")
+    return ", ".join(words)
+
+
+def best(run: RunResult) -> PointResult | None:
+    """The valid point with the highest throughput among those that hold the objective, if there is one."""
+    fit = [
+        p
+        for p in run.points
+        if p.verdict == "valid"
+        and standing(p.objective) in ("met", "none")
+        and p.throughput_inferences_per_s is not None
+    ]
+    return max(fit, key=lambda p: p.throughput_inferences_per_s or 0.0, default=None)
+
+
+def best_line(run: RunResult) -> str:
+    """The best point in words, or why there is none."""
+    point = best(run)
+    if point is None:
+        return "no valid point holds the objective" if run.points else "nothing was measured"
+    names = ("p99", "p95", "p90", "p50")
+    tails = [f", {n} {ms(v)} ms" for n in names if (v := getattr(point.latency_s, n)) is not None]
+    rate = number(point.throughput_inferences_per_s or 0.0)
+    return f"{rate} inferences/s{tails[0] if tails else ''} ({point_words(point)})"
+
+
+def point_words(point: PointResult) -> str:
+    """What tells a point from its neighbours, its load always included."""
+    rest = [f"{k.split('.')[-1]} {setting(v)}" for k, v in point.params.items() if not k.startswith("load.")]
+    return ", ".join([*rest, point.point.load.label])
+
+
+def ran_on(environment: Environment) -> str:
+    """On what the model ran: never a GPU that merely was in the machine."""
+    cpu = f"{environment.cpu}, {count(environment.cores, 'core')}"
+    gpus = ", ".join(dict.fromkeys(g.name for g in environment.gpus))
+    provider = environment.execution_provider
+    if provider is None:
+        where = f"{gpus} present, " if gpus else ""
+        return f"not known: the server doesn't say which device it used ({where}{cpu})"
+    if provider.startswith("CPU"):
+        return f"CPU: {cpu}" + (f" (a GPU, {gpus}, was there and not used)" if gpus else " (no GPU)")
+    return f"GPU: {gpus or 'of an unknown kind'} (host: {cpu})"
+
+
+def served_by(environment: Environment) -> str:
+    """Triton's version and the backend, the Python-based one never left to be mistaken for NVIDIA's."""
+    version = environment.triton_version or "of unknown version"
+    honest = " (not NVIDIA's C++ backend)" if python_backend(environment) else ""
+    return f"Triton {version}, {environment.server_mode}; {environment.backend}{honest}"
+
+
+def python_backend(environment: Environment) -> bool:
+    return "python" in environment.backend.lower()

@@ -1,0 +1,184 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const root = document.documentElement;
+  const byId = (id) => document.getElementById(id);
+  const hidden = {}; // chart -> legend groups that the reader, or the figure, has put away
+  const drawn = {}; // chart -> the figure last drawn there
+
+  // The colour "@c0" is the custom property --c0 of the style sheet, in whichever theme holds now.
+  const themed = (node, css) => {
+    if (Array.isArray(node)) return node.some((v) => v !== null && typeof v === "object") ? node.map((v) => themed(v, css)) : node;
+    if (node === null || typeof node !== "object") return node;
+    return Object.fromEntries(Object.entries(node).map(([key, v]) => {
+      const colour = /color$/.test(key) && typeof v === "string" && v.startsWith("@");
+      return [key, colour ? css.getPropertyValue("--" + v.slice(1)).trim() : themed(v, css)];
+    }));
+  };
+
+  const axis = (given) => ({ gridcolor: "@grid", zerolinecolor: "@grid", linecolor: "@grid", automargin: true, exponentformat: "none", separatethousands: true, ...given });
+
+  function draw(id, figure) {
+    const place = byId(id);
+    drawn[id] = figure;
+    hidden[id] ??= new Set(figure.traces.filter((t) => t.meta?.hidden).map((t) => t.legendgroup));
+    const percentile = byId("percentile").value;
+    const css = getComputedStyle(root);
+    const traces = figure.traces.map((t) => ({
+      ...themed(t, css), showlegend: false,
+      visible: !hidden[id].has(t.legendgroup) && (!t.meta?.percentile || t.meta.percentile === percentile),
+    }));
+    const chosen = figure.percentiles?.[percentile];
+    const layout = { margin: { l: 64, r: 16, t: 30, b: 48 }, hovermode: "closest", ...figure.layout };
+    if (chosen) {
+      layout.yaxis = chosen.yaxis;
+      byId(`${id}-absent`).textContent = absent(chosen.absent, percentile);
+    }
+    for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) layout[key] = axis(layout[key]);
+    const whole = themed({
+      ...layout, height: figure.height, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: "@ink" },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: "@faint", activecolor: "@ink" },
+      hoverlabel: { align: "left", bgcolor: "@panel", bordercolor: "@grid", font: { color: "@ink" } },
+    }, css);
+    place.style.height = figure.height + "px";
+    Plotly.react(place, traces, whole, { responsive: true, displayModeBar: "hover", displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
+    legend(id, figure, percentile);
+  }
+
+  function absent(points, percentile) {
+    if (points.length === 0) return "";
+    const more = points.length > 3 ? ` and ${points.length - 3} more` : "";
+    return `Without a ${percentile}, because the sample can't support one, and so not drawn: ${points.slice(0, 3).join("; ")}${more}.`;
+  }
+
+  // In HTML below the chart: it can never cover data, it wraps, and a keyboard reaches it.
+  function legend(id, figure, percentile) {
+    const groups = new Map();
+    for (const t of figure.traces) {
+      if (t.meta?.percentile && t.meta.percentile !== percentile) continue;
+      if (t.meta?.legend && !groups.has(t.legendgroup)) groups.set(t.legendgroup, t);
+    }
+    const place = document.querySelector(`.legend[data-for="${id}"]`);
+    place.replaceChildren(...[...groups].map(([group, trace]) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.setAttribute("aria-pressed", String(!hidden[id].has(group)));
+      button.append(swatch(trace), trace.meta.legend);
+      button.addEventListener("click", () => {
+        if (!hidden[id].delete(group)) hidden[id].add(group);
+        draw(id, figure);
+      });
+      return button;
+    }));
+  }
+
+  function swatch(trace) {
+    const make = (name, attributes) => {
+      const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+      for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+      return element;
+    };
+    const svg = make("svg", { width: 26, height: 12, "aria-hidden": "true" });
+    const given = trace.line?.color ?? trace.marker.color;
+    const colour = `var(--${given.slice(1)})`;
+    const dash = { dash: "6 4", dot: "2 3", dashdot: "6 3 2 3", longdash: "9 4" }[trace.line?.dash] ?? "";
+    if (trace.type === "bar" || trace.mode === "markers") svg.append(make("rect", { x: 7, y: 1, width: 11, height: 10, rx: 2, style: `fill:${colour}` }));
+    else svg.append(make("line", { x1: 0, x2: 26, y1: 6, y2: 6, "stroke-width": 2.5, "stroke-dasharray": dash, style: `stroke:${colour}` }));
+    return svg;
+  }
+
+  // ---- the chosen point -----------------------------------------------------------------------------
+  const line = (name, colour, x, y, extra = {}) => ({ type: "scatter", mode: "lines", name, legendgroup: name, x, y, line: { color: colour, width: 1.8 }, meta: { legend: name }, ...extra });
+  const scaled = (values, by) => values.map((v) => (v === null ? null : v / by));
+  const seen = (values) => values.some((v) => v !== null);
+  const time = { title: { text: "seconds from the start of the measured phase" } };
+  const warmup = (x) => ({ shapes: [{ type: "rect", xref: "x", yref: "paper", x0: Math.min(0, ...x.filter((v) => v !== null)), x1: 0, y0: 0, y1: 1, fillcolor: "@c6", opacity: 0.14, line: { width: 0 }, layer: "below" }] });
+
+  // Draws, or says in the note why there is nothing to draw.
+  function own(id, traces, layout, height, note, empty) {
+    byId(id).hidden = traces.length === 0;
+    byId(`${id}-note`).textContent = traces.length ? note : empty;
+    if (traces.length) return draw(id, { traces, layout, height });
+    delete drawn[id];
+    document.querySelector(`.legend[data-for="${id}"]`).replaceChildren();
+  }
+
+  function requests(point) {
+    const { time_s: x, latency_ms: y, class: kind, error, warmup: early } = point.dots;
+    const pick = (keep) => x.flatMap((_, i) => (keep(i) ? [i] : []));
+    const dots = (indices, name, marker) => ({ type: "scatter", mode: "markers", name, legendgroup: name, x: indices.map((i) => x[i]), y: indices.map((i) => y[i]), marker, hovertemplate: "%{y:.4~r} ms at %{x:.3~f} s<extra></extra>", meta: { legend: name } });
+    const traces = point.classes.map((name, c) => dots(pick((i) => kind[i] === c && !error[i] && !early[i]), name, { color: `@c${c % 7}`, size: 4, opacity: 0.65 }));
+    traces.push(dots(pick((i) => !error[i] && early[i]), "warm-up, not counted", { color: "@c6", size: 4, opacity: 0.5 }));
+    traces.push(dots(pick((i) => error[i]), "error", { color: "@c1", size: 8, symbol: "x-thin-open", line: { width: 2 } }));
+    const ok = y.filter((_, i) => !error[i]);
+    const far = ok.length && Math.max(...ok) > 20 * Math.min(...ok);
+    const shown = x.length < point.of ? `${x.length.toLocaleString("en")} of ${point.of.toLocaleString("en")} requests: the slowest and fastest of each moment, errors, and an even sample of the rest.` : `All ${point.of.toLocaleString("en")} requests.`;
+    own("raw", traces.filter((t) => t.x.length), { xaxis: time, yaxis: { title: { text: "latency, ms" }, ...(far ? { type: "log", dtick: 1 } : { rangemode: "tozero" }) }, ...warmup(x) }, 380, `${shown} Placed at the intended send; the shaded span is the warm-up.`, "No request was recorded.");
+  }
+
+  function host(h) {
+    const none = "The host was not observed at this point.";
+    const cores = h ? [["Triton", "@c0", h.server_cores], ["load generator", "@c1", h.client_cores], ["whole host", "@c6", h.host_cores]] : [];
+    const memory = h ? [["Triton", "@c0", h.server_memory_bytes], ["load generator", "@c1", h.client_memory_bytes]] : [];
+    const lines = (list, by) => list.filter(([, , v]) => seen(v)).map(([name, colour, v]) => line(name, colour, h.time_s, scaled(v, by)));
+    const unseen = (list) => list.filter(([, , v]) => !seen(v)).map(([name]) => `${name} was not observed.`).join(" ");
+    own("cpu", lines(cores, 1), { xaxis: time, yaxis: { title: { text: "cores in use" }, rangemode: "tozero" }, ...warmup(h?.time_s ?? []) }, 300, `A core is a core-second a second; the host has ${data.cores}. ${unseen(cores)}`, none);
+    own("memory", lines(memory, 2 ** 20), { xaxis: time, yaxis: { title: { text: "memory, MiB" }, rangemode: "tozero" }, ...warmup(h?.time_s ?? []) }, 300, unseen(memory), none);
+  }
+
+  function gpus(list) {
+    const rows = [["utilization", "utilization, %", 0.01], ["power_w", "power, W", 1], ["memory_bytes", "memory, GiB", 2 ** 30], ["sm_clock_hz", "SM clock, MHz", 1e6]].filter(([key]) => list?.some((g) => seen(g[key])));
+    const traces = [];
+    const layout = { grid: { rows: rows.length, columns: 1, pattern: "coupled", ygap: 0.18 }, xaxis: time, ...warmup(list?.[0].time_s ?? []) };
+    rows.forEach(([key, title, by], row) => {
+      const suffix = row ? row + 1 : "";
+      layout[`yaxis${suffix}`] = { title: { text: title }, rangemode: "tozero" };
+      list.forEach((g, i) => traces.push(line(`GPU ${g.device}`, `@c${i % 7}`, g.time_s, scaled(g[key], by), { yaxis: `y${suffix}` })));
+    });
+    own("gpu", traces, layout, 90 + 150 * Math.max(rows.length, 1), "Utilization is the share of time in which any kernel ran, not how busy the device was.", "No GPU was observed at this point.");
+  }
+
+  function choose() {
+    const point = data.points[byId("chosen").value];
+    requests(point);
+    host(point.host);
+    gpus(point.gpu);
+  }
+
+  // ---- table ----------------------------------------------------------------------------------------
+  function sortable(table) {
+    const headings = [...table.tHead.rows[0].cells];
+    headings.forEach((heading, column) => heading.firstElementChild.addEventListener("click", () => {
+      const down = heading.getAttribute("aria-sort") === "ascending";
+      headings.forEach((h) => h.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const key = (tr) => tr.cells[column].dataset.order;
+      const rows = [...table.tBodies[0].rows].sort((a, b) => {
+        const [p, q] = [key(a), key(b)];
+        if (p === "" || q === "") return (p === "") - (q === ""); // what is not known goes last either way
+        return (down ? -1 : 1) * (isNaN(p) || isNaN(q) ? p.localeCompare(q) : p - q);
+      });
+      table.tBodies[0].append(...rows);
+    }));
+  }
+
+  const redraw = () => Object.entries(drawn).forEach(([id, figure]) => draw(id, figure));
+  Object.entries(data.figures).forEach(([id, figure]) => draw(id, figure));
+  byId("percentile").addEventListener("change", redraw);
+  if (byId("chosen")) {
+    byId("chosen").addEventListener("change", choose);
+    choose();
+  }
+  sortable(byId("points-table"));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+
+  // Paper is light, and as wide as the style sheet's A4 landscape.
+  const printing = (on) => {
+    root.classList.toggle("print", on);
+    redraw();
+    document.querySelectorAll(".js-plotly-plot").forEach((plot) => Plotly.relayout(plot, { width: on ? plot.clientWidth : null, autosize: !on }));
+  };
+  addEventListener("beforeprint", () => printing(true));
+  addEventListener("afterprint", () => printing(false));
+})();

@@ -1,0 +1,179 @@
+"""The page: one HTML file with everything in it, made from a run's result and series alone.
+
+It may not reach the network, and says so to the browser: its Content-Security-Policy allows only the scripts
+whose hashes stand in it, and no connection at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.report import answer, charts, words
+from harness.report.breakdown import breakdown
+from harness.report.figure import Figure
+from harness.report.percentiles import percentile_curves
+from harness.report.resolved import resolved_scenario
+from harness.report.rows import Cell, columns, rows
+from harness.report.series import PointSeries, thinned
+from harness.schema.result import RunResult
+
+MOST_DOTS_A_PAGE = 60_000
+"""Single requests drawn on one page, shared out among its points, so that 200 points still open quickly."""
+
+
+def write_page(run: RunResult, series: Mapping[str, PointSeries], path: Path) -> None:
+    """Write the page to `path`, whole or not at all.
+
+    `series` holds the series of each point by its id; a point without one has no charts of its own.
+    Raises OSError where `path` can't be written.
+    """
+    html = page_html(run, series)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as scratch:
+        scratch.write(html)
+    made = Path(scratch.name)
+    try:
+        made.chmod(0o644)
+        made.replace(path)
+    except OSError:
+        made.unlink()
+        raise
+
+
+def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
+    """The page's text."""
+    figures = _figures(run, series)
+    scripts = [Markup(_plotly()), Markup(_text("page.js"))]
+    shown = columns(run)
+    table = rows(run, shown)
+    why = list(dict.fromkeys(c.why for row in table for c in row.cells if c.why))
+    template = _templates().get_template("page.html.j2")
+    return template.render(
+        run=run,
+        answer=answer,
+        words=words,
+        standing=answer.run_standing(run),
+        columns=shown,
+        rows=table,
+        footnotes={reason: index for index, reason in enumerate(why, start=1)},
+        figures={f.id: f for f in figures},
+        pair=[f.id for f in figures if f.traces and f.id in ("size", "batch", "max_batch")],
+        flat=[f.note for f in figures if not f.traces],
+        percentiles=charts.PERCENTILES,
+        percentile=charts.default_percentile(run),
+        drawable=[p for p in run.points if p.id in series],
+        chosen=_chosen(run, series),
+        scenario=resolved_scenario(run),
+        style=Markup(_text("page.css")),
+        scripts=scripts,
+        hashes=[_hash(script) for script in scripts],
+        data=Markup(_json(_data(run, series, figures))),
+    )
+
+
+def _figures(run: RunResult, series: Mapping[str, PointSeries]) -> list[Figure]:
+    return [
+        charts.latency_throughput(run),
+        charts.latency_size(run),
+        charts.latency_batch(run),
+        charts.latency_max_batch(run),
+        breakdown(run),
+        percentile_curves(run, series),
+    ]
+
+
+def _chosen(run: RunResult, series: Mapping[str, PointSeries]) -> str | None:
+    """The point to look at first: the best, else the first that has a series."""
+    best = answer.best(run)
+    if best is not None and best.id in series:
+        return best.id
+    return next((p.id for p in run.points if p.id in series), None)
+
+
+def _data(run: RunResult, series: Mapping[str, PointSeries], figures: Sequence[Figure]) -> dict[str, Any]:
+    most = max(200, MOST_DOTS_A_PAGE // max(len(run.points), 1))
+    return {
+        "figures": {
+            f.id: {"traces": f.traces, "layout": f.layout, "height": f.height, "percentiles": f.by_percentile}
+            for f in figures
+            if f.traces
+        },
+        "points": {p.id: _point(series[p.id], most) for p in run.points if p.id in series},
+        "cores": run.environment.cores,
+    }
+
+
+def _point(series: PointSeries, most: int) -> dict[str, Any]:
+    """One point's series with short keys' worth of digits: milliseconds of time, four digits of latency."""
+    dots = thinned(series.dots, most)
+    drawn: dict[str, Any] = {
+        "classes": series.classes,
+        "of": dots.of,
+        "dots": {
+            "time_s": _short(dots.time_s, 6),
+            "latency_ms": _short(dots.latency_s * 1e3, 4),
+            "class": dots.request_class.tolist(),
+            "error": dots.error.astype(int).tolist(),
+            "warmup": dots.warmup.astype(int).tolist(),
+        },
+        "host": None,
+        "gpu": None,
+    }
+    if series.host is not None:
+        drawn["host"] = {name: _short(getattr(series.host, name), 5) for name in series.host.__slots__}
+    if series.gpu is not None:
+        drawn["gpu"] = [
+            {"device": g.device} | {n: _short(getattr(g, n), 5) for n in g.__slots__ if n != "device"}
+            for g in series.gpu
+        ]
+    return drawn
+
+
+def _short(values: Any, digits: int) -> list[float | None]:
+    return [None if v is None else float(f"{v:.{digits}g}") for v in values]
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand inside a script element, and in a script: nothing in it can end either."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _hash(script: str) -> str:
+    return "sha256-" + b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _plotly() -> str:
+    return files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
+
+
+def _text(name: str) -> str:
+    return files("harness.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _templates() -> Environment:
+    def dash(cell: Cell, footnotes: Mapping[str, int]) -> Markup:
+        return Markup('<span class="none" title="{}">{}</span><sup>{}</sup>').format(
+            cell.why, cell.text, footnotes[cell.why]
+        )
+
+    environment = Environment(
+        loader=PackageLoader("harness.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"dash": dash}
+    return environment

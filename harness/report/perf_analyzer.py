@@ -1,0 +1,87 @@
+"""The points as perf_analyzer's `-f` would have written them, for tools that read its CSV.
+
+Columns and units (microseconds) are those of Triton's perf_analyzer, docs/measurements_metrics.md and
+`ReportWriter`, rows in the order of throughput as there. Readers look columns up by name, so what
+tells the rows of one run apart (`Point`, `Verdict`) stands after them. Three things differ, on purpose:
+
+- `Client Send` and `Client Recv` are empty. They are the client library's own stages, which harness doesn't
+  have; their time is inside `Network+Server Send/Recv`, so the parts still add up to the mean latency.
+- Latency counts from the actual send, as perf_analyzer's does, not from the intended one.
+- Invalid points are left out: the format can't say that a figure may not be used.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+from harness.schema.result import PointResult, RunResult
+
+CLOSED = "perf_analyzer-concurrency.csv"
+OPEN = "perf_analyzer-request-rate.csv"
+
+PARTS = (
+    "Inferences/Second",
+    "Client Send",
+    "Network+Server Send/Recv",
+    "Server Queue",
+    "Server Compute Input",
+    "Server Compute Infer",
+    "Server Compute Output",
+    "Client Recv",
+    "p50 latency",
+    "p90 latency",
+    "p95 latency",
+    "p99 latency",
+)
+OWN = ("Point", "Verdict")
+
+
+def csv_files(run: RunResult) -> dict[str, str]:
+    """Text by file name: one file for the closed loops (`Concurrency`) and one for constant or Poisson rates
+    (`Request Rate`), because a file of perf_analyzer's has one of the two. Only files with a row are there;
+    ramps, spikes and replays have no single rate, and no row.
+    """
+    usable = [p for p in run.points if p.verdict != "invalid" and p.throughput_inferences_per_s is not None]
+    usable.sort(key=lambda p: p.throughput_inferences_per_s or 0.0)
+    closed = [(p.point.load.concurrency, p) for p in usable if p.point.load.concurrency is not None]
+    rates = [(p.point.load.rate_per_s, p) for p in usable if p.point.load.rate_per_s is not None]
+    files = {}
+    if closed:
+        files[CLOSED] = _csv("Concurrency", closed)
+    if rates:
+        files[OPEN] = _csv("Request Rate", rates)
+    return files
+
+
+def _csv(load: str, points: Iterable[tuple[int | float | None, PointResult]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([load, *PARTS, *OWN])
+    for value, point in points:
+        writer.writerow([f"{value:g}", *_row(point), point.id, point.verdict])
+    return text.getvalue()
+
+
+def _row(point: PointResult) -> list[str]:
+    server, service = point.server, point.service_s
+    inside = (
+        (server.queue_s, server.compute_input_s, server.compute_infer_s, server.compute_output_s)
+        if server
+        else (None,) * 4
+    )
+    known = [v for v in inside if v is not None]
+    network = service.mean - sum(known) if service.mean is not None and len(known) == 4 else None
+    return [
+        f"{point.throughput_inferences_per_s:.6g}",
+        "",
+        _us(network),
+        *(_us(v) for v in inside),
+        "",
+        *(_us(v) for v in (service.p50, service.p90, service.p95, service.p99)),
+    ]
+
+
+def _us(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1e6:.0f}"

@@ -1,0 +1,204 @@
+"""The table of all points, once: the page, the terminal and the Markdown summary each show these cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from harness.report.answer import Standing, standing
+from harness.report.words import DASH, ms, number, percent, setting
+from harness.schema.result import Interval, PointResult, RunResult
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`small` stands under `text`. `why` says why there is no value; then `text` is a dash. `order` sorts;
+    None goes last."""
+
+    text: str
+    small: str = ""
+    why: str = ""
+    order: float | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`rank` says how dear the column is: where room is short, the highest goes first."""
+
+    title: str
+    unit: str
+    rank: int
+    cell: Callable[[PointResult], Cell]
+    numeric: bool = True
+    varied: bool = False
+    """A setting of the scenario, not something that was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One point: its cells in the order of the columns. `standing` is "none" too where it isn't judged."""
+
+    point: PointResult
+    cells: tuple[Cell, ...]
+    standing: Standing
+
+
+def missing(why: str) -> Cell:
+    return Cell(DASH, why=why)
+
+
+def columns(run: RunResult) -> tuple[Column, ...]:
+    """What the scenario varies, the load, the verdict, then the figures."""
+    varied = dict.fromkeys(path for p in run.points for path in p.params if not path.startswith("load."))
+    names = short_names(varied)
+    return (
+        *(
+            Column(names[path], "", 0, _param(path), numeric=_numeric(run, path), varied=True)
+            for path in varied
+        ),
+        Column("load", "", 0, lambda p: Cell(p.point.load.label, order=_load_order(p)), numeric=False),
+        Column("verdict", "", 0, lambda p: Cell(p.verdict, order=p.verdict), numeric=False),
+        *(
+            [Column("objective", "", 2, _objective, numeric=False)]
+            if any(p.objective for p in run.points)
+            else []
+        ),
+        Column("throughput", "inf/s", 1, _throughput),
+        Column("p50", "ms", 3, _latency("p50")),
+        Column("p90", "ms", 7, _latency("p90")),
+        Column("p95", "ms", 5, _latency("p95")),
+        Column("p99", "ms", 0, _latency("p99")),
+        Column("errors", "", 4, _errors),
+        Column("queue", "ms", 6, _server_ms("queue_s")),
+        Column("compute", "ms", 6, _compute),
+        Column("mean batch", "", 6, _mean_batch),
+        Column("server", "cores", 8, _cores("server_cpu_cores", "server")),
+        Column("client", "cores", 8, _cores("client_cpu_cores", "load generator")),
+    )
+
+
+def rows(run: RunResult, shown: Iterable[Column]) -> tuple[Row, ...]:
+    """One row a measured point, in the order of the run."""
+    shown = tuple(shown)
+    return tuple(Row(p, tuple(c.cell(p) for c in shown), judged(p)) for p in run.points)
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """The last part of each dotted path, or as many parts as tell it from the others."""
+    paths = list(paths)
+
+    def tail(path: str, parts: int) -> str:
+        return ".".join(path.split(".")[-parts:])
+
+    names = {}
+    for path in paths:
+        others = [p for p in paths if p != path]
+        parts = 1
+        while parts < len(path.split(".")) and any(tail(o, parts) == tail(path, parts) for o in others):
+            parts += 1
+        names[path] = tail(path, parts)
+    return names
+
+
+def span(interval: Interval | None, words: Callable[[float], str]) -> str:
+    """An interval as "low–high", empty without one."""
+    return f"{words(interval[0])}–{words(interval[1])}" if interval else ""
+
+
+def _numeric(run: RunResult, path: str) -> bool:
+    return not any(isinstance(p.params.get(path), str) for p in run.points)
+
+
+def _load_order(point: PointResult) -> float | None:
+    load = point.point.load
+    return load.concurrency if load.concurrency is not None else load.rate_per_s
+
+
+def _param(path: str) -> Callable[[PointResult], Cell]:
+    def cell(point: PointResult) -> Cell:
+        if path not in point.params:
+            return missing("this point doesn't have it")
+        value = point.params[path]
+        return Cell(setting(value), order=value)
+
+    return cell
+
+
+def judged(point: PointResult) -> Standing:
+    """How a point stands against its objective: only a valid one is judged."""
+    return standing(point.objective) if point.verdict == "valid" else "none"
+
+
+def _objective(point: PointResult) -> Cell:
+    words = {"met": "met", "missed": "missed", "unknown": "can't tell"}
+    stands = judged(point)
+    if stands == "none":
+        return missing("only a valid point is held against the objective")
+    return Cell(words[stands], order=stands)
+
+
+def _throughput(point: PointResult) -> Cell:
+    value = point.throughput_inferences_per_s
+    if value is None:
+        return missing("no request succeeded")
+    return Cell(number(value), span(point.throughput_interval_95, number), order=value)
+
+
+def no_percentile(point: PointResult, name: str) -> str:
+    """Why a percentile is null."""
+    ok = point.requests - point.errors
+    if ok == 0:
+        return "no request succeeded"
+    return f"too few requests, or too correlated, to support a {name}"
+
+
+def _latency(name: str) -> Callable[[PointResult], Cell]:
+    def cell(point: PointResult) -> Cell:
+        value = getattr(point.latency_s, name)
+        if value is None:
+            return missing(no_percentile(point, name))
+        return Cell(ms(value), span(point.latency_s.interval_95.get(name), ms), order=value)
+
+    return cell
+
+
+def _errors(point: PointResult) -> Cell:
+    if point.requests == 0:
+        return missing("no request ended in the measured phase")
+    share = percent(point.errors / point.requests) if point.errors else ""
+    return Cell(f"{point.errors:,}", share, order=point.errors)
+
+
+NO_STATISTICS = "Triton's statistics could not be read"
+
+
+def _server_ms(field: str) -> Callable[[PointResult], Cell]:
+    def cell(point: PointResult) -> Cell:
+        value = getattr(point.server, field) if point.server else None
+        return missing(NO_STATISTICS) if value is None else Cell(ms(value), order=value)
+
+    return cell
+
+
+def _compute(point: PointResult) -> Cell:
+    server = point.server
+    parts = (server.compute_input_s, server.compute_infer_s, server.compute_output_s) if server else ()
+    known = [p for p in parts if p is not None]
+    if not known or len(known) < len(parts):
+        return missing(NO_STATISTICS)
+    return Cell(ms(sum(known)), order=sum(known))
+
+
+def _mean_batch(point: PointResult) -> Cell:
+    value = point.server.mean_batch if point.server else None
+    return missing(NO_STATISTICS) if value is None else Cell(number(value), order=value)
+
+
+def _cores(field: str, who: str) -> Callable[[PointResult], Cell]:
+    def cell(point: PointResult) -> Cell:
+        value = getattr(point.host, field) if point.host else None
+        if value is None:
+            return missing(f"the CPU time of the {who} was not observed")
+        return Cell(number(value, 2), order=value)
+
+    return cell

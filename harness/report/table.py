@@ -1,0 +1,72 @@
+"""The table of all points in a terminal, as many columns as fit; plain text where it isn't a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from harness.report.answer import Standing, best, best_line, objective_line, run_standing, verdict_line
+from harness.report.rows import Column, Row, columns, rows
+from harness.schema.result import RunResult
+
+COLOURS = {"valid": "green", "inconclusive": "yellow", "invalid": "red"}
+STANDINGS: dict[Standing, str] = {"met": "green", "missed": "red", "unknown": "yellow", "none": ""}
+
+
+def print_table(run: RunResult, console: Console, page: Path | None = None) -> None:
+    """Print the points, what is wrong with those that aren't valid, the objective, and where the page is.
+
+    Columns go, least important first, until the table fits the console. `page` is the page's file, left
+    out while there is none.
+    """
+    shown = list(columns(run))
+    table = _table(run, shown, console)
+    unbounded = console.options.update(max_width=10_000)
+    while Measurement.get(console, unbounded, table).maximum > console.width and any(c.rank for c in shown):
+        least = max(c.rank for c in shown)
+        shown.remove([c for c in shown if c.rank == least][-1])
+        table = _table(run, shown, console)
+    console.print(table)
+    for row in rows(run, ()):
+        for reason in row.point.reasons:
+            name = Text(f"{row.point.id}: ", style=COLOURS[row.point.verdict])
+            console.print(name.append(reason, style="default"), soft_wrap=not console.is_terminal)
+    standing = run_standing(run)
+    _say(console, "points", verdict_line(run))
+    _say(console, "objective", objective_line(run), STANDINGS[standing])
+    if best(run) is not None:
+        _say(console, "best", best_line(run))
+    if page is not None:
+        _say(console, "page", str(page))
+
+
+def _table(run: RunResult, shown: list[Column], console: Console) -> Table:
+    plain = not console.is_terminal
+    table = Table(box=box.MARKDOWN if plain else box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in shown:
+        title = Text(f"{column.title}\n{column.unit}" if column.unit and not plain else column.title)
+        if column.unit and plain:
+            title.append(f" {column.unit}")
+        table.add_column(title, justify="right" if column.numeric else "left", no_wrap=True)
+    for row in rows(run, shown):
+        table.add_row(*_cells(row, shown), style="" if row.point.verdict == "valid" else "dim")
+    return table
+
+
+def _cells(row: Row, shown: list[Column]) -> list[Text]:
+    """Text, never markup: a name may hold brackets."""
+    styles = {"verdict": COLOURS[row.point.verdict], "objective": STANDINGS[row.standing]}
+    cells = []
+    for column, cell in zip(shown, row.cells, strict=True):
+        share = f" ({cell.small})" if column.title == "errors" and cell.small else ""
+        cells.append(Text(cell.text + share, style=styles.get(column.title, "")))
+    return cells
+
+
+def _say(console: Console, name: str, words: str, style: str = "") -> None:
+    console.print(Text(f"{name}: ", style="bold").append(words, style=style or "default"), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Triton: the model repository, the embedded install, servers, their control interface and statistics."""

@@ -1,0 +1,148 @@
+"""Entries of Triton's model repository: `<name>/config.pbtxt` and `<name>/1/model.onnx`.
+
+The text is Triton's ModelConfig in protobuf's text format, valid for NVIDIA's C++ `onnxruntime` backend as
+it is (Triton user guide, "Model Configuration"; `model_config.proto` names the fields).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.schema.errors import HarnessError, InputError
+from harness.schema.model import ModelArtifact
+from harness.schema.point import ServerSettings
+from harness.schema.tensors import TensorSpec
+
+VERSION = 1
+
+_ENUMS = {"kind", "data_type"}
+_MAPS = {"parameters"}
+
+
+def write_model(repository: Path, artifact: ModelArtifact, settings: ServerSettings, *, gpu: bool) -> str:
+    """Write the entry of `artifact` under `repository` and return its name there.
+
+    `gpu` says what `kind: auto` means: whether a CUDA device is usable. The model is a hard link to the
+    cache where the file systems allow it, else a copy. Each file is replaced atomically.
+
+    Raises InputError for a model that Triton can't describe, HarnessError when a file can't be written.
+    """
+    config = model_config(artifact, settings, gpu=gpu)
+    entry = repository / artifact.name
+    try:
+        (entry / str(VERSION)).mkdir(parents=True, exist_ok=True)
+        _place(artifact.path, entry / str(VERSION) / "model.onnx")
+        weights = artifact.path.with_name(artifact.path.name + ".data")
+        if (
+            weights.is_file()
+        ):  # a model above 2 GB keeps its weights beside it, under the name it was saved with
+            _place(weights, entry / str(VERSION) / weights.name)
+        scratch = entry / f".config.pbtxt.{os.getpid()}"
+        scratch.write_text(text_format(config), encoding="utf-8")
+        scratch.replace(entry / "config.pbtxt")
+    except OSError as error:
+        raise HarnessError(
+            f"the model repository entry {entry} can't be written ({error.strerror}: {error.filename}): "
+            "free the disk, give write permission, or export the model again if its file is gone"
+        ) from error
+    return artifact.name
+
+
+def model_config(artifact: ModelArtifact, settings: ServerSettings, *, gpu: bool) -> dict[str, Any]:
+    """Triton's ModelConfig for this model and these settings, in protobuf's JSON form."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", artifact.name):
+        raise InputError(
+            f"{artifact.name!r} can't be a model's name in Triton: "
+            "give it 1 to 64 letters, digits, dots, dashes and underscores"
+        )
+    for tensor in artifact.inputs:
+        if not tensor.dims:
+            raise InputError(
+                f"input {tensor.name!r} has no axis but the batch, which Triton can't describe: "
+                "export the model with a second axis of size 1"
+            )
+    on_gpu = settings.kind == "gpu" or (settings.kind == "auto" and gpu)
+    config: dict[str, Any] = {
+        "name": artifact.name,
+        "backend": "onnxruntime",
+        "version_policy": {"specific": {"versions": [VERSION]}},
+        "max_batch_size": settings.max_batch,
+        "input": [_tensor(t) for t in artifact.inputs],
+        "output": [_tensor(t) for t in artifact.outputs],
+        "instance_group": [{"count": settings.instances, "kind": "KIND_GPU" if on_gpu else "KIND_CPU"}],
+    }
+    if settings.max_batch > 1:
+        config["dynamic_batching"] = {"max_queue_delay_microseconds": settings.queue_delay_us}
+    config["parameters"] = {
+        "intra_op_thread_count": {"string_value": str(settings.threads)},
+        "inter_op_thread_count": {"string_value": "1"},
+    }
+    if settings.response_cache:
+        config["response_cache"] = {"enable": True}
+    return config
+
+
+def text_format(message: dict[str, Any]) -> str:
+    """A ModelConfig in JSON form as config.pbtxt."""
+    return "".join(line + "\n" for line in _fields(message, ""))
+
+
+def _tensor(tensor: TensorSpec) -> dict[str, Any]:
+    described = {"name": tensor.name, "data_type": f"TYPE_{tensor.datatype}"}
+    if tensor.dims:
+        return {**described, "dims": list(tensor.dims)}
+    # An output of shape [batch]: Triton wants an axis, and takes it away again by a reshape.
+    return {**described, "dims": [1], "reshape": {"shape": []}}
+
+
+def _fields(message: dict[str, Any], indent: str) -> Iterator[str]:
+    for name, value in message.items():
+        if name in _MAPS:
+            for key, entry in value.items():
+                yield from _field(name, {"key": key, "value": entry}, indent)
+        elif isinstance(value, list) and not any(isinstance(v, dict) for v in value):
+            yield f"{indent}{name}: [{', '.join(_scalar(name, v) for v in value)}]"
+        else:
+            for one in value if isinstance(value, list) else [value]:
+                yield from _field(name, one, indent)
+
+
+def _field(name: str, value: Any, indent: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield f"{indent}{name} {{"
+        yield from _fields(value, indent + "  ")
+        yield f"{indent}}}"
+    else:
+        yield f"{indent}{name}: {_scalar(name, value)}"
+
+
+def _scalar(name: str, value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) or name in _ENUMS:
+        return str(value)
+    return '"' + "".join(_escaped(byte) for byte in value.encode()) + '"'
+
+
+def _escaped(byte: int) -> str:
+    character = chr(byte)
+    if character in '"\\':
+        return "\\" + character
+    return character if 0x20 <= byte < 0x7F else f"\\{byte:03o}"
+
+
+def _place(source: Path, target: Path) -> None:
+    """Make `target` the file `source`, in one step for whoever reads it."""
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    scratch.unlink(missing_ok=True)
+    try:
+        scratch.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, scratch)
+    scratch.replace(target)
+    scratch.unlink(missing_ok=True)  # renaming onto another link of the same file does nothing

@@ -1,0 +1,58 @@
+"""What the rest of harness knows of a Triton server, wherever it runs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from harness.schema.model import ModelArtifact
+from harness.schema.point import ServerSettings
+from harness.triton.statistics import Statistics
+
+
+class Server(Protocol):
+    """A Triton server that can serve one model at a time. Valid inside its `with`."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def http_port(self) -> int: ...
+
+    @property
+    def grpc_port(self) -> int | None:
+        """None where it isn't known. Ports may change at a restart: read them anew."""
+
+    @property
+    def metrics_port(self) -> int | None: ...
+
+    @property
+    def version(self) -> str:
+        """Triton's version."""
+
+    @property
+    def backend(self) -> str:
+        """Which implementation serves the model, in words."""
+
+    @property
+    def execution_provider(self) -> str | None:
+        """ONNX Runtime's name for what computes the served model; None before `serve` or where unknown."""
+
+    def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
+        """Serve the model with these settings; return its name in Triton, ready for requests.
+
+        Raises ServerError with Triton's own reason when it refuses.
+        """
+
+    def statistics(self, model: str) -> Statistics: ...
+
+    def exit_reason(self) -> str | None:
+        """Why the server is gone; None while its process lives (or can't be seen). Costs nothing."""
+
+    def healthy(self) -> bool:
+        """Ask the server whether it lives. One of our own that doesn't answer is ended."""
+
+    def restart(self) -> None:
+        """A fresh server process with the last served model in it. Raises ServerError where that can't be."""
+
+    def process_ids(self) -> list[int]:
+        """The server's process and those of its model instances; empty where they can't be seen."""

@@ -1,0 +1,111 @@
+"""Triton's own counters of a model, and what they say of a time span (Triton docs, "Statistics Extension").
+
+Of harness's `onnxruntime` backend Triton counts the copy into shared memory as compute input, everything in
+the instance's process (assembling the batch, the run, splitting) as compute infer, and the copy out of
+shared memory as compute output.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from harness.schema.errors import ServerError
+from harness.schema.result import ServerFigures
+from harness.triton.control import Control
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Cumulative counts and nanoseconds of one model since it was loaded, all versions together."""
+
+    successes: int
+    success_ns: int
+    failures: int
+    queued: int
+    queue_ns: int
+    computed: int
+    """Requests that were executed; the others were answered from the response cache, or failed."""
+    compute_input_ns: int
+    compute_infer_ns: int
+    compute_output_ns: int
+    cache_hits: int
+    inferences: int
+    executions: int
+
+
+def read(control: Control, model: str) -> Statistics:
+    """A snapshot. Triton answers a request before it counts it, so this reads until two reads agree.
+
+    Under load that never happens; after half a second the last read is returned.
+    """
+    give_up = time.monotonic() + 0.5
+    last = snapshot(control.statistics(model))
+    while time.monotonic() < give_up:
+        time.sleep(0.02)
+        again = snapshot(control.statistics(model))
+        if again == last:
+            break
+        last = again
+    return last
+
+
+def snapshot(document: Mapping[str, Any]) -> Statistics:
+    """The answer of `/v2/models/<model>/stats`, summed over versions. ServerError for another document."""
+    total = dict.fromkeys((f.name for f in fields(Statistics)), 0)
+    try:
+        for version in document["model_stats"]:
+            stats = version["inference_stats"]
+            total["successes"] += int(stats["success"]["count"])
+            total["success_ns"] += int(stats["success"]["ns"])
+            total["failures"] += int(stats["fail"]["count"])
+            total["queued"] += int(stats["queue"]["count"])
+            total["queue_ns"] += int(stats["queue"]["ns"])
+            total["computed"] += int(stats["compute_infer"]["count"])
+            for stage in ("compute_input", "compute_infer", "compute_output"):
+                total[f"{stage}_ns"] += int(stats[stage]["ns"])
+            total["cache_hits"] += int(stats.get("cache_hit", {}).get("count", 0))
+            total["inferences"] += int(version["inference_count"])
+            total["executions"] += int(version["execution_count"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ServerError(
+            f"the server's statistics are not Triton's ({error!r}): point --url at a Triton server"
+        ) from error
+    return Statistics(**total)
+
+
+def difference(before: Statistics, after: Statistics) -> ServerFigures:
+    """What happened between two snapshots.
+
+    `requests` counts every request that Triton took, failures among them; one it turned away at the door
+    (a wrong shape, an unknown model) is in neither. Each time is the mean over the successful requests that
+    passed the stage, so answers from the response cache don't dilute the compute times. None where no
+    request passed. An execution that failed counts as one, without inferences, and so lowers `mean_batch`.
+
+    Raises ServerError when a counter went backwards: the model was reloaded or the server restarted.
+    """
+    spent = {f.name: getattr(after, f.name) - getattr(before, f.name) for f in fields(Statistics)}
+    if any(value < 0 for value in spent.values()):
+        raise ServerError(
+            "Triton's statistics were reset during the measurement (the model was reloaded or the server "
+            "restarted): measure again"
+        )
+
+    def mean_s(stage: str, count: str) -> float | None:
+        return spent[stage] / spent[count] / 1e9 if spent[count] else None
+
+    return ServerFigures(
+        requests=spent["successes"] + spent["failures"],
+        inferences=spent["inferences"],
+        executions=spent["executions"],
+        failures=spent["failures"],
+        cache_hits=spent["cache_hits"],
+        mean_batch=spent["inferences"] / spent["executions"] if spent["executions"] else None,
+        request_s=mean_s("success_ns", "successes"),
+        queue_s=mean_s("queue_ns", "queued"),
+        compute_input_s=mean_s("compute_input_ns", "computed"),
+        compute_infer_s=mean_s("compute_infer_ns", "computed"),
+        compute_output_s=mean_s("compute_output_ns", "computed"),
+    )

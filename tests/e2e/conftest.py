@@ -1,0 +1,131 @@
+"""The real command line, in a folder of its own, against the real embedded Triton."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.nvml import nvml_double
+
+__all__ = ["nvml_double"]
+
+HARNESS = [sys.executable, "-m", "harness"]
+
+TINY = """\
+model: double.onnx
+server: {max_batch: [1, 8]}
+requests:
+  - {name: small, axes: {n: 16}}
+load: {concurrency: [2]}
+measure: {warmup_s: 0.2, duration_s: 2}
+"""
+"""Two points of a model that does next to nothing: 2 s each."""
+
+
+@dataclass
+class Finished:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        parsed: dict[str, Any] = json.loads(self.stdout)
+        return parsed
+
+
+@dataclass
+class Workplace:
+    """A folder as a user's: scenarios/, model_repo/ and results/ come to be in it."""
+
+    path: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def scenario(self, text: str = TINY, name: str = "scenario.yaml") -> Path:
+        file = self.path / name
+        file.write_text(text)
+        return file
+
+    def run(self, *arguments: str | Path, timeout_s: float = 240) -> Finished:
+        done = subprocess.run(
+            [*HARNESS, *map(str, arguments)],
+            cwd=self.path,
+            env=os.environ | self.env,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*HARNESS, *map(str, arguments)],
+            cwd=self.path,
+            env=os.environ | self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def runs(self) -> list[Path]:
+        return sorted((self.path / "results").glob("*/"))
+
+
+def wait_for(what: Callable[[], Any], *, limit_s: float = 60, why: str = "") -> Any:
+    give_up = time.monotonic() + limit_s
+    while time.monotonic() < give_up:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"nothing after {limit_s:g} s {why}")
+
+
+def server_of(pid: int) -> psutil.Process | None:
+    """The tritonserver that the harness with this process id started."""
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return None
+    return next((c for c in children if c.name() == "tritonserver"), None)
+
+
+def measuring(workplace: Workplace) -> Path | None:
+    """The folder of the point that is under load: its spool has grown past what a warm-up leaves."""
+    spools = list(workplace.path.glob("results/*/points/*/load/requests-*.spool"))
+    grown = [s for s in spools if s.stat().st_size > 48 * 300]
+    return grown[-1].parent.parent if grown else None
+
+
+def ended(process: subprocess.Popen[str], limit_s: float = 120) -> Finished:
+    out, err = process.communicate(timeout=limit_s)
+    return Finished(process.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.triton.models import double
+
+    return double(tmp_path_factory.mktemp("models")).path
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, tiny_model: Path) -> Iterator[Workplace]:
+    (tmp_path / "double.onnx").write_bytes(tiny_model.read_bytes())
+    yield Workplace(tmp_path)
+    for process in psutil.process_iter(["cwd", "pid"]):
+        if process.info["cwd"] and Path(process.info["cwd"]).is_relative_to(tmp_path):
+            process.send_signal(signal.SIGKILL)

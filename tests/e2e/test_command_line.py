@@ -1,0 +1,149 @@
+"""The command line where nothing is measured: refusals, help, and what is listed."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from tests.e2e.conftest import Workplace
+from tests.store.broken_scenarios import GOOD, broken
+
+BROKEN = list(broken())
+
+
+def in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    """`harness ARGUMENTS` by the same `main`, without a new process: 300 of them would take minutes."""
+    out, err = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.argv", ["harness", *arguments])
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+
+
+def test_the_good_scenario_is_good(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(GOOD)
+    code, out, err = in_process(monkeypatch, "run", str(tmp_path / "s.yaml"), "--dry-run")
+    assert (code, err) == (0, "")
+    assert "1 points" in out or "1 point" in out
+
+
+def test_there_are_at_least_200_broken_scenarios() -> None:
+    assert len({text for _, text in BROKEN}) >= 200
+
+
+@pytest.mark.parametrize(
+    ("what", "text"), BROKEN, ids=[f"{i}-{what[:40]}" for i, (what, _) in enumerate(BROKEN)]
+)
+def test_a_broken_scenario_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, text: str
+) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text(text)
+    code, out, err = in_process(monkeypatch, "run", str(file), "--dry-run")
+    assert code == 2, (what, out, err)
+    assert out == ""
+    assert err.startswith("harness: ")
+    assert "broken.yaml" in err
+    assert "Traceback" not in err
+    assert not re.search(r"pydantic|ValidationError|Input should|tuple\[|constrained", err), err
+    assert len(err) < 2000, "a wall of text is no clear error"
+
+
+@pytest.mark.parametrize("what", BROKEN[:: len(BROKEN) // 8], ids=lambda what: what[0][:30])
+def test_a_broken_scenario_is_a_clear_error_in_a_process_of_its_own(
+    workplace: Workplace, what: tuple[str, str]
+) -> None:
+    done = workplace.run("run", workplace.scenario(what[1]))
+    assert done.code == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("harness: ")
+    assert "Traceback" not in done.stderr
+    assert not workplace.runs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["runn"], "Did you mean 'run'"),
+        (["run"], "which scenario"),
+        (["run", "missing.yaml"], "can't be read"),
+        (["run", "."], "is a folder"),
+        (["run", "--resume"], "no unfinished run"),
+        (["run", "missing", "--resume"], "no unfinished run"),
+        (["run", "--nonsense"], "No such option"),
+        (["report", "missing"], "no folder"),
+        (["report", "."], "result.json"),
+        (["export", "minilmm"], "did you mean"),
+        (["export", "no.module:factory"], "no.module"),
+        (["export", "os:getcwd"], "TorchModel"),
+        (["serve", "minilm", "--max-batch", "0"], "max-batch"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_with_the_remedy(
+    workplace: Workplace, arguments: list[str], says: str
+) -> None:
+    done = workplace.run(*arguments)
+    assert done.code == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("harness: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_names_every_command_and_the_exit_codes(workplace: Workplace) -> None:
+    done = workplace.run("--help")
+    assert done.code == 0
+    for command in ("doctor", "models", "export", "serve", "run", "report", "schema"):
+        assert command in done.stdout
+    assert "3 measurement invalid or inconclusive" in " ".join(done.stdout.split())
+
+
+def test_doctor_says_what_is_here(workplace: Workplace) -> None:
+    done = workplace.run("doctor", "--json")
+    assert done.code == 0, done.stdout
+    assert done.document["ready"] is True
+    found = {finding["what"]: finding for finding in done.document["findings"]}
+    for what in ("Python", "host", "embedded Triton", "pip", "cache", "CPUExecutionProvider", "model minilm"):
+        assert what in found
+    assert "ready" in workplace.run("doctor").stdout
+
+
+def test_doctor_says_what_is_missing(workplace: Workplace) -> None:
+    workplace.env = {"HARNESS_CACHE": "/proc/nowhere"}
+    done = workplace.run("doctor", "--json")
+    assert done.code == 4
+    cache = next(f for f in done.document["findings"] if f["what"] == "cache")
+    assert cache["ok"] is False
+    assert "HARNESS_CACHE" in cache["found"]
+
+
+def test_models_lists_what_ships(workplace: Workplace) -> None:
+    done = workplace.run("models", "--json")
+    assert done.code == 0, done.stderr
+    listed = {model["name"]: model for model in done.document["models"]}
+    assert {"minilm", "magika", "ocr-detector", "encoder", "vision"} <= listed.keys()
+    assert listed["encoder"]["note"] == listed["vision"]["note"] == "random weights: speed only"
+    assert "minilm" in workplace.run("models").stdout
+
+
+def test_export_shows_the_proof_and_is_made_once(workplace: Workplace) -> None:
+    first = workplace.run("export", "minilm", "--json")
+    assert first.code == 0, first.stderr
+    cases = first.document["parity"]["cases"]
+    assert any(case["axes"]["batch"] == 1 for case in cases)
+    assert any(not case["traced"] for case in cases)
+    assert all(case["max_rel_error"] <= first.document["parity"]["tolerance"] for case in cases)
+    again = workplace.run("export", "minilm", "--json")
+    assert again.document == first.document
+    assert "exporting" not in again.stderr
+    assert "parity" in workplace.run("export", "minilm").stdout
+
+
+def test_the_schema_is_json(workplace: Workplace) -> None:
+    assert "concurrency" in json.dumps(workplace.run("schema").document)

@@ -1,0 +1,185 @@
+"""What must not lose a measurement or invent one: killed servers, killed harnesses, full disks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import (
+    TINY,
+    Finished,
+    Workplace,
+    ended,
+    measuring,
+    server_of,
+    wait_for,
+)
+
+THREE = TINY.replace("[1, 8]", "[1, 4, 8]")
+
+
+def verdicts(done: Finished) -> list[str]:
+    return [point["verdict"] for point in done.document["points"]]
+
+
+def load_process_of(pid: int) -> psutil.Process:
+    children = psutil.Process(pid).children(recursive=True)
+    return next(c for c in children if "locust" in " ".join(c.cmdline()))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_server_that_dies_or_hangs_spoils_its_point_only(workplace: Workplace, how: signal.Signals) -> None:
+    process = workplace.start("run", workplace.scenario(THREE), "--json")
+    wait_for(lambda: measuring(workplace))
+    victim = server_of(process.pid)
+    assert victim is not None
+    victim.send_signal(how)
+    done = ended(process)
+    assert done.code == 3, done.stderr
+    assert verdicts(done) == ["invalid", "valid", "valid"]
+    reasons = " ".join(done.document["points"][0]["reasons"])
+    assert ("SIGKILL" in reasons or "signal 9" in reasons) if how == signal.SIGKILL else "answer" in reasons
+    assert not psutil.pid_exists(victim.pid)
+    for point in done.document["points"][1:]:
+        assert point["requests"] == point["server"]["requests"] > 0
+    samples = Path(done.document["path"]) / done.document["points"][0]["samples"]
+    assert (samples / "requests.parquet").stat().st_size > 0, "what was sent until then is kept"
+
+
+def test_a_load_process_that_dies_spoils_its_point_only(workplace: Workplace) -> None:
+    process = workplace.start("run", workplace.scenario(THREE), "--json")
+    wait_for(lambda: measuring(workplace))
+    load_process_of(process.pid).kill()
+    done = ended(process)
+    assert done.code == 3, done.stderr
+    assert verdicts(done) == ["invalid", "valid", "valid"]
+    assert "load process" in done.document["points"][0]["reasons"][0]
+
+
+def finished_points(run: Path) -> dict[str, Any]:
+    """Raw samples of the finished points, by id, byte for byte."""
+    return {
+        f.parent.name: (f.parent / "requests.parquet").read_bytes()
+        for f in run.glob("points/*/observed.json")
+    }
+
+
+@pytest.mark.parametrize("resume_with", ["nothing", "the run", "the scenario"])
+def test_a_killed_harness_goes_on_with_nothing_measured_twice(workplace: Workplace, resume_with: str) -> None:
+    scenario = workplace.scenario(THREE)
+    process = workplace.start("run", scenario, "--json")
+    (run,) = wait_for(lambda: workplace.runs)
+    wait_for(lambda: len(finished_points(run)) == 1 and measuring(workplace))
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    wait_for(
+        lambda: not any(c.is_running() and c.status() != "zombie" for c in family), why="children live on"
+    )
+    before = finished_points(run)
+    assert len(before) == 1
+    if (run / "result.json").exists():
+        assert json.loads((run / "result.json").read_text())["finished_at"] is None
+    what = {"nothing": [], "the run": [run], "the scenario": [scenario]}[resume_with]
+    done = workplace.run("run", *what, "--resume", "--json")
+    assert done.code == 0, done.stderr
+    assert Path(done.document["path"]) == run
+    assert verdicts(done) == ["valid"] * 3
+    assert done.document["finished_at"] is not None
+    after = finished_points(run)
+    assert len(after) == 3
+    assert {point: after[point] for point in before} == before, "a finished point was measured again"
+    assert workplace.run("run", "--resume").code == 2, "nothing is left to go on with"
+
+
+def test_an_interrupt_stops_everything_and_says_how_to_go_on(workplace: Workplace) -> None:
+    process = workplace.start("run", workplace.scenario(THREE))
+    wait_for(lambda: measuring(workplace))
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    done = ended(process, 60)
+    assert done.code == 4
+    assert "--resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not any(c.is_running() and c.status() != "zombie" for c in family)
+
+
+def test_two_harnesses_do_not_write_to_one_run(workplace: Workplace) -> None:
+    process = workplace.start("run", workplace.scenario(THREE))
+    (run,) = wait_for(lambda: workplace.runs)
+    wait_for(lambda: measuring(workplace))
+    second = workplace.run("run", run, "--resume")
+    process.terminate()
+    process.wait(60)
+    assert second.code == 2
+    assert "another harness" in second.stderr
+
+
+def test_a_run_does_not_go_on_on_another_machine(workplace: Workplace) -> None:
+    scenario = workplace.scenario(THREE)
+    process = workplace.start("run", scenario)
+    (run,) = wait_for(lambda: workplace.runs)
+    wait_for(lambda: (run / "result.json").exists())
+    process.kill()
+    process.wait()
+    result = json.loads((run / "result.json").read_text())
+    result["environment"]["cpu"] = "Another CPU"
+    (run / "result.json").write_text(json.dumps(result))
+    done = workplace.run("run", run, "--resume")
+    assert done.code == 2
+    assert "another cpu" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can only be mounted by root")
+def test_a_full_disk_is_told_and_earlier_points_are_kept(workplace: Workplace) -> None:
+    disk = workplace.path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("tmpfs can't be mounted here")
+    try:
+        done = workplace.run("run", workplace.scenario(THREE), "--results", disk)
+        assert done.code == 4, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "No space left" in done.stderr or "too little room" in done.stderr
+        assert "--results" in done.stderr or "make room" in done.stderr
+        for file in disk.glob("*/points/*/observed.json"):
+            json.loads(file.read_text())
+        for file in disk.glob("*/result.json"):
+            json.loads(file.read_text())
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_port_in_use_is_one_sentence(workplace: Workplace) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = workplace.run("serve", "double.onnx", "--http-port", port, "--grpc-port", "0", "--for-s", "5")
+    assert done.code in (2, 4)
+    assert port in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_listens_at_the_url(workplace: Workplace) -> None:
+    done = workplace.run("run", workplace.scenario(), "--url", "http://127.0.0.1:9")
+    assert done.code == 4
+    assert "127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    command = f"{sys.executable} -m harness schema | head -c 10"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr

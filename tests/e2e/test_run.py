@@ -1,0 +1,204 @@
+"""`harness run` as a user knows it: one document, a page, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import harness
+from tests import nvml
+from tests.e2e.conftest import TINY, Workplace
+from tests.nvml import NvmlDouble
+
+MINILM = """\
+model: minilm
+server: {max_batch: [1, 8], queue_delay_us: 500}
+requests:
+  - {name: short, tokens: 16, weight: 8}
+  - {name: long, tokens: 64, weight: 2}
+load: {concurrency: [4]}
+measure: {warmup_s: 0.5, duration_s: 4, at_most_s: 15}
+objective: {p95_ms: 10000, errors: 0}
+"""
+
+
+def counts_agree(path: Path, point: dict[str, Any]) -> None:
+    """The client's own samples, Triton's statistics and the document have one number of requests."""
+    frame = pd.read_parquet(path / point["samples"] / "requests.parquet")
+    ok = frame[(frame.phase == "measure") & (frame.status == "ok")]
+    assert len(ok) > 0
+    assert len(ok) == point["requests"] - point["errors"] == point["server"]["requests"]
+    batches = {kind["name"]: kind["batch"] for kind in point["classes"]}
+    assert ok.request_class.map(batches).astype(int).sum() == point["server"]["inferences"]
+
+
+def test_one_document_with_every_figure_of_a_real_model(workplace: Workplace) -> None:
+    done = workplace.run("run", workplace.scenario(MINILM), "--json")
+    assert done.code == 0, done.stderr
+    document = done.document
+    assert {"run_id", "path", "points", "schema_version", "environment", "model"} <= document.keys()
+    path = Path(document["path"])
+    assert path.name == document["run_id"]
+    assert len(document["points"]) == 2
+    for point in document["points"]:
+        assert point["verdict"] == "valid", point["reasons"]
+        assert point["reasons"] == []
+        assert set(point["params"]) == {"server.max_batch"}
+        assert point["throughput_inferences_per_s"] > 0
+        latency = point["latency_s"]
+        assert 0 < latency["p50"] <= latency["p90"] <= latency["p95"] < 10
+        assert {"p50", "p90", "p95", "p99", "mean"} <= latency.keys()
+        assert point["gpu"] is None
+        server = point["server"]
+        assert 0 < server["compute_infer_s"] < server["request_s"] <= latency["mean"]
+        assert server["mean_batch"] >= 1
+        assert point["host"]["server_cpu_cores"] > 0.1
+        assert 0 < point["host"]["client_cpu_cores"] < 0.9
+        assert {kind["name"] for kind in point["classes"]} == {"short", "long"}
+        counts_agree(path, point)
+    batched, alone = document["points"][1]["server"], document["points"][0]["server"]
+    assert alone["mean_batch"] == 1
+    assert batched["mean_batch"] > 1, "four users and a queue delay make batches"
+    assert "Python backend" in document["environment"]["backend"]
+    assert document["model"]["parity"]["cases"]
+    assert "[1/2]" in done.stderr, "plain lines where there is no terminal"
+    assert "\x1b" not in done.stderr + done.stdout
+
+
+def test_the_report_is_made_again_from_the_folder_alone(workplace: Workplace, tmp_path: Path) -> None:
+    done = workplace.run("run", workplace.scenario(), "--json")
+    assert done.code == 0, done.stderr
+    run = Path(done.document["path"])
+    files = ["report.html", "summary.md", "perf_analyzer-concurrency.csv"]
+    for name in ["result.json", *files]:
+        assert (run / name).stat().st_size > 0
+    moved = tmp_path / "elsewhere" / run.name
+    moved.parent.mkdir()
+    run.rename(moved)
+    for name in files:
+        (moved / name).unlink()
+    again = workplace.run("report", moved, "--json")
+    assert again.code == 0, again.stderr
+    assert again.document["points"] == done.document["points"]
+    for name in files:
+        assert (moved / name).stat().st_size > 0
+
+
+def test_grpc_open_loops_and_every_shape_of_load(workplace: Workplace) -> None:
+    (workplace.path / "times.txt").write_text("".join(f"{i * 0.02:.3f}\n" for i in range(100)))
+    for load, requests in (
+        ("{rate_per_s: 100, arrivals: poisson}", range(150, 251)),
+        ("{ramp: {from_per_s: 50, to_per_s: 150}}", range(198, 203)),
+        ("{spike: {base_per_s: 50, peak_per_s: 150, at_s: 1, for_s: 0.5}}", range(148, 153)),
+        ("{replay: {file: times.txt}}", range(100, 101)),
+    ):
+        text = TINY.replace("[1, 8]", "8").replace("{concurrency: [2]}", load) + "protocol: [http, grpc]\n"
+        done = workplace.run("run", workplace.scenario(text), "--json")
+        assert done.code == 0, (load, done.stderr, done.stdout)
+        for point in done.document["points"]:
+            assert point["requests"] in requests, load
+            assert point["send_lag_p99_s"] < 0.05
+            counts_agree(Path(done.document["path"]), point)
+
+
+def test_real_bytes_and_images(workplace: Workplace) -> None:
+    magika = TINY.replace("double.onnx", "magika").replace("{name: small, axes: {n: 16}}", "{name: file}")
+    images = TINY.replace("double.onnx", "ocr-detector").replace(
+        "{name: small, axes: {n: 16}}", "{name: image, height: [64, 96], width: 64}"
+    )
+    for text, points in ((magika, 2), (images, 4)):
+        done = workplace.run("run", workplace.scenario(text), "--json")
+        assert done.code == 0, done.stderr
+        assert len(done.document["points"]) == points
+        for point in done.document["points"]:
+            counts_agree(Path(done.document["path"]), point)
+
+
+@pytest.mark.parametrize(
+    ("objective", "code"),
+    [
+        ("{p50_ms: 1000}", 0),
+        ("{p50_ms: 0.0001}", 1),
+        ("{throughput_per_s: 900000}", 1),
+    ],
+)
+def test_the_exit_code_tells_the_objective(workplace: Workplace, objective: str, code: int) -> None:
+    text = TINY.replace("[1, 8]", "8") + f"objective: {objective}\n"
+    done = workplace.run("run", workplace.scenario(text), "--json")
+    assert done.code == code, done.stderr
+    assert json.loads(done.stdout)["points"][0]["objective"][0]["met"] is (code == 0)
+
+
+def test_too_short_for_the_objective_is_inconclusive(workplace: Workplace) -> None:
+    text = TINY.replace("[1, 8]", "8").replace("{concurrency: [2]}", "{rate_per_s: 50}")
+    done = workplace.run("run", workplace.scenario(text + "objective: {p99_ms: 100}\n"), "--json")
+    assert done.code == 3
+    (point,) = done.document["points"]
+    assert point["verdict"] == "inconclusive"
+    assert "p99" in point["reasons"][0]
+    assert point["latency_s"]["p99"] is None
+
+
+def test_a_server_that_answers_from_its_cache_is_labelled(workplace: Workplace) -> None:
+    text = TINY.replace("{max_batch: [1, 8]}", "{max_batch: 8, response_cache: true}")
+    done = workplace.run("run", workplace.scenario(text), "--json")
+    assert done.code == 0, done.stderr
+    (point,) = done.document["points"]
+    assert point["server"]["cache_hits"] > 0
+    assert any("response cache" in note for note in point["notes"])
+
+
+def test_set_and_dry_run(workplace: Workplace) -> None:
+    scenario = workplace.scenario()
+    done = workplace.run("run", scenario, "--dry-run", "--json", "--set", "server.max_batch=[1,2,4]")
+    assert done.code == 0, done.stderr
+    assert [p["params"]["server.max_batch"] for p in done.document["points"]] == [1, 2, 4]
+    assert 6 < done.document["expected_s"] < 60
+    assert not workplace.runs, "a dry run leaves nothing"
+
+
+def test_a_server_that_is_already_running_is_measured(workplace: Workplace) -> None:
+    serving = workplace.start(
+        "serve", "double.onnx", "--http-port", "0", "--grpc-port", "0", "--for-s", "120", "--json"
+    )
+    assert serving.stdout is not None
+    at = json.loads(serving.stdout.readline())
+    text = TINY.replace("[1, 8]", "[4, 8]") + "protocol: [http, grpc]\n"
+    port = at["grpc"].rpartition(":")[2]
+    arguments = ("run", workplace.scenario(text), "--url", at["http"], "--grpc-port", port, "--json")
+    done = workplace.run(*arguments)
+    serving.terminate()
+    assert serving.wait(30) == 0
+    assert done.code == 0, done.stderr
+    assert len(done.document["points"]) == 4
+    assert done.document["environment"]["server_mode"] == "remote"
+    for point in done.document["points"]:
+        assert point["host"]["server_cpu_cores"] is None, "processes of somebody else's server aren't seen"
+        counts_agree(Path(done.document["path"]), point)
+
+
+def test_gpu_figures_come_through_pynvml(workplace: Workplace, nvml_double: NvmlDouble) -> None:
+    workplace.env = nvml_double("")
+    text = TINY.replace("{max_batch: [1, 8]}", "{max_batch: 8, kind: cpu}")
+    done = workplace.run("run", workplace.scenario(text), "--json")
+    assert done.code == 0, done.stderr
+    (point,) = done.document["points"]
+    (gpu,) = point["gpu"]
+    assert gpu["name"] == nvml.NAME
+    assert gpu["power_w_mean"] == pytest.approx(nvml.POWER_W)
+    assert gpu["energy_j"] == pytest.approx(nvml.POWER_W * point["duration_s"], rel=0.02)
+    assert gpu["throttle_reasons"] == list(nvml.THROTTLE_REASONS)
+    assert done.document["environment"]["gpus"][0]["driver"] == nvml.DRIVER
+
+
+def test_the_same_from_python(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace.path)
+    result = harness.run(workplace.scenario(), overrides=["server.max_batch=8"], quiet=True)
+    assert [p.verdict for p in result.points] == ["valid"]
+    assert harness.rebuild(result.path).points == result.points
+    with pytest.raises(harness.InputError, match="did you mean"):
+        harness.run(workplace.scenario(TINY.replace("max_batch", "max_batsh")))

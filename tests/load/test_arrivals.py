@@ -1,0 +1,185 @@
+"""Intended send times: how many, in order, in their window, at the right rate, and the same again."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.load.arrivals import draws, schedule, warmup_load
+from harness.schema.errors import InputError
+from harness.schema.point import PointLoad
+from harness.schema.scenario import Ramp, Replay, Spike
+
+HERE = Path(__file__).parent
+rates = st.floats(0.5, 2000)
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> PointLoad:
+    arrivals = draw(st.sampled_from(["constant", "poisson"]))
+    kind = draw(st.sampled_from(["rate", "ramp", "spike"]))
+    if kind == "rate":
+        return PointLoad(rate_per_s=draw(rates), arrivals=arrivals)
+    if kind == "ramp":
+        return PointLoad(ramp=Ramp(from_per_s=draw(rates), to_per_s=draw(rates)), arrivals=arrivals)
+    spike = Spike(
+        base_per_s=draw(rates),
+        peak_per_s=draw(rates),
+        at_s=draw(st.floats(0, 30)),
+        for_s=draw(st.floats(0.1, 30)),
+    )
+    return PointLoad(spike=spike, arrivals=arrivals)
+
+
+def rate_at(load: PointLoad, duration_s: float, at_s: np.ndarray) -> np.ndarray:
+    """The rate by its definition, to integrate numerically."""
+    if load.rate_per_s is not None:
+        return np.full_like(at_s, load.rate_per_s)
+    if load.ramp is not None:
+        return load.ramp.from_per_s + (load.ramp.to_per_s - load.ramp.from_per_s) * at_s / duration_s
+    assert load.spike is not None
+    inside = (at_s >= load.spike.at_s) & (at_s < load.spike.at_s + load.spike.for_s)
+    return np.where(inside, load.spike.peak_per_s, load.spike.base_per_s)
+
+
+@given(shapes(), st.floats(3, 20), st.integers(0, 2**32 - 1))
+def test_times_are_ordered_in_their_window_and_as_many_as_the_rate_says(
+    load: PointLoad, duration_s: float, seed: int
+) -> None:
+    try:
+        times = schedule(load, duration_s, seed, HERE)
+    except InputError:
+        assert load.arrivals == "poisson"  # few arrivals may be none
+        return
+    assert times.dtype == np.float64 and np.isfinite(times).all()
+    assert (np.diff(times) >= 0).all() and times[0] >= 0 and times[-1] < duration_s
+    steps = np.linspace(0, duration_s, 200_001)
+    expected = np.concatenate([[0], np.cumsum(rate_at(load, duration_s, (steps[1:] + steps[:-1]) / 2))])
+    expected *= duration_s / 200_000
+    slack = 0.02 * math.sqrt(expected[-1]) + 1.5
+    if load.arrivals == "constant":
+        # The k-th arrival is where the cumulative rate reaches k, everywhere in the window.
+        assert np.abs(np.interp(times, steps, expected) - np.arange(len(times))).max() < slack
+        assert abs(len(times) - expected[-1]) < slack
+    else:
+        assert abs(len(times) - expected[-1]) < 6 * math.sqrt(expected[-1]) + 3
+    assert (schedule(load, duration_s, seed, HERE) == times).all()
+
+
+def test_constant_spacing_is_exact() -> None:
+    times = schedule(PointLoad(rate_per_s=50, arrivals="constant"), 2.0, 1, HERE)
+    assert times == pytest.approx(np.arange(100) / 50, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        PointLoad(rate_per_s=400, arrivals="poisson"),
+        PointLoad(ramp=Ramp(from_per_s=50, to_per_s=800), arrivals="poisson"),
+        PointLoad(spike=Spike(base_per_s=100, peak_per_s=900, at_s=8, for_s=5), arrivals="poisson"),
+    ],
+)
+def test_poisson_gaps_are_exponential_where_the_rate_is_one(load: PointLoad) -> None:
+    """After the change of time that makes the rate 1, the gaps must be Exp(1) and independent."""
+    times = schedule(load, 30.0, 7, HERE)
+    steps = np.linspace(0, 30, 600_001)
+    cumulative = np.concatenate([[0], np.cumsum(rate_at(load, 30, (steps[1:] + steps[:-1]) / 2))]) * 30 / 6e5
+    gaps = np.diff(np.interp(times, steps, cumulative))
+    assert stats.kstest(gaps, "expon").pvalue > 0.01
+    assert abs(np.corrcoef(gaps[:-1], gaps[1:])[0, 1]) < 4 / math.sqrt(len(gaps))
+
+
+def test_seeds_differ() -> None:
+    load = PointLoad(rate_per_s=100, arrivals="poisson")
+    assert len(np.intersect1d(schedule(load, 5, 1, HERE), schedule(load, 5, 2, HERE))) == 0
+
+
+def test_a_load_without_an_arrival_or_with_too_many_is_refused() -> None:
+    with pytest.raises(InputError, match="no arrival within 1 s"):
+        schedule(PointLoad(replay=Replay(file="late.txt")), 1, 1, _written("late.txt", "5\n6\n"))
+    with pytest.raises(InputError, match="at most 10,000,000"):
+        schedule(PointLoad(rate_per_s=1e6, arrivals="constant"), 60, 1, HERE)
+
+
+_folder = Path()
+
+
+@pytest.fixture(autouse=True)
+def _scratch(tmp_path: Path) -> None:
+    global _folder
+    _folder = tmp_path
+
+
+def _written(name: str, text: str) -> Path:
+    (_folder / name).write_bytes(text.encode("latin-1"))
+    return _folder
+
+
+def replay(file: str, text: str, duration_s: float = 10.0) -> np.ndarray:
+    return schedule(PointLoad(replay=Replay(file=file)), duration_s, 1, _written("times.txt", text))
+
+
+def test_a_replay_gives_the_file_up_to_the_phases_end() -> None:
+    assert replay("times.txt", "# s\n0\n 0.5 \n\n0.5\n1e0\n9.99\n10\n11").tolist() == [0, 0.5, 0.5, 1, 9.99]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0\n1\nx\n", "line 3: 'x' is not a time in seconds"),
+        ("0\n2\n1\n", r"line 3: 1 comes before the line above it \(2\)"),
+        ("-1\n", "line 1: -1 is not a time"),
+        ("0\nnan\n", "line 2: nan is not a time"),
+        ("0\ninf\n", "line 2: inf is not a time"),
+        ("", "no times in it"),
+        ("\xff\xfe0\n", "not a text file"),
+        ("9" * 5000, "line 1: "),
+    ],
+)
+def test_a_wrong_replay_file_is_refused_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replay("times.txt", text)
+
+
+@pytest.mark.parametrize("file", ["../times.txt", "/etc/hostname", "a/../../times.txt", "link.txt"])
+def test_a_replay_file_outside_of_the_scenarios_folder_is_refused(file: str) -> None:
+    base = _folder / "scenarios"
+    base.mkdir()
+    (_folder / "times.txt").write_text("0\n")
+    (base / "link.txt").symlink_to(_folder / "times.txt")
+    with pytest.raises(InputError, match="leaves the scenario's folder"):
+        schedule(PointLoad(replay=Replay(file=file)), 1, 1, base)
+
+
+def test_a_replay_file_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match=r"can't be read \(No such file or directory\)"):
+        schedule(PointLoad(replay=Replay(file="no.txt")), 1, 1, _folder)
+
+
+def test_warm_up_has_the_loads_own_first_rate() -> None:
+    times = np.arange(0, 10, 0.1)
+    assert warmup_load(PointLoad(rate_per_s=5, arrivals="poisson"), times).rate_per_s == 5
+    assert warmup_load(PointLoad(ramp=Ramp(from_per_s=3, to_per_s=9)), times).rate_per_s == 3
+    spike = Spike(base_per_s=4, peak_per_s=9, at_s=1, for_s=1)
+    assert warmup_load(PointLoad(spike=spike), times).rate_per_s == 4
+    assert warmup_load(PointLoad(replay=Replay(file="x")), times).rate_per_s == pytest.approx(10, rel=0.02)
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=5), st.integers(0, 2**32 - 1))
+def test_classes_are_drawn_by_weight_and_the_same_again(weights: list[float], seed: int) -> None:
+    variants = [1 + i for i in range(len(weights))]
+    drawn = list(itertools.islice(draws(weights, variants, seed), 4000))
+    assert drawn == list(itertools.islice(draws(weights, variants, seed), 4000))
+    share = np.array(weights) / sum(weights)
+    counts = np.bincount([c for c, _ in drawn], minlength=len(weights))
+    assert (np.abs(counts - 4000 * share) <= 6 * np.sqrt(4000 * share * (1 - share)) + 1).all()
+    assert all(0 <= variant < variants[c] for c, variant in drawn)
+    if counts[-1] > 300:
+        assert {v for c, v in drawn if c == len(weights) - 1} == set(range(variants[-1]))

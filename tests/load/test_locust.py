@@ -1,0 +1,145 @@
+"""Locust as a person runs it: with a locustfile of their own, and with a plan of harness's."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.load.address import parsed_address
+from harness.load.plan import LoadPlan, PayloadFile, PlannedClass, write_plan
+from harness.load.wire import prepare
+from harness.schema.errors import InputError
+from harness.schema.scenario import Protocol
+from harness.triton.embedded import EmbeddedServer
+
+LOCUSTFILE = Path("harness/load/locustfile.py").absolute()
+
+OWN = """
+import numpy as np
+from locust import constant, task
+from harness.load.user import TritonUser
+
+class Sentences(TritonUser):
+    model = "echo"
+    protocol = "{protocol}"
+    wait_time = constant(0.01)
+
+    def on_start(self):
+        self.short = self.prepare({{"X": np.ones((1, 4), np.float32)}})
+
+    @task(3)
+    def prepared(self):
+        self.send(self.short, name="prepared")
+
+    @task
+    def built(self):
+        inputs = {{"X": np.random.rand(2, 8).astype(np.float32)}}
+        outputs = self.infer(inputs, name="built")
+        assert (outputs["Y"] == inputs["X"]).all()
+
+    @task
+    def refused(self):
+        assert self.infer({{"X": np.ones((65, 1), np.float32)}}, name="refused") is None
+"""
+
+
+def locust(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "locust", "--headless", "--json", "--csv", str(folder / "out")]
+    command += ["--exit-code-on-error", "0", *options]
+    return subprocess.run(
+        command,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        check=False,
+    )
+
+
+def counts(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[int, int]]:
+    """Name -> (requests, failures), from Locust's own JSON."""
+    return {row["name"]: (row["num_requests"], row["num_failures"]) for row in json.loads(done.stdout)}
+
+
+def in_csv(folder: Path) -> set[str]:
+    """Names in Locust's CSV, whose counts are up to a second old."""
+    with (folder / "out_stats.csv").open() as file:
+        return {row["Name"] for row in csv.DictReader(file)}
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_users_own_locustfile_runs_under_plain_locust(
+    triton: EmbeddedServer, tmp_path: Path, protocol: Protocol
+) -> None:
+    (tmp_path / "own.py").write_text(OWN.format(protocol=protocol))
+    port = triton.http_port if protocol == "http" else triton.grpc_port
+    before = triton.statistics("echo").successes
+    done = locust(
+        tmp_path, "-f", "own.py", "--host", f"http://127.0.0.1:{port}", "-u", "3", "-r", "3", "-t", "3s"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    found = counts(done)
+    assert in_csv(tmp_path) == {"prepared", "built", "refused", "Aggregated"}
+    answered = found["prepared"][0] + found["built"][0]
+    # Locust stops by killing its users: of each, a last request may have been answered but not counted.
+    assert 0 <= triton.statistics("echo").successes - before - answered <= 3
+    assert found["prepared"][1] == found["built"][1] == 0
+    assert found["refused"][0] == found["refused"][1] > 0
+    assert "batch-size must be <= 64" in (tmp_path / "out_failures.csv").read_text()
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_plan_runs_under_plain_locust_until_it_is_stopped(
+    triton: EmbeddedServer, tmp_path: Path, closed: bool
+) -> None:
+    request = prepare("http", "echo", {"X": np.ones((1, 4), np.float32)}, ["Y"], "127.0.0.1")
+    (place,) = PayloadFile.write([[request]], tmp_path)
+    plan = LoadPlan(
+        protocol="http",
+        host="127.0.0.1",
+        port=triton.http_port,
+        classes=(PlannedClass(name="short", weight=1.0, requests=place),),
+        seed=1,
+        timeout_s=5.0,
+        concurrency=2 if closed else None,
+        warmup_s=1.0,
+        duration_s=0.5,
+        at_most_s=0.5,
+        min_requests=0,
+    )
+    path = write_plan(plan, {} if closed else {"measure": np.arange(50) / 100}, tmp_path)
+    done = locust(
+        tmp_path, "-f", str(LOCUSTFILE), "-u", "2", "-r", "2", "-t", "3s", HARNESS_LOAD_PLAN=str(path)
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    requests, failures = counts(done)["short"]
+    assert "short" in in_csv(tmp_path)
+    assert failures == 0
+    if closed:
+        assert requests > 200
+    else:  # two streams of 100/s for up to three seconds
+        assert 300 <= requests <= 620
+
+
+def test_a_locust_without_a_plan_says_what_it_needs(tmp_path: Path) -> None:
+    done = locust(tmp_path, "-f", str(LOCUSTFILE), HARNESS_LOAD_PLAN=str(tmp_path / "no.json"))
+    assert done.returncode != 0 and "set HARNESS_LOAD_PLAN to one that" in done.stderr
+
+
+def test_addresses_are_read_as_people_write_them() -> None:
+    for text in ("http://127.0.0.1:8000", "127.0.0.1:8000", "grpc://127.0.0.1:8000", "127.0.0.1:8000/"):
+        assert parsed_address(text) == ("127.0.0.1", 8000)
+    for text in (None, "", "127.0.0.1", "https://127.0.0.1:8000", "a:b", "http://[::1"):
+        with pytest.raises(InputError, match="is no address of a Triton"):
+            parsed_address(text)

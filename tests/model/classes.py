@@ -1,0 +1,9 @@
+"""Request classes as a scenario's points have them."""
+
+from harness.schema.point import PointClass
+
+
+def request_class(name: str = "some", batch: int = 1, **given: object) -> PointClass:
+    axes = {k: v for k, v in given.items() if k not in ("payload", "folder", "low", "high")}
+    rest = {k: given.get(k) for k in ("payload", "folder", "low", "high")}
+    return PointClass.model_validate({"name": name, "weight": 1.0, "batch": batch, "axes": axes, **rest})

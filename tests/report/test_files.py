@@ -1,0 +1,106 @@
+"""The Markdown summary, perf_analyzer's CSV and the resolved scenario."""
+
+import io
+
+import pandas as pd
+import pytest
+import yaml
+
+from harness.report.markdown import summary
+from harness.report.perf_analyzer import CLOSED, OPEN, csv_files
+from harness.report.resolved import resolved_scenario
+from harness.schema.point import expand
+from harness.schema.scenario import Ramp
+from tests.report import factory
+
+# As perf_analyzer 2.48 heads its file.
+PERF_ANALYZER = (
+    "Concurrency,Inferences/Second,Client Send,Network+Server Send/Recv,Server Queue,Server Compute Input,"
+    "Server Compute Infer,Server Compute Output,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency"
+)
+RUN = factory.run_of(verdicts={5: "invalid", 2: "inconclusive"}, without_server=(7,))
+
+
+def test_the_csv_has_perf_analyzers_columns_first():
+    header = csv_files(RUN)[CLOSED].splitlines()[0]
+    assert header == PERF_ANALYZER + ",Point,Verdict"
+    rates = csv_files(factory.run_of(factory.OPEN_LOOP))[OPEN].splitlines()[0]
+    assert rates == PERF_ANALYZER.replace("Concurrency", "Request Rate") + ",Point,Verdict"
+
+
+def test_the_csv_holds_the_figures_in_microseconds_by_throughput():
+    frame = pd.read_csv(io.StringIO(csv_files(RUN)[CLOSED]))
+    assert frame["Inferences/Second"].is_monotonic_increasing
+    by_id = {p.id: p for p in RUN.points}
+    assert set(frame["Point"]) == {p.id for p in RUN.points if p.verdict != "invalid"}
+    for _, row in frame.iterrows():
+        point = by_id[row["Point"]]
+        assert row["Concurrency"] == point.point.load.concurrency
+        assert row["Inferences/Second"] == pytest.approx(point.throughput_inferences_per_s, rel=1e-5)
+        assert row["p50 latency"] == pytest.approx(point.service_s.p50 * 1e6, abs=0.51)
+        if point.server is None:
+            assert pd.isna(row["Server Queue"]) and pd.isna(row["Network+Server Send/Recv"])
+            continue
+        assert row["Server Compute Infer"] == pytest.approx(point.server.compute_infer_s * 1e6, abs=0.51)
+        parts = [c for c in frame.columns if c.startswith("Server") or c.startswith("Network")]
+        assert row[parts].sum() == pytest.approx(point.service_s.mean * 1e6, abs=3)
+
+
+def test_what_harness_cannot_know_is_empty_and_not_zero():
+    frame = pd.read_csv(io.StringIO(csv_files(RUN)[CLOSED]))
+    assert frame["Client Send"].isna().all() and frame["Client Recv"].isna().all()
+    inconclusive = frame[frame["Verdict"] == "inconclusive"]
+    assert inconclusive["p99 latency"].isna().all() and len(inconclusive) == 1
+
+
+def test_open_loop_points_go_to_a_file_of_their_own():
+    files = csv_files(factory.run_of(factory.OPEN_LOOP))
+    assert set(files) == {OPEN}
+    assert pd.read_csv(io.StringIO(files[OPEN]))["Request Rate"].tolist() == [50, 100, 200]
+
+
+def test_a_ramp_has_no_row_because_it_has_no_rate():
+    load = factory.OPEN_LOOP.load.model_copy(
+        update={"rate_per_s": None, "ramp": Ramp(from_per_s=1.0, to_per_s=9.0)}
+    )
+    assert csv_files(factory.run_of(factory.OPEN_LOOP.model_copy(update={"load": load}))) == {}
+
+
+def test_the_summary_answers_then_lists_every_point():
+    text = summary(RUN)
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + len(RUN.points)
+    assert len({row.count("|") for row in rows}) == 1
+    assert "met at 9, missed at 1 of 10 valid points" in text
+    assert "not NVIDIA's C++ backend" in text
+    assert f"invalid, {RUN.points[5].id}: 61 of 495 requests failed" in text
+    assert "Triton's statistics could not be read" in text  # why there is a dash
+
+
+def test_a_hostile_name_stays_text_in_the_summary():
+    run = factory.run_of(model=factory.artifact(name=factory.HOSTILE, note=factory.HOSTILE))
+    text = summary(run)
+    assert "<" not in text.replace("&lt;", "")
+    assert text.splitlines()[0].startswith("# &lt;/script&gt;")
+    assert r"\| \`x\`" in text
+
+
+def test_nothing_measured_is_said():
+    assert "Nothing was measured." in summary(factory.run_of(measured=0))
+    assert csv_files(factory.run_of(measured=0)) == {}
+    assert resolved_scenario(factory.run_of(measured=0)).startswith("#")
+
+
+@pytest.mark.parametrize("scenario", [factory.DEMO, factory.OPEN_LOOP, factory.ONE_POINT])
+def test_the_resolved_scenario_expands_to_the_same_points(scenario):
+    spec = yaml.safe_load(resolved_scenario(factory.run_of(scenario)))
+    for key in ("max_batch", "queue_delay_us"):
+        values = spec["server"][key]
+        spec["server"][key] = tuple(values) if isinstance(values, list) else values
+    for request in spec["requests"]:
+        request.update(request.pop("axes", {}))
+        request.update({k: tuple(v) for k, v in request.items() if isinstance(v, list)})
+    spec["requests"] = tuple(spec["requests"])
+    spec["load"] = {k: tuple(v) if isinstance(v, list) else v for k, v in spec["load"].items()}
+    again = type(scenario).model_validate(spec)
+    assert [p.id for p in expand(again)] == [p.id for p in expand(scenario)]

@@ -1,0 +1,400 @@
+"""The page in a real headless Chromium: what it draws, what it refuses, and that it reaches no network."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
+
+from harness.report.page import page_html, write_page
+from tests.report import factory
+
+pytestmark = pytest.mark.browser
+
+POINT_CHARTS = {"raw", "cpu", "memory"}
+DEMO = factory.run_of(verdicts={5: "invalid", 2: "inconclusive"}, without_server=(7,))
+RUN_CHARTS = {"curve", "size", "max_batch", "percentiles", "breakdown"}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        reason = "chromium and chromedriver are not here: apt-get install chromium chromium-driver"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "disable-dev-shm-usage",
+        "window-size=1400,1000",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(f"--{flag}")
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as chrome:
+        yield chrome
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Write the page of a run, open it, and afterwards hold it to silence on the console and the network."""
+
+    def opened(run, series=None):
+        path = tmp_path / "report.html"
+        write_page(run, factory.series_for(run) if series is None else series, path)
+        browser.get_log("browser"), browser.get_log("performance")
+        browser.get(path.as_uri())
+        return browser
+
+    yield opened
+    assert complaints(browser) == []
+    assert requested(browser) == []
+
+
+@pytest.fixture(scope="module")
+def demo_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("demo") / "report.html"
+    write_page(DEMO, factory.series_for(DEMO), path)
+    return path
+
+
+@pytest.fixture
+def demo(browser, demo_file):
+    """The page of the demo, loaded once for all the tests that only read it, as it was when it opened."""
+    if browser.current_url != demo_file.as_uri():
+        browser.get_log("browser"), browser.get_log("performance")
+        browser.get(demo_file.as_uri())
+    yield browser
+    assert complaints(browser) == []
+    assert requested(browser) == []
+
+
+@pytest.fixture
+def demo_to_change(demo):
+    """The same for a test that leaves the page other than it found it."""
+    yield demo
+    demo.get("about:blank")
+
+
+def complaints(browser):
+    return [e["message"] for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
+
+
+def requested(browser):
+    """Everything fetched but the page's own file and what it carries as data."""
+    events = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
+    sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    entries = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    own = ("file:///", "data:", "blob:")
+    return [url for url in sent + entries if not url.startswith(own)]
+
+
+def drawn(browser):
+    """Ids of the charts that have a plot with at least one mark in it."""
+    return set(
+        browser.execute_script(
+            "return [...document.querySelectorAll('.js-plotly-plot')].filter(p => !p.hidden &&"
+            " p.querySelector('svg.main-svg .point, svg.main-svg .js-line')).map(p => p.id)"
+        )
+    )
+
+
+def rows(browser):
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#points-table tbody tr')].map(tr =>"
+        " ({id: tr.dataset.id, verdict: tr.className, cells: [...tr.cells].map(c => c.innerText)}))"
+    )
+
+
+def headings(browser):
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#points-table thead th')]"
+        ".map(th => th.innerText.split('\\n')[0])"
+    )
+
+
+def choose(browser, select, value):
+    browser.execute_script(
+        "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
+        " s.dispatchEvent(new Event('change'))",
+        select,
+        value,
+    )
+
+
+def data_of(browser, chart):
+    return browser.execute_script(
+        "return document.getElementById(arguments[0]).data.filter(t => t.visible !== false)"
+        ".map(t => ({name: t.name, x: t.x, y: t.y, marker: t.marker && t.marker.color}))",
+        chart,
+    )
+
+
+def test_every_chart_is_drawn_without_a_word_on_the_console_or_the_network(demo):
+    browser = demo
+    assert drawn(browser) == RUN_CHARTS | POINT_CHARTS
+    assert "minilm" in browser.title
+
+
+def test_the_page_of_the_demo_is_under_6_mb(tmp_path):
+    write_page(DEMO, factory.series_for(DEMO), tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < 6_000_000
+
+
+def test_the_header_answers_first(demo):
+    header = demo.find_element("tag name", "header").text
+    best = max(p.throughput_inferences_per_s for p in DEMO.points if p.verdict == "valid")
+    assert f"{best:.0f} inferences/s, p99" in header
+    assert (
+        "missed" in header
+        and "p99 ≤ 200 ms, errors ≤ 0.1%: met at 9, missed at 1 of 10 valid points" in header
+    )
+    assert "10 valid" in header and "1 invalid" in header and "1 inconclusive" in header
+    assert "CPU: Intel(R) Xeon(R)" in header and "no GPU" in header
+    assert "not NVIDIA's C++ backend" in header
+
+
+def test_the_table_has_a_row_a_point_with_its_figures(demo):
+    browser = demo
+    table, titles = rows(browser), headings(browser)
+    assert [r["id"] for r in table] == [p.id for p in DEMO.points]
+    assert [r["verdict"] for r in table] == [p.verdict for p in DEMO.points]
+    first, point = dict(zip(titles, table[0]["cells"], strict=True)), DEMO.points[0]
+    assert first["tokens"] == "16" and first["load"] == "concurrency 1"
+    assert float(first["p99"].split("\n")[0]) == pytest.approx(point.latency_s.p99 * 1e3, rel=0.005)
+    low, high = first["p99"].split("\n")[1].split("–")
+    assert float(low) == pytest.approx(point.latency_s.interval_95["p99"][0] * 1e3, rel=0.005)
+    assert float(high) == pytest.approx(point.latency_s.interval_95["p99"][1] * 1e3, rel=0.005)
+    assert float(first["compute"]) == pytest.approx(
+        1e3 * sum(getattr(point.server, f"compute_{n}_s") for n in ("input", "infer", "output")), rel=0.005
+    )
+    for reason in DEMO.points[5].reasons:
+        assert reason in dict(zip(titles, table[5]["cells"], strict=True))["verdict"]
+
+
+def test_what_was_not_observed_is_a_dash_with_its_reason(demo):
+    browser = demo
+    titles = headings(browser)
+    cells = dict(zip(titles, rows(browser)[7]["cells"], strict=True))
+    assert all(cells[name].startswith("–") for name in ("queue", "compute", "mean batch"))
+    assert dict(zip(titles, rows(browser)[2]["cells"], strict=True))["p99"].startswith("–")
+    why = browser.execute_script(
+        "return document.querySelectorAll('#points-table tbody tr')[7].querySelector('.none').title"
+    )
+    assert why == "Triton's statistics could not be read"
+    assert why in browser.find_element("css selector", ".footnotes").text
+
+
+def test_the_select_box_shows_another_point(demo_to_change):
+    browser = demo_to_change
+    before = data_of(browser, "raw")
+    choose(browser, "chosen", DEMO.points[4].id)
+    after = data_of(browser, "raw")
+    assert before != after
+    requests, window = factory.requests_of(DEMO.points[4], seed=4)
+    text = next(t for t in after if t["name"] == "text")
+    measured = requests[requests["phase"] == 1]
+    assert text["x"] == pytest.approx((measured["intended_ns"] - window.start_ns) / 1e9, abs=1e-4)
+    assert text["y"] == pytest.approx((measured["completed_ns"] - measured["intended_ns"]) / 1e6, rel=1e-3)
+
+
+def test_choosing_a_percentile_redraws_the_charts_and_says_which_points_lack_it(demo_to_change):
+    browser = demo_to_change
+    assert browser.find_element("id", "percentile").get_attribute("value") == "p99"
+    assert "max_batch 1, tokens 64, concurrency 1" in browser.find_element("id", "curve-absent").text
+    choose(browser, "percentile", "p50")
+    shown = {y for t in data_of(browser, "curve") for y in t["y"] if y is not None}
+    expected = sorted({p.latency_s.p50 * 1e3 for p in DEMO.points})
+    assert sorted(shown) == pytest.approx(expected)
+    title = browser.execute_script("return document.getElementById('curve').layout.yaxis.title.text")
+    assert title == "p50 latency, ms"
+    assert browser.find_element("id", "curve-absent").text == ""
+
+
+def test_legends_do_not_cover_data_and_put_lines_away(demo_to_change):
+    browser = demo_to_change
+    assert browser.execute_script("return document.querySelectorAll('.plot .legend .traces').length") == 0
+    below = browser.execute_script(
+        "return [...document.querySelectorAll('.legend')].filter(l => l.children.length).every(l =>"
+        " l.getBoundingClientRect().top >="
+        " document.getElementById(l.dataset.for).getBoundingClientRect().bottom - 1)"
+    )
+    assert below
+    before = len(data_of(browser, "curve"))
+    browser.execute_script("document.querySelector('.legend[data-for=curve] button').click()")
+    assert len(data_of(browser, "curve")) == before - 1
+    pressed = "return document.querySelector('.legend[data-for=curve] button').ariaPressed"
+    assert browser.execute_script(pressed) == "false"
+
+
+def test_a_heading_sorts_and_what_is_not_known_goes_last(demo_to_change):
+    browser = demo_to_change
+    column = headings(browser).index("p99")
+    click = "document.querySelectorAll('#points-table thead button')[arguments[0]].click()"
+    known = sorted(p.latency_s.p99 for p in DEMO.points if p.latency_s.p99 is not None)
+    by_id = {p.id: p.latency_s.p99 for p in DEMO.points}
+    for expected in ([*known, None], [*known[::-1], None]):
+        browser.execute_script(click, column)
+        assert [by_id[r["id"]] for r in rows(browser)] == expected
+
+
+def test_gpu_readings_are_drawn_where_there_are_some(show):
+    run = factory.run_of(factory.OPEN_LOOP, gpu=True)
+    browser = show(run)
+    assert "gpu" in drawn(browser)
+    assert max(data_of(browser, "gpu")[0]["y"]) == pytest.approx(80, abs=1)  # percent
+    assert "GPU: NVIDIA H100 80GB HBM3" in browser.find_element("tag name", "header").text
+    assert "412" in browser.find_element("id", "gpus").text  # watts
+
+
+def test_without_a_gpu_the_page_says_so(demo):
+    browser = demo
+    assert browser.find_element("id", "gpu-note").text == "No GPU was observed at this point."
+    assert "gpu" not in drawn(browser)
+
+
+def test_hostile_names_stay_text(show):
+    scenario = factory.DEMO.model_copy(update={"model": factory.HOSTILE})
+    run = factory.run_of(
+        scenario,
+        model=factory.artifact(name=factory.HOSTILE, note=factory.HOSTILE),
+        error_text=factory.HOSTILE,
+        verdicts={0: "invalid"},
+    )
+    points = [
+        p.model_copy(
+            update={"reasons": (factory.HOSTILE,), "params": {factory.HOSTILE: factory.HOSTILE, **p.params}}
+        )
+        for p in run.points
+    ]
+    run = run.model_copy(update={"points": tuple(points), "scenario": factory.HOSTILE})
+    series = {k: replace(s, classes=(factory.HOSTILE,)) for k, s in factory.series_for(run).items()}
+    browser = show(run, series)  # an alert would fail every call that follows
+    assert browser.execute_script("return document.scripts.length") == 3
+    assert browser.execute_script("return document.querySelector('h1').textContent") == factory.HOSTILE
+    assert drawn(browser) >= RUN_CHARTS
+    choose(browser, "chosen", points[3].id)
+    marks = browser.execute_script("return document.querySelectorAll('.js-plotly-plot script, b').length")
+    assert marks == 0
+    legend = "return document.querySelector('.legend[data-for=raw] button').textContent"
+    assert browser.execute_script(legend) == factory.HOSTILE
+
+
+def test_the_policy_refuses_the_network_and_any_other_script(browser, tmp_path):
+    path = tmp_path / "report.html"
+    write_page(DEMO, factory.series_for(DEMO), path)
+    browser.get(path.as_uri())
+    reached = browser.execute_async_script(
+        "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('reached'),"
+        " () => setTimeout(() => done(window.refused), 100));"
+        "document.addEventListener('securitypolicyviolation', e => window.refused = e.effectiveDirective);"
+    )
+    assert reached == "connect-src"
+    browser.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'window.ran = true';"
+        " document.body.append(s)"
+    )
+    assert browser.execute_script("return window.ran === undefined")
+    assert complaints(browser)  # the same log that must be empty elsewhere does hear of it
+
+
+@pytest.mark.parametrize(
+    ("scenario", "count"), [(factory.ONE_POINT, 1), (factory.MANY, 200)], ids=["1 point", "200 points"]
+)
+def test_it_works_with_1_point_and_with_200(show, scenario, count):
+    run = factory.run_of(scenario)
+    browser = show(run)
+    assert len(rows(browser)) == count
+    assert drawn(browser) >= {"curve", "percentiles", "breakdown"} | POINT_CHARTS
+    size = len(page_html(run, factory.series_for(run)))
+    assert size < 12_000_000
+
+
+def test_a_run_without_a_point_is_a_page_that_says_so(show):
+    browser = show(factory.run_of(measured=0))
+    assert "not complete: 0 of 12 planned points measured" in browser.find_element("tag name", "body").text
+    assert drawn(browser) == set()
+
+
+def test_an_unfinished_run_says_how_far_it_came(show):
+    browser = show(factory.run_of(measured=5))
+    assert "5 of 12 planned points" in browser.find_element("css selector", ".banner").text
+
+
+def test_a_point_without_samples_has_no_charts_of_its_own(show):
+    browser = show(DEMO, {})
+    assert drawn(browser) == RUN_CHARTS - {"percentiles"}
+    assert "samples of no point are at hand" in browser.find_element("id", "point").text
+
+
+def test_dark_and_light_follow_the_reader(show):
+    browser = show(DEMO)
+    seen = {}
+    for scheme in ("dark", "light"):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        seen[scheme] = (paper, data_of(browser, "curve")[0]["marker"])
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert seen["light"] == ("rgb(255, 255, 255)", "#0072b2")
+    assert seen["dark"] == ("rgb(20, 23, 26)", "#4aa3df")
+
+
+def test_a_narrow_window_does_not_scroll_sideways(show):
+    browser = show(DEMO)
+    size = browser.get_window_size()
+    browser.set_window_size(500, 900)
+    sideways = "return document.documentElement.scrollWidth - window.innerWidth"
+    try:  # plotly fits its charts a moment after the window's change
+        WebDriverWait(browser, 10).until(lambda b: b.execute_script(sideways) <= 0)
+    finally:
+        browser.set_window_size(size["width"], size["height"])
+
+
+def test_on_paper_the_charts_fit_and_come_back(show):
+    browser = show(DEMO)
+    width = "return document.querySelector('#curve .main-svg').getBoundingClientRect().width"
+    before = browser.execute_script(width)
+    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.execute_script(width) <= 1030 < before
+    browser.execute_script("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script(width) == pytest.approx(before, abs=2)
+
+
+def test_the_table_is_marked_up_for_screen_readers(demo):
+    browser = demo
+    assert browser.execute_script("return document.querySelectorAll('table:not(:has(caption))').length") == 0
+    assert browser.execute_script("return document.querySelectorAll('th:not([scope])').length") == 0
+    unlabelled = "return [...document.querySelectorAll('select')].filter(s => !s.labels.length).length"
+    assert browser.execute_script(unlabelled) == 0
+    assert browser.execute_script("return document.querySelectorAll('.plot:not([aria-label])').length") == 0
+
+
+def test_parity_environment_and_scenario_are_on_the_page(demo):
+    text = demo.find_element("tag name", "main").text
+    assert "batch 2, tokens 32" in text and DEMO.model.sha256 in text
+    assert "onnxruntime-gpu" in text and "3f5a9c1+dirty" in text
+    assert "queue_delay_us: 500" in text
+
+
+def test_the_same_run_makes_the_same_page():
+    series = factory.series_for(DEMO)
+    assert page_html(DEMO, series) == page_html(DEMO, series)
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OSError):
+        write_page(DEMO, {}, tmp_path / "report.html")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

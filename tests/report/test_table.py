@@ -1,0 +1,87 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.report.table import print_table
+from tests.report import factory
+
+RUN = factory.run_of(verdicts={5: "invalid", 2: "inconclusive"}, without_server=(7,))
+
+
+def printed(run, width, *, terminal=False, page=None):
+    out = io.StringIO()
+    print_table(
+        run,
+        Console(
+            file=out, width=width, force_terminal=terminal, color_system="standard" if terminal else "auto"
+        ),
+        page,
+    )
+    return out.getvalue()
+
+
+def table_lines(text):
+    return [line for line in text.splitlines() if "|" in line]
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_no_line_of_the_table_is_wider_than_the_console_and_nothing_is_cut(width):
+    text = printed(RUN, width)
+    assert len(table_lines(text)) == 2 + len(RUN.points)
+    assert all(len(line) <= width for line in table_lines(text))
+    assert "…" not in text
+
+
+def test_less_important_columns_go_first():
+    heads = [table_lines(printed(RUN, width))[0] for width in (60, 100, 160)]
+    kept = [{c.strip() for c in head.split("|")} for head in heads]
+    assert kept[0] < kept[1] < kept[2]
+    assert {"max_batch", "tokens", "load", "verdict", "p99 ms"} <= kept[0]
+    assert "throughput inf/s" in kept[1] and "objective" in kept[1]
+    assert "mean batch" in kept[2] and "client cores" not in kept[1]
+
+
+def test_the_figures_are_the_points():
+    header, _, first, *_ = table_lines(printed(RUN, 200))
+    cells = dict(
+        zip((c.strip() for c in header.split("|")), (c.strip() for c in first.split("|")), strict=True)
+    )
+    assert float(cells["p99 ms"]) == pytest.approx(RUN.points[0].latency_s.p99 * 1e3, rel=0.005)
+    assert float(cells["throughput inf/s"]) == pytest.approx(
+        RUN.points[0].throughput_inferences_per_s, rel=0.005
+    )
+
+
+def test_where_it_is_not_a_terminal_it_is_plain():
+    assert "\x1b" not in printed(RUN, 100)
+
+
+def test_on_a_terminal_verdicts_have_colours():
+    text = printed(RUN, 160, terminal=True)
+    assert "\x1b[32mvalid" in text
+    assert "33minconclusive" in text and "31minvalid" in text
+    assert "\x1b[31mmissed" in text
+
+
+def test_reasons_objective_and_page_each_have_a_line(tmp_path):
+    lines = printed(RUN, 60, page=tmp_path / "report.html").splitlines()
+    for reason in RUN.points[5].reasons:
+        assert f"{RUN.points[5].id}: {reason}" in lines
+    assert "objective: p99 ≤ 200 ms, errors ≤ 0.1%: met at 9, missed at 1 of 10 valid points" in lines
+    assert f"page: {tmp_path / 'report.html'}" in lines
+    assert "points: 12 points measured: 10 valid, 1 invalid, 1 inconclusive" in lines
+
+
+def test_brackets_in_a_name_are_not_markup():
+    run = factory.run_of(factory.ONE_POINT, verdicts={0: "invalid"})
+    point = run.points[0].model_copy(
+        update={"reasons": ("[red]not markup[/red]", "[/nor this]"), "params": {"protocol": "[b]nor this"}}
+    )
+    text = printed(run.model_copy(update={"points": (point,)}), 100)
+    assert "[red]not markup[/red]" in text and "[/nor this]" in text and "[b]nor this" in text
+
+
+def test_no_point_at_all_is_said():
+    text = printed(factory.run_of(measured=0), 100)
+    assert "points: 0 of 12 planned points measured" in text and "best" not in text

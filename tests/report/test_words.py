@@ -1,0 +1,97 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.report.answer import (
+    best,
+    objective_line,
+    ran_on,
+    run_standing,
+    served_by,
+    standing,
+    verdict_line,
+)
+from harness.report.rows import short_names
+from harness.report.words import ms, number, setting
+from tests.report import factory
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.01234, "0.0123"),
+        (4.5, "4.50"),
+        (12.34, "12.3"),
+        (99.95, "100"),
+        (0.9999, "1.00"),
+        (12345.6, "12,346"),
+        (999.6, "1,000"),
+    ],
+)
+def test_numbers_have_three_significant_digits(value, text):
+    assert number(value) == text
+
+
+@given(st.floats(1e-9, 1e9))
+def test_a_number_reads_back_within_half_a_percent(value):
+    text = number(value)
+    assert "e" not in text
+    assert float(text.replace(",", "")) == pytest.approx(value, rel=0.0051)
+
+
+def test_seconds_become_milliseconds():
+    assert ms(0.0421) == "42.1"
+
+
+def test_a_rate_reads_as_it_was_written():
+    assert setting(50.0) == "50" and setting(2.5) == "2.5" and setting("grpc") == "grpc"
+
+
+def test_names_are_as_short_as_they_can_be():
+    paths = ["server.max_batch", "requests.short.tokens", "requests.long.tokens"]
+    assert list(short_names(paths).values()) == ["max_batch", "short.tokens", "long.tokens"]
+
+
+def test_only_valid_points_are_judged_and_only_they_can_be_best():
+    run = factory.run_of()
+    fastest = max(range(12), key=lambda i: run.points[i].throughput_inferences_per_s)
+    assert best(run) is run.points[fastest]
+    assert run_standing(run) == "missed"
+    spoiled = factory.run_of(verdicts=dict.fromkeys(range(12), "invalid"))
+    assert best(spoiled) is None and run_standing(spoiled) == "unknown"
+    assert "no point is valid" in objective_line(spoiled)
+    assert best(factory.run_of(verdicts={fastest: "inconclusive"})).id != run.points[fastest].id
+
+
+def test_a_point_that_misses_the_objective_is_not_best():
+    tight = factory.DEMO.model_copy(
+        update={"objective": factory.DEMO.objective.model_copy(update={"p99_ms": 10.0})}
+    )
+    chosen = best(factory.run_of(tight))
+    assert chosen is not None and standing(chosen.objective) == "met"
+    none = factory.DEMO.model_copy(
+        update={"objective": factory.DEMO.objective.model_copy(update={"p99_ms": 0.1})}
+    )
+    assert best(factory.run_of(none)) is None
+
+
+def test_without_an_objective_nothing_is_met():
+    run = factory.run_of(factory.ONE_POINT)
+    assert run_standing(run) == "none" and objective_line(run) == "no objective was set"
+    assert verdict_line(run) == "1 point measured: 1 valid"
+
+
+def test_a_gpu_that_was_not_used_is_not_where_it_ran():
+    with_gpu = factory.environment(gpu=True)
+    assert ran_on(with_gpu).startswith("GPU: NVIDIA H100")
+    on_cpu = with_gpu.model_copy(update={"execution_provider": "CPUExecutionProvider"})
+    assert ran_on(on_cpu).startswith("CPU:") and "not used" in ran_on(on_cpu)
+    assert "not known" in ran_on(with_gpu.model_copy(update={"execution_provider": None}))
+
+
+def test_the_python_backend_is_never_taken_for_nvidias():
+    environment = factory.environment(gpu=False)
+    assert "not NVIDIA's C++ backend" in served_by(environment)
+    native = environment.model_copy(update={"backend": "onnxruntime, NVIDIA's C++ backend"})
+    assert "not NVIDIA's" not in served_by(native)

@@ -1,0 +1,262 @@
+"""What is left of a server that is killed, hung or orphaned; each test starts its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.schema.errors import ServerError
+from harness.schema.model import ModelArtifact
+from harness.triton import embedded, process, shared_memory
+from harness.triton.embedded import EmbeddedServer
+from tests.triton.clients import floats, infer
+from tests.triton.models import settings
+
+pytestmark = pytest.mark.triton
+
+Artifacts = dict[str, ModelArtifact]
+Places = tuple[Path, Path]
+
+
+def regions(owner: int | None = None) -> set[str]:
+    """Shared memory regions of servers that process `owner` (this one, if not given) started."""
+    pattern = f"harness_*_{owner or os.getpid()}_*"
+    return {path.name for path in shared_memory.SHARED_MEMORY.glob(pattern)}
+
+
+def alive(pids: list[int]) -> list[int]:
+    return [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
+
+
+def stop(pid: int) -> None:
+    """Freeze the process, every thread of it: on a busy machine that takes a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{pid}/task")
+    assert eventually(lambda: all("State:\tT" in (t / "status").read_text() for t in threads.iterdir()))
+
+
+def eventually(condition: Callable[[], bool], limit_s: float = 15.0) -> bool:
+    give_up = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_clean_stop_leaves_no_process_and_no_shared_memory(places: Places, artifacts: Artifacts) -> None:
+    before = regions()
+    with EmbeddedServer(*places) as server:
+        server.serve(artifacts["double"], settings(instances=2))
+        pids = server.process_ids()
+        assert len(pids) == 3
+        assert len(regions() - before) == 2
+    assert alive(pids) == []
+    assert regions() <= before
+    assert server.process_ids() == []
+    assert "Signal (15) received" in places[1].read_text()
+
+
+def test_killed_server_says_so_and_comes_back_with_its_model(places: Places, artifacts: Artifacts) -> None:
+    before = regions()
+    with EmbeddedServer(*places) as server:
+        name = server.serve(artifacts["double"], settings(max_batch=5))
+        assert server.exit_reason() is None
+        old = server.process_ids()
+        os.kill(old[0], signal.SIGKILL)
+        assert eventually(lambda: server.exit_reason() is not None)
+        assert server.exit_reason() == "Triton was killed by signal 9 (SIGKILL)"
+        assert not server.healthy()
+        assert server.process_ids() == []
+        with pytest.raises(ServerError, match="can't be reached"):
+            server.statistics(name)
+        server.restart()
+        assert server.exit_reason() is None
+        assert server.healthy()
+        assert alive(old) == []
+        assert len(regions() - before) == 1
+        assert server.control.model_config(name)["max_batch_size"] == 5
+        assert infer(server, name, {"x": floats(2, 2)}, protocol="grpc")["y"].shape == (2, 2)
+    assert regions() <= before
+
+
+def test_hung_server_is_noticed_and_ended(
+    places: Places, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "PROBE_LIMIT_S", 0.3)
+    before = regions()
+    with EmbeddedServer(*places) as server:
+        server.serve(artifacts["double"], settings())
+        pids = server.process_ids()
+        for pid in pids:  # its stub too, which would otherwise end by itself
+            stop(pid)
+        assert server.exit_reason() is None  # its process lives: only asking it tells
+        assert not server.healthy()
+        assert "did not answer 3 health probes" in str(server.exit_reason())
+        assert alive(pids) == []
+    assert regions() <= before
+
+
+def test_stop_does_not_wait_for_ever_for_a_hung_server(
+    places: Places, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "STOP_LIMIT_S", 0.5)
+    before = regions()
+    with EmbeddedServer(*places) as server:
+        server.serve(artifacts["double"], settings())
+        pids = server.process_ids()
+        stop(pids[0])
+    assert alive(pids) == []
+    assert regions() <= before
+
+
+ORPHANING = """
+import sys, time
+from pathlib import Path
+from harness.schema.model import ModelArtifact
+from harness.triton.embedded import EmbeddedServer
+from tests.triton.models import settings
+
+with EmbeddedServer(Path(sys.argv[1]), Path(sys.argv[2])) as server:
+    server.serve(ModelArtifact.model_validate_json(sys.argv[3], strict=False), settings())
+    print(*server.process_ids(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def orphans(places: Places, artifacts: Artifacts) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """Another harness that serves, and the ids of its server and stub."""
+    harness = subprocess.Popen(
+        [sys.executable, "-c", ORPHANING, *map(str, places), artifacts["double"].model_dump_json()],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    pids: list[int] = []
+    try:
+        assert harness.stdout is not None
+        pids += [int(word) for word in harness.stdout.readline().split()]
+        assert len(alive(pids)) == 2
+        yield harness, pids
+    finally:
+        harness.kill()
+        harness.wait()
+        for pid in alive(pids):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_killed_harness_leaves_no_process(orphans: tuple[subprocess.Popen[str], list[int]]) -> None:
+    harness, pids = orphans
+    harness.kill()
+    harness.wait()
+    assert eventually(lambda: alive(pids) == [])
+
+
+def test_stub_that_outlives_a_killed_harness_is_ended_and_swept_by_the_next_start(
+    orphans: tuple[subprocess.Popen[str], list[int]], tmp_path: Path
+) -> None:
+    harness, (server, stub) = orphans
+    stop(stub)  # so that it can't notice that its server is gone
+    harness.kill()
+    harness.wait()
+    assert eventually(lambda: alive([server]) == [])
+    assert alive([stub]) == [stub]
+    assert regions(harness.pid)
+    with EmbeddedServer(tmp_path / "next", tmp_path / "next.log"):
+        assert alive([stub]) == []
+        assert not regions(harness.pid)
+
+
+def test_sweep_takes_what_dead_processes_left_and_nothing_else() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    started = shared_memory._started(gone.pid)
+    namespace = shared_memory._namespace()
+    dead = f"harness_{namespace}_{gone.pid}_{started}_0123abcd_"
+    reused = f"harness_{namespace}_{os.getpid()}_1_0123abcd_"  # our pid, but not our start
+    foreign = f"harness_{namespace + 1}_{gone.pid}_{started}_0123abcd_"
+    own = shared_memory.region_prefix()
+    other = f"harnessing_{gone.pid}_"
+    # A process that outlived such a server, by its arguments.
+    straggler = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", f"{dead}1"])
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", f"{own}1"])
+    files = {p: shared_memory.SHARED_MEMORY / f"{p}test" for p in (dead, reused, foreign, own, other)}
+    try:
+        for path in files.values():
+            path.write_bytes(b"region")
+        shared_memory.sweep_dead()
+        assert all(path.exists() for path in files.values() if path != files[reused])
+        assert straggler.poll() is None
+        gone.kill()
+        gone.wait()
+        shared_memory.sweep_dead()
+        assert {prefix for prefix, path in files.items() if path.exists()} == {foreign, own, other}
+        straggler.wait(5)  # raises if it lives
+        assert bystander.poll() is None
+        shared_memory.sweep(own)
+        assert {prefix for prefix, path in files.items() if path.exists()} == {foreign, other}
+    finally:
+        for started_here in (gone, straggler, bystander):
+            started_here.kill()
+            started_here.wait()
+        for path in files.values():
+            path.unlink(missing_ok=True)
+
+
+def test_used_port_is_told_in_one_sentence(places: Places) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for option in ("http_port", "grpc_port", "metrics_port"):
+            with pytest.raises(ServerError, match=f"port {port} .*is in use: .*another"):
+                EmbeddedServer(*places, **{option: port}).__enter__()
+
+
+def test_port_that_is_taken_while_triton_starts_is_replaced(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = process.choose_port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        chosen = [taken.getsockname()[1]]
+        monkeypatch.setattr(process, "choose_port", lambda *a: chosen.pop() if chosen else plain(*a))
+        with EmbeddedServer(*places) as server:
+            assert server.healthy()
+
+
+def test_asked_ports_are_used_and_kept_over_a_restart(places: Places) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with EmbeddedServer(*places, http_port=port) as server:
+        assert server.http_port == port
+        others = (server.grpc_port, server.metrics_port)
+        server.restart()
+        assert (server.http_port, server.grpc_port, server.metrics_port) == (port, *others)
+
+
+def test_server_that_does_not_start_is_told_with_its_own_last_words(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = EmbeddedServer._command
+    monkeypatch.setattr(EmbeddedServer, "_command", lambda *a: [*plain(*a), "--load-model=nothing_here"])
+    with pytest.raises(ServerError, match=r"exited with status 1: .*nothing_here") as failed:
+        EmbeddedServer(*places).__enter__()
+    assert str(places[1]) in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+def test_repository_with_a_blank_in_its_path_is_refused_before_triton_stumbles(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"the model repository .*another folder"):
+        EmbeddedServer(tmp_path / "my models", tmp_path / "log").__enter__()

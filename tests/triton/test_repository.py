@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format as protobuf_text
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2
+
+from harness.schema.errors import HarnessError, InputError
+from harness.schema.model import ModelArtifact, Parity
+from harness.schema.tensors import NUMPY, TensorSpec
+from harness.triton.repository import model_config, text_format, write_model
+from tests.triton.models import settings
+
+PARITY = Parity(reference="none: the file is the source", tolerance=0.0, cases=())
+
+axes = st.lists(st.integers(1, 2**40) | st.sampled_from(["n", "width"]), min_size=1, max_size=5)
+tensors = st.builds(
+    lambda name, datatype, inner: TensorSpec(name=name, datatype=datatype, axes=("batch", *inner)),
+    # A surrogate is no text, and protobuf's strings end at no other character.
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
+    st.sampled_from(sorted(NUMPY)),
+    axes,
+)
+
+
+def artifact(
+    name: str, inputs: list[TensorSpec], outputs: list[TensorSpec], path: str = "/nowhere.onnx"
+) -> ModelArtifact:
+    return ModelArtifact(
+        name=name,
+        kind="onnx",
+        source="made by the tests",
+        onnx_path=path,
+        sha256="0" * 64,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        parity=PARITY,
+    )
+
+
+def parsed(text: str) -> model_config_pb2.ModelConfig:
+    return protobuf_text.Parse(text, model_config_pb2.ModelConfig())
+
+
+@given(
+    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True),
+    inputs=st.lists(tensors, min_size=1, max_size=3),
+    outputs=st.lists(tensors, min_size=1, max_size=3),
+    max_batch=st.integers(1, 4096),
+    delay=st.integers(0, 10_000_000),
+    instances=st.integers(1, 64),
+    threads=st.integers(1, 1024),
+    kind=st.sampled_from(["auto", "cpu", "gpu"]),
+    gpu=st.booleans(),
+    cache=st.booleans(),
+)
+def test_the_written_text_says_to_protobuf_what_was_asked(
+    name: str,
+    inputs: list[TensorSpec],
+    outputs: list[TensorSpec],
+    max_batch: int,
+    delay: int,
+    instances: int,
+    threads: int,
+    kind: str,
+    gpu: bool,
+    cache: bool,
+) -> None:
+    wanted = settings(
+        max_batch=max_batch,
+        queue_delay_us=delay,
+        instances=instances,
+        threads=threads,
+        kind=kind,
+        response_cache=cache,
+    )
+    config = parsed(text_format(model_config(artifact(name, inputs, outputs), wanted, gpu=gpu)))
+    assert config.name == name
+    assert config.backend == "onnxruntime"
+    assert config.max_batch_size == max_batch
+    assert config.HasField("dynamic_batching") == (max_batch > 1)
+    if max_batch > 1:
+        assert config.dynamic_batching.max_queue_delay_microseconds == delay
+    for spec, tensor in [*zip(inputs, config.input, strict=True), *zip(outputs, config.output, strict=True)]:
+        assert tensor.name == spec.name
+        assert model_config_pb2.DataType.Name(tensor.data_type) == f"TYPE_{spec.datatype}"
+        assert tuple(tensor.dims) == spec.dims
+    (group,) = config.instance_group
+    assert group.count == instances
+    on_gpu = {"cpu": False, "gpu": True, "auto": gpu}[kind]
+    assert model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind) == ("KIND_GPU" if on_gpu else "KIND_CPU")
+    assert config.parameters["intra_op_thread_count"].string_value == str(threads)
+    assert config.response_cache.enable == cache
+
+
+def test_output_with_only_a_batch_axis_is_described_by_a_reshape() -> None:
+    spec = TensorSpec(name="label", datatype="INT64", axes=("batch",))
+    x = TensorSpec(name="x", datatype="FP32", axes=("batch", "n"))
+    (output,) = parsed(text_format(model_config(artifact("m", [x], [spec]), settings(), gpu=False))).output
+    assert list(output.dims) == [1]
+    assert output.HasField("reshape")
+    assert list(output.reshape.shape) == []
+
+
+def test_input_with_only_a_batch_axis_is_refused() -> None:
+    spec = TensorSpec(name="x", datatype="INT64", axes=("batch",))
+    with pytest.raises(InputError, match="'x' has no axis but the batch"):
+        model_config(artifact("m", [spec], []), settings(), gpu=False)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../up", "a/b", "a b", "-dash", "x" * 65, 'q"', "$(touch x)"])
+def test_name_that_could_leave_the_repository_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="model's name"):
+        write_model(tmp_path, artifact(name, [], []), settings(), gpu=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_entry_is_written_over_an_older_one_and_nothing_else_stays(tmp_path: Path) -> None:
+    source = tmp_path / "cache.onnx"
+    for content in (b"first", b"second", b"second"):
+        source.unlink(missing_ok=True)
+        source.write_bytes(content)
+        write_model(tmp_path / "repository", artifact("m", [], [], path=str(source)), settings(), gpu=False)
+    entry = tmp_path / "repository" / "m"
+    write_model(
+        tmp_path / "repository", artifact("m", [], [], path=str(source)), settings(max_batch=3), gpu=False
+    )
+    assert {str(path.relative_to(entry)) for path in entry.rglob("*")} == {
+        "1",
+        "1/model.onnx",
+        "config.pbtxt",
+    }
+    assert (entry / "1" / "model.onnx").read_bytes() == b"second"
+    assert parsed((entry / "config.pbtxt").read_text()).max_batch_size == 3
+
+
+def test_weights_beside_the_model_come_along(tmp_path: Path) -> None:
+    (tmp_path / "big.onnx").write_bytes(b"graph")
+    (tmp_path / "big.onnx.data").write_bytes(b"weights")
+    write_model(
+        tmp_path / "repository",
+        artifact("m", [], [], path=str(tmp_path / "big.onnx")),
+        settings(),
+        gpu=False,
+    )
+    assert (tmp_path / "repository/m/1/big.onnx.data").read_bytes() == b"weights"
+
+
+def test_vanished_model_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="export the model again"):
+        write_model(tmp_path, artifact("m", [], [], path=str(tmp_path / "gone.onnx")), settings(), gpu=False)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from dataclasses import astuple, fields
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.schema.errors import ServerError
+from harness.triton.control import Control
+from harness.triton.statistics import Statistics, difference, read, snapshot
+
+counts = st.builds(Statistics, **{f.name: st.integers(0, 10**15) for f in fields(Statistics)})
+
+
+def version(**changed: int) -> dict[str, Any]:
+    """One version's entry as Triton writes it."""
+    value = {
+        "success": 0,
+        "success_ns": 0,
+        "fail": 0,
+        "hits": 0,
+        "computed": 0,
+        "ns": 0,
+        "inferences": 0,
+    } | changed
+    stage = {"count": value["computed"], "ns": value["ns"]}
+    return {
+        "inference_count": value["inferences"],
+        "execution_count": value["computed"],
+        "inference_stats": {
+            "success": {"count": value["success"], "ns": value["success_ns"]},
+            "fail": {"count": value["fail"], "ns": 7},
+            "queue": {"count": value["success"], "ns": value["ns"]},
+            "compute_input": stage,
+            "compute_infer": stage,
+            "compute_output": stage,
+            "cache_hit": {"count": value["hits"], "ns": 0},
+        },
+    }
+
+
+def test_versions_are_summed() -> None:
+    document = {
+        "model_stats": [
+            version(success=3, computed=3, inferences=6, ns=10),
+            version(success=2, fail=1, computed=1, hits=1, inferences=1, ns=5),
+        ]
+    }
+    total = snapshot(document)
+    assert (total.successes, total.failures, total.inferences, total.executions) == (5, 1, 7, 4)
+    assert (total.cache_hits, total.computed, total.compute_infer_ns) == (1, 4, 15)
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"model_stats": [{}]}, {"model_stats": None}, {"model_stats": ["x"]}]
+)
+def test_another_servers_answer_is_refused(document: dict[str, Any]) -> None:
+    with pytest.raises(ServerError, match="not Triton's"):
+        snapshot(document)
+
+
+@given(counts, counts)
+def test_difference_is_exact_whatever_came_before(before: Statistics, spent: Statistics) -> None:
+    after = Statistics(*(a + b for a, b in zip(astuple(before), astuple(spent), strict=True)))
+    figures = difference(before, after)
+    assert figures.requests == spent.successes + spent.failures
+    assert figures.inferences == spent.inferences
+    assert figures.failures == spent.failures
+    assert figures.cache_hits == spent.cache_hits
+    if spent.executions:
+        assert figures.mean_batch == spent.inferences / spent.executions
+    if spent.computed:
+        assert figures.compute_infer_s == pytest.approx(spent.compute_infer_ns / spent.computed / 1e9)
+
+
+def test_what_nobody_passed_has_no_mean() -> None:
+    nothing = snapshot({"model_stats": [version(success=4, computed=4)]})
+    figures = difference(nothing, nothing)
+    assert figures.requests == 0
+    assert figures.mean_batch is figures.request_s is figures.queue_s is figures.compute_infer_s is None
+
+
+def test_answers_from_the_cache_do_not_dilute_the_compute_time() -> None:
+    nothing = snapshot({"model_stats": []})
+    mixed = snapshot({"model_stats": [version(success=10, computed=2, hits=8, ns=2_000_000_000)]})
+    assert difference(nothing, mixed).compute_infer_s == 1.0
+
+
+@given(counts, st.sampled_from([f.name for f in fields(Statistics)]))
+def test_any_counter_that_went_backwards_is_a_reset(before: Statistics, name: str) -> None:
+    after = Statistics(**{f.name: getattr(before, f.name) - (f.name == name) for f in fields(Statistics)})
+    with pytest.raises(ServerError, match="statistics were reset"):
+        difference(before, after)
+
+
+def test_a_snapshot_is_read_again_until_triton_has_counted_the_last_answer() -> None:
+    counted = [3, 4, 5, 5, 9]
+
+    class Settling(Control):
+        def statistics(self, model: str) -> dict[str, Any]:
+            return {"model_stats": [version(success=counted.pop(0), computed=1)]}
+
+    assert read(Settling("127.0.0.1", 1), "m").successes == 5
+    assert counted == [9]
+
+
+def test_reading_under_load_ends() -> None:
+    class Busy(Control):
+        requests = 0
+
+        def statistics(self, model: str) -> dict[str, Any]:
+            Busy.requests += 1
+            return {"model_stats": [version(success=Busy.requests, computed=1)]}
+
+    assert read(Busy("127.0.0.1", 1), "m").successes == Busy.requests > 2
