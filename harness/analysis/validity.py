@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.schema.observed import Observed
 from harness.schema.point import Point
-from harness.schema.result import Latency, ObjectiveCheck, Verdict
+from harness.schema.result import Latency, ObjectiveCheck, ServerFigures, Verdict
 from harness.schema.samples import Requests, Status
 
 CLIENT_CPU_LIMIT = 0.9
@@ -67,9 +67,9 @@ def _invalid(observed: Observed, requests: Requests, latency: Latency, lag_s: fl
             f"{errors} of {requests.size} requests failed, over {ERROR_LIMIT:.0%}: "
             "the latency of the others doesn't stand for the load"
         )
-    if observed.ended is None and observed.server is not None and observed.server.requests != ok:
+    if observed.ended is None and observed.server is not None and _succeeded(observed.server) != ok:
         reasons.append(
-            f"the client counted {ok} answers and Triton {observed.server.requests}: "
+            f"the client counted {ok} answers and Triton {_succeeded(observed.server)}: "
             "somebody else uses the model, or answers were lost"
         )
     seconds = None
@@ -87,6 +87,10 @@ def _invalid(observed: Observed, requests: Requests, latency: Latency, lag_s: fl
             f"the client couldn't keep up: 1% of the requests were sent {lag_s * 1e3:.1f} ms late or more"
         )
     return reasons
+
+
+def _succeeded(server: ServerFigures) -> int:
+    return server.requests - server.failures
 
 
 def _unsure(

@@ -34,6 +34,9 @@ VARIANTS = 32
 VARIANTS_BYTES = 256_000_000
 """Most bytes of one class's payloads together; large images get fewer variants."""
 
+SCRATCH = (".bin", ".npy", ".spool", ".reasons")
+"""What the load needs while it runs, and nobody after its samples are in Parquet."""
+
 MARGIN = 2.0
 """Requests asked for, over the fewest that can support a p99: correlated ones are worth less, and the
 variance is itself an estimate."""
@@ -55,7 +58,7 @@ def measure(
     load_pids: list[int] = []
 
     def between() -> None:
-        before.append(_settled(server, model.name))
+        before.append(server.statistics(model.name))
 
     with Sampler(server.process_ids, lambda: load_pids) as sampler:
         try:
@@ -150,29 +153,13 @@ def _watch(server: Server) -> Callable[[], str | None]:
     return alive
 
 
-SETTLE_LIMIT_S = 2.0
-
-
-def _settled(server: Server, model: str) -> Statistics:
-    """Triton's statistics once they stand still: it counts a request just after it sent the answer."""
-    give_up = time.monotonic() + SETTLE_LIMIT_S
-    last = server.statistics(model)
-    while time.monotonic() < give_up:
-        time.sleep(0.02)
-        now = server.statistics(model)
-        if now == last:
-            break
-        last = now
-    return last
-
-
 def _server_figures(
     server: Server, model: str, before: Sequence[Statistics], outcome: LoadOutcome
 ) -> tuple[ServerFigures | None, tuple[str, ...]]:
     if not before or outcome.ended is not None:
         return None, ()
     try:
-        return difference(before[-1], _settled(server, model)), ()
+        return difference(before[-1], server.statistics(model)), ()
     except ServerError as error:
         return None, (str(error),)
 
@@ -183,3 +170,6 @@ def _keep(folder: Path, point: Point, outcome: LoadOutcome, sampler: Sampler) ->
     samples_file.write_requests(folder / "requests.parquet", requests, classes, texts, outcome.window)
     samples_file.write_host(folder / "host.parquet", sampler.host)
     samples_file.write_gpu(folder / "gpu.parquet", sampler.gpu)
+    for scratch in (folder / "load").iterdir():
+        if scratch.suffix in SCRATCH:
+            scratch.unlink()

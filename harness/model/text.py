@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.schema.errors import InputError
+
+if TYPE_CHECKING:
+    import tokenizers
 
 OPTICKS = Path(__file__).parent / "data" / "opticks.txt"
 """Public domain; data/README.md says where it is from."""
@@ -58,12 +62,16 @@ def _starts(words: Sequence[str], generator: np.random.Generator) -> npt.NDArray
     )
 
 
-def _row(tokenizer: object, words: Sequence[str], start: int, tokens: int) -> npt.NDArray[np.int64]:
-    """The text from `start`, round its end where needed; one word makes at least one token, nearly always."""
-    take = tokens
-    while True:
+def _row(
+    tokenizer: tokenizers.Tokenizer, words: Sequence[str], start: int, tokens: int
+) -> npt.NDArray[np.int64]:
+    """The text from `start`, round its end where needed; a word makes at least one token, nearly always."""
+    for take in (tokens, 4 * tokens, 16 * tokens + len(words)):
         text = " ".join(words[(start + i) % len(words)] for i in range(take))
-        ids = tokenizer.encode(text).ids  # type: ignore[attr-defined]
+        ids = tokenizer.encode(text).ids
         if len(ids) == tokens:
             return np.array(ids, np.int64)
-        take *= 2
+    raise InputError(
+        f"the tokenizer makes {len(ids)} tokens of {take} words, not {tokens}: put text in the folder that "
+        "it was made for"
+    )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-from harness.report.answer import point_words
-from harness.report.figure import SYMBOLS, Figure, Trace, axis, plain, styles
-from harness.report.rows import no_percentile, short_names, span
-from harness.report.words import ms, number, setting
-from harness.schema.result import Interval, Latency, PointResult, RunResult
+from harness.report.figure import Figure, Trace, axis, plain, styles
+from harness.report.marks import Mark, apart, joined, limit, name_of, trace_of
+from harness.report.rows import short_names
+from harness.report.words import setting
+from harness.schema.result import PointResult, RunResult
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 MOST_LABELS = 40
@@ -21,25 +20,13 @@ MARKS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A point, or one request class of it, somewhere on an axis."""
-
-    line: tuple[str, ...]
-    x: float
-    x_interval: Interval | None
-    latency: Latency
-    label: str
-    point: PointResult
-
-
 def default_percentile(run: RunResult) -> str:
-    """The percentile to show first: the objective's, else the highest that four in five valid points have."""
-    valid = [p for p in run.points if p.verdict == "valid"] or list(run.points)
-    named = [c.name.removesuffix("_ms") for p in valid for c in p.objective if c.name.endswith("_ms")]
+    """The percentile to show first: the objective's, else the highest, that four in five points have."""
+    usable = [p for p in run.points if p.verdict != "invalid"]
+    named = [c.name.removesuffix("_ms") for p in usable for c in p.objective if c.name.endswith("_ms")]
     for name in (*sorted(set(named), reverse=True), *reversed(PERCENTILES)):
-        have = sum(getattr(p.latency_s, name) is not None for p in valid)
-        if have and have >= 0.8 * len(valid):
+        have = sum(getattr(p.latency_s, name) is not None for p in usable)
+        if have and have >= 0.8 * len(usable):
             return name
     return "p50"
 
@@ -155,8 +142,8 @@ def _latency_figure(
     for percentile in PERCENTILES:
         for line, look in looks.items():
             mine = [m for m in marks if m.line == line]
-            for group in (_joined(mine), _apart(mine)):
-                trace = _trace(group, percentile, labelled)
+            for group in (joined(mine), apart(mine)):
+                trace = trace_of(group, percentile, labelled)
                 if trace is None:
                     continue
                 legend = ", ".join(w for w in line if w) or "all points"
@@ -166,104 +153,14 @@ def _latency_figure(
                 trace["meta"] = {"percentile": percentile, "legend": legend}
                 traces.append(trace)
         if objective:
-            traces += _limit(marks, percentile, from_x=min(m.x for m in marks) if "type" in x else 0.0)
+            traces += limit(marks, percentile, from_x=min(m.x for m in marks) if "type" in x else 0.0)
     choices = {}
     for percentile in PERCENTILES:
         drawn = [v for t in traces if t["meta"]["percentile"] == percentile for v in t["y"] if v is not None]
-        without = dict.fromkeys(point_words(m.point) for m in marks if getattr(m.latency, percentile) is None)
+        without = dict.fromkeys(name_of(m) for m in marks if getattr(m.latency, percentile) is None)
         choices[percentile] = {"yaxis": axis(f"{percentile} latency, ms", drawn), "absent": list(without)}
     layout = {"hovermode": "closest", "xaxis": x}
     return Figure(name, title, note, traces, layout, by_percentile=choices)
-
-
-def _joined(marks: Sequence[Mark]) -> list[Mark | None]:
-    """The valid marks, with a gap wherever one that isn't valid stands between two."""
-    return [m if m.point.verdict == "valid" else None for m in marks]
-
-
-def _apart(marks: Sequence[Mark]) -> list[Mark | None]:
-    """The other marks, a gap between each two."""
-    return [part for m in marks if m.point.verdict != "valid" for part in (m, None)]
-
-
-def _trace(marks: Sequence[Mark | None], percentile: str, labelled: bool) -> Trace | None:
-    def value(mark: Mark | None) -> float | None:
-        seconds: float | None = getattr(mark.latency, percentile) if mark else None
-        return None if seconds is None else seconds * 1e3
-
-    values = [value(m) for m in marks]
-    if all(v is None for v in values):
-        return None
-    intervals = [m.latency.interval_95.get(percentile) if m else None for m in marks]
-    trace: Trace = {
-        "type": "scatter",
-        "mode": "lines+markers+text" if labelled else "lines+markers",
-        "connectgaps": False,
-        "x": [m.x if m else None for m in marks],
-        "y": values,
-        "marker": {
-            "size": 8,
-            "symbol": [SYMBOLS[m.point.verdict] if m else "circle" for m in marks],
-        },
-        "error_y": _bars(values, [(i[0] * 1e3, i[1] * 1e3) if i else None for i in intervals]),
-        "error_x": _bars([m.x if m else None for m in marks], [m.x_interval if m else None for m in marks]),
-        "hovertext": [_hover(m, percentile) if m else "" for m in marks],
-        "hoverinfo": "text",
-    }
-    if labelled:
-        trace |= {
-            "text": [plain(m.label) if m else "" for m in marks],
-            "textposition": "top left",
-            "textfont": {"size": 11},
-        }
-    return trace
-
-
-def _bars(values: Sequence[float | None], intervals: Sequence[Interval | None]) -> dict[str, Any]:
-    pairs = [
-        (v, i) if v is not None and i is not None else None for v, i in zip(values, intervals, strict=True)
-    ]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [max(p[1][1] - p[0], 0) if p else None for p in pairs],
-        "arrayminus": [max(p[0] - p[1][0], 0) if p else None for p in pairs],
-        "thickness": 1,
-        "width": 3,
-    }
-
-
-def _hover(mark: Mark, percentile: str) -> str:
-    p = mark.point
-    value = getattr(mark.latency, percentile)
-    if value is None:
-        return plain(f"{point_words(p)}: {no_percentile(p, percentile)}")
-    lines = [f"<b>{plain(point_words(p))}</b>", f"{percentile} {ms(value)} ms"]
-    interval = mark.latency.interval_95.get(percentile)
-    if interval:
-        lines[-1] += f" ({span(interval, ms)})"
-    if p.throughput_inferences_per_s is not None:
-        lines.append(f"{number(p.throughput_inferences_per_s)} inferences/s")
-    lines.append(p.verdict)
-    lines += [plain(r) for r in p.reasons]
-    return "<br>".join(lines)
-
-
-def _limit(marks: Sequence[Mark], percentile: str, from_x: float) -> Iterator[Trace]:
-    limit = getattr(marks[0].point.point.objective, f"{percentile}_ms")
-    if limit is not None:
-        yield {
-            "type": "scatter",
-            "mode": "lines",
-            "x": [from_x, max(m.x for m in marks)],
-            "y": [limit, limit],
-            "name": "objective",
-            "legendgroup": "objective",
-            "line": {"color": "@ink", "dash": "longdash", "width": 1},
-            "hovertext": f"objective: {percentile} ≤ {number(limit)} ms",
-            "hoverinfo": "text",
-            "meta": {"percentile": percentile, "legend": f"objective: {percentile} ≤ {number(limit)} ms"},
-        }
 
 
 def _line_names(run: RunResult) -> dict[str, str]:

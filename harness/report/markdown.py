@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.report.answer import best_line, objective_line, ran_on, served_by, verdict_line
 from harness.report.rows import columns, rows
+from harness.report.words import when
 from harness.schema.result import RunResult
 
 
@@ -18,7 +19,7 @@ def summary(run: RunResult) -> str:
         f"- **Points**: {_plain(verdict_line(run))}",
         f"- **Ran on**: {_plain(ran_on(run.environment))}",
         f"- **Served by**: {_plain(served_by(run.environment))}",
-        f"- **Run**: {_plain(run.run_id)}, started {_plain(run.started_at)}",
+        f"- **Run**: {_plain(run.run_id)}, started {_plain(when(run.started_at))}",
         "",
         *_table(run),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from math import floor, log10
 
 DASH = "–"
@@ -35,6 +36,14 @@ def memory(size_bytes: float) -> str:
 def setting(value: str | int | float | bool) -> str:
     """A value as a scenario would have it: 50, not 50.0."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def when(iso: str) -> str:
+    """As "2026-03-02 09:29 UTC", of an ISO 8601 time; what isn't one stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return iso
 
 
 def count(many: int, of: str) -> str:

@@ -1,4 +1,4 @@
-"""What happened in a point besides its samples: `observed.json`, from which the result can be derived again."""
+"""What happened in a point besides its samples: `observed.json`. Both together give its result again."""
 
 from __future__ import annotations
 

@@ -40,6 +40,7 @@ class ServerFigures(Frozen):
     """Differences of Triton's own statistics over the measured phase. Times are means per request."""
 
     requests: int
+    """Requests that reached the model, failures among them."""
     inferences: int
     executions: int
     failures: int

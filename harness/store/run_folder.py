@@ -4,7 +4,7 @@
     scenario.json      what it meant: overrides applied, defaults filled in
     result.json        RunResult, rewritten after each point
     points/<id>/       requests.parquet, host.parquet, gpu.parquet, observed.json, load.log, …
-    server.log, report.html, summary.md, perf_analyzer.csv
+    server.log, report.html, summary.md, perf_analyzer-*.csv
 
 A point is finished when its `observed.json` is there: it is written last, after the samples.
 """

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from harness.cache import lock
 from harness.schema.errors import ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
@@ -90,12 +92,21 @@ class EmbeddedServer:
             raise ServerError(
                 "this server was started without a response cache: start it with response_cache"
             )
-        name = write_model(self.repository, artifact, settings, gpu=self.gpu)
         self.execution_provider = self._served = None
         control = self.control
         # A reload in place would keep the statistics, and an override made by load; unloading drops both.
         for loaded in {m["name"] for m in control.repository_index() if m.get("state") in BUSY}:
             control.unload(loaded)
+        # Two harnesses may share a repository: neither may load what the other has just written.
+        with lock(f"repository-{sha256(str(self.repository).encode()).hexdigest()[:16]}"):
+            name = write_model(self.repository, artifact, settings, gpu=self.gpu)
+            self._load(control, name)
+        kind = control.model_config(name)["instance_group"][0]["kind"]
+        self.execution_provider = "CUDAExecutionProvider" if kind == "KIND_GPU" else "CPUExecutionProvider"
+        self._served = (artifact, settings)
+        return name
+
+    def _load(self, control: Control, name: str) -> None:
         try:
             control.load(name)
         except ServerError as error:
@@ -104,10 +115,6 @@ class EmbeddedServer:
             raise ServerError(
                 f"Triton refused {name}: {error}; see {self.repository / name / 'config.pbtxt'}"
             ) from error
-        kind = control.model_config(name)["instance_group"][0]["kind"]
-        self.execution_provider = "CUDAExecutionProvider" if kind == "KIND_GPU" else "CPUExecutionProvider"
-        self._served = (artifact, settings)
-        return name
 
     def statistics(self, model: str) -> Statistics:
         return statistics.read(self.control, model)
@@ -143,7 +150,7 @@ class EmbeddedServer:
 
     def _start(self) -> None:
         triton = install.provision()
-        problem = install.path_problem(self.repository, "the model repository", "put it into another folder")
+        problem = install.path_problem(self.repository, "the model repository", "work in a folder without it")
         if problem is not None:
             raise ServerError(problem)
         self.repository.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Client CPU per request at concurrency 8: harness's Locust user beside perf_analyzer, on the same server.
 
-Run with `pytest --benchmark-only tests/bench/test_client_cost.py -s`. The two take turns, so that a busy
-machine is busy for both. The server is Triton with its response cache: it does as little as it can.
+Run with `pytest -o addopts= --benchmark-only tests/bench/test_client_cost.py`. The two take turns, so that
+a busy machine is busy for both. The server is Triton with its response cache: it does as little as it can.
 """
 
 from __future__ import annotations

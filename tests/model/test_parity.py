@@ -65,6 +65,14 @@ def test_proving_shapes_are_valid_and_hold_batch_1_and_more(axis: Axis) -> None:
     assert shapes[0]["batch"] == 2
 
 
+def test_an_odd_multiple_is_proven_too_because_a_branch_on_evenness_is_frozen() -> None:
+    axes = tuple(Axis(name, 16, 1024, 16) for name in ("height", "width"))
+    signature = Signature((Input("x", "FP32", ("batch", 3, "height", "width")),), axes)
+    shapes = proving_shapes(signature)
+    for axis in ("height", "width"):
+        assert {sizes[axis] // 16 % 2 for sizes in shapes} == {0, 1}
+
+
 def test_an_axis_without_a_valid_size_is_refused() -> None:
     with pytest.raises(InputError, match="no valid size"):
         Axis("n", least=33, most=63, multiple_of=32)

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.util
 import io
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,6 +118,13 @@ def test_text_comes_from_the_users_folder_and_goes_round_when_it_is_short(tmp_pa
         made("minilm", request_class(tokens=10, folder="texts"), base=tmp_path)
 
 
+def test_text_that_the_tokenizer_drops_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("word " + "\u200b " * 5000)  # zero-width spaces make no token
+    with pytest.raises(InputError, match="put text in the folder"):
+        made("minilm", request_class(tokens=512, folder="texts"), base=tmp_path)
+
+
 def test_folder_files_are_taken_in_sorted_order_whole_rows_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "f" / "sub").mkdir(parents=True)
     for name in ("b", "a", "sub/c"):
@@ -160,9 +168,21 @@ def test_features_are_those_that_magika_itself_extracts(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["../outside", "in/../../outside", "link", "with_link", "empty", "file", "\0"]
+    ("folder", "words"),
+    [
+        ("../outside", "has '..'"),
+        ("in/../in", "has '..'"),
+        ("link", "is a link out of the scenario's folder"),
+        ("with_link", "a.txt is a link out of the folder"),
+        ("empty", "has no file with content"),
+        ("in", "has no file with content"),
+        ("file", "is not a folder"),
+        ("\0", "NUL"),
+    ],
 )
-def test_a_folder_that_leaves_the_scenarios_or_holds_nothing_is_refused(folder: str, tmp_path: Path) -> None:
+def test_a_folder_that_leaves_the_scenarios_or_holds_nothing_is_refused(
+    folder: str, words: str, tmp_path: Path
+) -> None:
     base = tmp_path / "scenarios"
     outside = tmp_path / "outside"
     for made_folder in (base / "in", base / "with_link", base / "empty", outside):
@@ -172,7 +192,7 @@ def test_a_folder_that_leaves_the_scenarios_or_holds_nothing_is_refused(folder: 
     (base / "link").symlink_to(outside)
     (base / "with_link" / "a.txt").symlink_to(outside / "secret.txt")
     (base / "empty" / "void").write_text("")
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(InputError, match=re.escape(words)) as raised:
         user_files(base, folder, "some")
     assert "\n" not in str(raised.value)
     with pytest.raises(InputError):

@@ -83,6 +83,15 @@ def total() -> TorchModel:
     return TorchModel(Total(), ROW)
 
 
+class SumOfRows(torch.nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x.sum(0)
+
+
+def sum_of_rows() -> TorchModel:
+    return TorchModel(SumOfRows(), ROW)
+
+
 class Unrolled(torch.nn.Module):
     def forward(self, x: Any) -> Any:
         return torch.stack([row * 2 for row in x])

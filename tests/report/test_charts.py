@@ -7,7 +7,7 @@ from harness.report import charts
 from harness.report.breakdown import breakdown
 from harness.report.figure import DASHES, styles
 from harness.report.percentiles import MOST_CURVES, percentile_curves
-from tests.report import factory
+from tests.report import factory, samples
 
 
 def traces(figure, percentile, symbol=None):
@@ -134,7 +134,7 @@ def test_bars_that_are_not_valid_are_hatched():
 def test_percentile_curves_show_a_dozen_valid_points_first():
     run = factory.run_of(factory.MANY, verdicts={0: "invalid"})
     some = run.model_copy(update={"points": run.points[:20]})
-    figure = percentile_curves(some, factory.series_for(some))
+    figure = percentile_curves(some, samples.series_for(some))
     shown = {t["legendgroup"] for t in figure.traces if not t["meta"]["hidden"]}
     assert len(shown) == MOST_CURVES and run.points[0].id not in shown
     assert f"{MOST_CURVES} of 20" in figure.note
@@ -142,7 +142,7 @@ def test_percentile_curves_show_a_dozen_valid_points_first():
 
 def test_the_thin_end_of_a_curve_is_faint_from_ten_requests_on():
     run = factory.run_of(factory.ONE_POINT)
-    figure = percentile_curves(run, factory.series_for(run))
+    figure = percentile_curves(run, samples.series_for(run))
     solid, faint = figure.traces
     n = run.points[0].requests - run.points[0].errors
     assert solid["opacity"] == 1 and faint["opacity"] < 1
@@ -179,13 +179,23 @@ def test_the_percentile_shown_first_is_the_objectives_where_it_can_be():
     assert charts.default_percentile(factory.run_of(p90)) == "p99"
 
 
+def test_a_class_without_the_percentile_is_named_apart_from_its_neighbour():
+    run = factory.run_of(factory.OPEN_LOOP)
+    point = run.points[0]
+    short, long = point.classes
+    few = long.model_copy(update={"latency_s": long.latency_s.model_copy(update={"p99": None})})
+    many = short.model_copy(update={"latency_s": short.latency_s.model_copy(update={"p99": 0.1})})
+    run = run.model_copy(update={"points": (point.model_copy(update={"classes": (many, few)}),)})
+    assert charts.latency_size(run).by_percentile["p99"]["absent"] == ["long of 50/s poisson"]
+
+
 def test_names_reach_plotly_as_text():
     run = factory.run_of(factory.ONE_POINT, verdicts={0: "invalid"})
     point = run.points[0].model_copy(
         update={"params": {"protocol": "<b>x</b>"}, "reasons": ("<a href='x'>y</a>",)}
     )
     run = run.model_copy(update={"points": (point,)})
-    series = factory.series_for(run)
+    series = samples.series_for(run)
     figures = (charts.latency_throughput(run), breakdown(run), percentile_curves(run, series))
     texts = [t["name"] for f in figures for t in f.traces]
     texts += [h for f in figures for t in f.traces for h in t.get("hovertext", ())]

@@ -1,144 +1,19 @@
 """The page in a real headless Chromium: what it draws, what it refuses, and that it reaches no network."""
 
-import json
-import os
-import shutil
 from dataclasses import replace
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 from harness.report.page import page_html, write_page
-from tests.report import factory
+from tests.report import factory, samples
+from tests.report.browser import choose, complaints, data_of, drawn, headings, rows
+from tests.report.factory import DEMO_RUN as DEMO
 
 pytestmark = pytest.mark.browser
 
 POINT_CHARTS = {"raw", "cpu", "memory"}
-DEMO = factory.run_of(verdicts={5: "invalid", 2: "inconclusive"}, without_server=(7,))
 RUN_CHARTS = {"curve", "size", "max_batch", "percentiles", "breakdown"}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        reason = "chromium and chromedriver are not here: apt-get install chromium chromium-driver"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "disable-dev-shm-usage",
-        "window-size=1400,1000",
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(f"--{flag}")
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as chrome:
-        yield chrome
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Write the page of a run, open it, and afterwards hold it to silence on the console and the network."""
-
-    def opened(run, series=None):
-        path = tmp_path / "report.html"
-        write_page(run, factory.series_for(run) if series is None else series, path)
-        browser.get_log("browser"), browser.get_log("performance")
-        browser.get(path.as_uri())
-        return browser
-
-    yield opened
-    assert complaints(browser) == []
-    assert requested(browser) == []
-
-
-@pytest.fixture(scope="module")
-def demo_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("demo") / "report.html"
-    write_page(DEMO, factory.series_for(DEMO), path)
-    return path
-
-
-@pytest.fixture
-def demo(browser, demo_file):
-    """The page of the demo, loaded once for all the tests that only read it, as it was when it opened."""
-    if browser.current_url != demo_file.as_uri():
-        browser.get_log("browser"), browser.get_log("performance")
-        browser.get(demo_file.as_uri())
-    yield browser
-    assert complaints(browser) == []
-    assert requested(browser) == []
-
-
-@pytest.fixture
-def demo_to_change(demo):
-    """The same for a test that leaves the page other than it found it."""
-    yield demo
-    demo.get("about:blank")
-
-
-def complaints(browser):
-    return [e["message"] for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
-
-
-def requested(browser):
-    """Everything fetched but the page's own file and what it carries as data."""
-    events = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
-    sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    entries = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
-    own = ("file:///", "data:", "blob:")
-    return [url for url in sent + entries if not url.startswith(own)]
-
-
-def drawn(browser):
-    """Ids of the charts that have a plot with at least one mark in it."""
-    return set(
-        browser.execute_script(
-            "return [...document.querySelectorAll('.js-plotly-plot')].filter(p => !p.hidden &&"
-            " p.querySelector('svg.main-svg .point, svg.main-svg .js-line')).map(p => p.id)"
-        )
-    )
-
-
-def rows(browser):
-    return browser.execute_script(
-        "return [...document.querySelectorAll('#points-table tbody tr')].map(tr =>"
-        " ({id: tr.dataset.id, verdict: tr.className, cells: [...tr.cells].map(c => c.innerText)}))"
-    )
-
-
-def headings(browser):
-    return browser.execute_script(
-        "return [...document.querySelectorAll('#points-table thead th')]"
-        ".map(th => th.innerText.split('\\n')[0])"
-    )
-
-
-def choose(browser, select, value):
-    browser.execute_script(
-        "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
-        " s.dispatchEvent(new Event('change'))",
-        select,
-        value,
-    )
-
-
-def data_of(browser, chart):
-    return browser.execute_script(
-        "return document.getElementById(arguments[0]).data.filter(t => t.visible !== false)"
-        ".map(t => ({name: t.name, x: t.x, y: t.y, marker: t.marker && t.marker.color}))",
-        chart,
-    )
 
 
 def test_every_chart_is_drawn_without_a_word_on_the_console_or_the_network(demo):
@@ -148,7 +23,7 @@ def test_every_chart_is_drawn_without_a_word_on_the_console_or_the_network(demo)
 
 
 def test_the_page_of_the_demo_is_under_6_mb(tmp_path):
-    write_page(DEMO, factory.series_for(DEMO), tmp_path / "report.html")
+    write_page(DEMO, samples.series_for(DEMO), tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 6_000_000
 
 
@@ -202,7 +77,7 @@ def test_the_select_box_shows_another_point(demo_to_change):
     choose(browser, "chosen", DEMO.points[4].id)
     after = data_of(browser, "raw")
     assert before != after
-    requests, window = factory.requests_of(DEMO.points[4], seed=4)
+    requests, window = samples.requests_of(DEMO.points[4], seed=4)
     text = next(t for t in after if t["name"] == "text")
     measured = requests[requests["phase"] == 1]
     assert text["x"] == pytest.approx((measured["intended_ns"] - window.start_ns) / 1e9, abs=1e-4)
@@ -279,7 +154,7 @@ def test_hostile_names_stay_text(show):
         for p in run.points
     ]
     run = run.model_copy(update={"points": tuple(points), "scenario": factory.HOSTILE})
-    series = {k: replace(s, classes=(factory.HOSTILE,)) for k, s in factory.series_for(run).items()}
+    series = {k: replace(s, classes=(factory.HOSTILE,)) for k, s in samples.series_for(run).items()}
     browser = show(run, series)  # an alert would fail every call that follows
     assert browser.execute_script("return document.scripts.length") == 3
     assert browser.execute_script("return document.querySelector('h1').textContent") == factory.HOSTILE
@@ -293,7 +168,7 @@ def test_hostile_names_stay_text(show):
 
 def test_the_policy_refuses_the_network_and_any_other_script(browser, tmp_path):
     path = tmp_path / "report.html"
-    write_page(DEMO, factory.series_for(DEMO), path)
+    write_page(DEMO, samples.series_for(DEMO), path)
     browser.get(path.as_uri())
     reached = browser.execute_async_script(
         "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('reached'),"
@@ -317,7 +192,7 @@ def test_it_works_with_1_point_and_with_200(show, scenario, count):
     browser = show(run)
     assert len(rows(browser)) == count
     assert drawn(browser) >= {"curve", "percentiles", "breakdown"} | POINT_CHARTS
-    size = len(page_html(run, factory.series_for(run)))
+    size = len(page_html(run, samples.series_for(run)))
     assert size < 12_000_000
 
 
@@ -389,7 +264,7 @@ def test_parity_environment_and_scenario_are_on_the_page(demo):
 
 
 def test_the_same_run_makes_the_same_page():
-    series = factory.series_for(DEMO)
+    series = samples.series_for(DEMO)
     assert page_html(DEMO, series) == page_html(DEMO, series)
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from harness.report.series import MOST_DOTS, MOST_QUANTILES, MOST_READINGS, Dots, series_of, thinned
 from harness.schema.samples import REQUEST, GpuReading, HostReading, Phase, Status, Window
-from tests.report import factory
+from tests.report import factory, samples
 
 START = 5_000_000_000
 
@@ -176,7 +176,7 @@ def test_an_empty_list_of_gpu_readings_is_no_gpu():
 
 def test_classes_are_told_apart():
     run = factory.run_of(factory.OPEN_LOOP)
-    made, window = factory.requests_of(run.points[0])
+    made, window = samples.requests_of(run.points[0])
     series = series_of(made, ["short", "long"], [], None, window)
     assert series.classes == ("short", "long")
     assert set(series.dots.request_class.tolist()) == {0, 1}

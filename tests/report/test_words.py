@@ -12,7 +12,7 @@ from harness.report.answer import (
     verdict_line,
 )
 from harness.report.rows import short_names
-from harness.report.words import ms, number, setting
+from harness.report.words import ms, number, setting, when
 from tests.report import factory
 
 
@@ -46,6 +46,11 @@ def test_seconds_become_milliseconds():
 
 def test_a_rate_reads_as_it_was_written():
     assert setting(50.0) == "50" and setting(2.5) == "2.5" and setting("grpc") == "grpc"
+
+
+def test_a_time_reads_to_the_minute_in_utc():
+    assert when("2026-03-02T10:29:41.5+01:00") == "2026-03-02 09:29 UTC"
+    assert when("not a time") == "not a time"
 
 
 def test_names_are_as_short_as_they_can_be():

@@ -1,4 +1,4 @@
-"""What of the backend a machine without a GPU can't show through Triton, whose core refuses KIND_GPU first."""
+"""What of the backend can't be seen through Triton without a GPU: its core refuses KIND_GPU first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ except ort_session.pb_utils.TritonModelException as refused:
 
 
 def opened(folder: Path, model: ModelArtifact, kind: str, config: str = "{}") -> str:
-    """What `open_session` says, in a process where Triton's C module is replaced by the one class it needs."""
+    """What `open_session` says, in a process where one class stands for Triton's C module."""
     (folder / "triton_python_backend_utils.py").write_text("class TritonModelException(Exception): pass\n")
     done = subprocess.run(
         [sys.executable, "-c", OPEN, model.onnx_path, kind, config],

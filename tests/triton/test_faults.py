@@ -258,5 +258,5 @@ def test_server_that_does_not_start_is_told_with_its_own_last_words(
 
 
 def test_repository_with_a_blank_in_its_path_is_refused_before_triton_stumbles(tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match=r"the model repository .*another folder"):
+    with pytest.raises(ServerError, match=r"the model repository .*work in a folder"):
         EmbeddedServer(tmp_path / "my models", tmp_path / "log").__enter__()

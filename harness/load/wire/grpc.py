@@ -215,15 +215,15 @@ class GrpcConnection(Connection):
             if kind == Kind.DATA:
                 self._take_data(flags, payload)
             elif kind == Kind.HEADERS:
-                self._take_headers(flags, bytes(_unpadded(flags, payload, Flag.PRIORITY)))
+                self._take_headers(flags, bytes(http2.unpadded(flags, payload, Flag.PRIORITY)))
             elif kind == Kind.CONTINUATION:
                 self._take_continuation(flags, payload)
             elif kind == Kind.WINDOW_UPDATE:
-                self._stream_window += _increment(payload)
+                self._stream_window += http2.increment_of(payload)
             elif kind == Kind.RST_STREAM and not self._ended:
-                raise Fault(Status.CONNECTION, f"the server reset the stream: {_error(payload)}")
+                raise Fault(Status.CONNECTION, f"the server reset the stream: {http2.error_of(payload)}")
         elif kind == Kind.WINDOW_UPDATE:
-            self._window += _increment(payload)
+            self._window += http2.increment_of(payload)
         elif kind == Kind.SETTINGS:
             if not flags & Flag.ACK:
                 self._take_settings(payload)
@@ -242,7 +242,7 @@ class GrpcConnection(Connection):
             self._unacknowledged = 0
         if self._first is None or self._ended:
             raise Fault(Status.PROTOCOL, "data outside of an answer")
-        data = _unpadded(flags, payload)
+        data = http2.unpadded(flags, payload)
         if self._data_bytes < _PREFIX.size:
             self._prefix += data[: _PREFIX.size - len(self._prefix)]
         self._data_bytes += len(data)
@@ -291,7 +291,7 @@ class GrpcConnection(Connection):
             raise Fault(Status.PROTOCOL, "a GOAWAY frame of a wrong size")
         self._leaving = True
         if not self._ended and WORD.unpack_from(payload)[0] & 0x7FFFFFFF < self._stream_id:
-            raise Fault(Status.CONNECTION, f"the server is going away: {_error(payload[4:])}")
+            raise Fault(Status.CONNECTION, f"the server is going away: {http2.error_of(payload[4:])}")
 
     def _take_owed(self) -> bytes:
         owed = bytes(self._owed)
@@ -326,28 +326,3 @@ class GrpcConnection(Connection):
         response = service_pb2.ModelInferResponse.FromString(reply.body)
         result = triton.InferResult(response)
         return {each.name: result.as_numpy(each.name) for each in response.outputs}
-
-
-def _unpadded(flags: int, payload: memoryview, priority: int = 0) -> memoryview:
-    """Without padding, and without the priority fields where the frame may have them."""
-    start, stop = 0, len(payload)
-    if flags & Flag.PADDED and stop:
-        start, stop = 1, stop - payload[0]
-    if flags & priority:
-        start += 5
-    if start > stop:
-        raise Fault(Status.PROTOCOL, "more padding than frame")
-    return payload[start:stop]
-
-
-def _increment(payload: memoryview) -> int:
-    if len(payload) != WORD.size:
-        raise Fault(Status.PROTOCOL, "a WINDOW_UPDATE frame of a wrong size")
-    increment: int = WORD.unpack(payload)[0] & 0x7FFFFFFF
-    return increment
-
-
-def _error(payload: memoryview) -> str:
-    if len(payload) < WORD.size:
-        raise Fault(Status.PROTOCOL, "a RST_STREAM frame of a wrong size")
-    return http2.error_name(bytes(payload))

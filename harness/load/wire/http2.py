@@ -139,3 +139,28 @@ class HeaderReader:
             )
         except (hpack.HPACKError, ValueError) as error:
             raise Fault(Status.PROTOCOL, "a header block that can't be read") from error
+
+
+def unpadded(flags: int, payload: memoryview, priority: int = 0) -> memoryview:
+    """Without padding, and without the priority fields where the frame may have them."""
+    start, stop = 0, len(payload)
+    if flags & Flag.PADDED and stop:
+        start, stop = 1, stop - payload[0]
+    if flags & priority:
+        start += 5
+    if start > stop:
+        raise Fault(Status.PROTOCOL, "more padding than frame")
+    return payload[start:stop]
+
+
+def increment_of(payload: memoryview) -> int:
+    if len(payload) != WORD.size:
+        raise Fault(Status.PROTOCOL, "a WINDOW_UPDATE frame of a wrong size")
+    increment: int = WORD.unpack(payload)[0] & 0x7FFFFFFF
+    return increment
+
+
+def error_of(payload: memoryview) -> str:
+    if len(payload) < WORD.size:
+        raise Fault(Status.PROTOCOL, "a RST_STREAM frame of a wrong size")
+    return error_name(bytes(payload))

@@ -81,8 +81,7 @@ class TritonPythonModel:
             except Exception as error:  # the instance outlives a request that ONNX Runtime can't run
                 failed += len(batch)
                 if failed == len(requests):
-                    # To Triton a request that is answered by an error is a success, unless all of them are
-                    # so answered by raising.
+                    # Triton counts a request as failed only if this raises, not by an error in its answer.
                     raise
                 for which in batch:
                     answers[which] = pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
