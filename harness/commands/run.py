@@ -183,4 +183,4 @@ def exit_code(result: RunResult) -> ExitCode:
 
 def show(result: RunResult) -> None:
     """The table, on stdout."""
-    print_table(result, Console())
+    print_table(result, Console(), page=Path(result.path) / "report.html")

@@ -10,6 +10,7 @@ import json
 import os
 import selectors
 import signal
+import site
 import subprocess
 import sys
 import time
@@ -207,9 +208,10 @@ class _LoadProcess:
         to_child, self._tell = os.pipe()
         self._hear, from_child = os.pipe()
         self._output = folder / "locust.out"
-        # Locust reads options from LOCUST_* and from files in its working folder: a user's must not change
-        # this run.
+        # Locust reads options from LOCUST_*, ~/.locust.conf and its working folder: a user's must not change
+        # this run. Packages that were installed for the user are still found where they are.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LOCUST_")}
+        environment |= {"PYTHONUSERBASE": site.getuserbase(), "HOME": str(folder.absolute())}
         environment[PLAN_VARIABLE] = str(plan.absolute())
         environment[CHANNEL_VARIABLE] = f"{to_child},{from_child}"
         command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--host", host]

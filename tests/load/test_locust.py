@@ -5,9 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +26,7 @@ from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.triton.embedded import EmbeddedServer
 
+LOCUST = [sys.executable, "-m", "locust"]
 LOCUSTFILE = Path("harness/load/locustfile.py").absolute()
 
 OWN = """
@@ -51,7 +59,7 @@ class Sentences(TritonUser):
 
 
 def locust(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "locust", "--headless", "--json", "--csv", str(folder / "out")]
+    command = [*LOCUST, "--headless", "--json", "--csv", str(folder / "out")]
     command += ["--exit-code-on-error", "0", *options]
     return subprocess.run(
         command,
@@ -96,6 +104,93 @@ def test_a_users_own_locustfile_runs_under_plain_locust(
     assert found["prepared"][1] == found["built"][1] == 0
     assert found["refused"][0] == found["refused"][1] > 0
     assert "batch-size must be <= 64" in (tmp_path / "out_failures.csv").read_text()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(url: str, form: dict[str, str] | None = None) -> Any:
+    """A page of Locust's web UI, waiting until it is up."""
+    data = None if form is None else urllib.parse.urlencode(form).encode()
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(url, data, timeout=5) as answer:
+                return json.loads(answer.read())
+        except urllib.error.URLError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
+
+
+@pytest.mark.triton
+def test_a_users_own_locustfile_is_driven_from_locusts_web_ui(triton: EmbeddedServer, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN.format(protocol="http"))
+    port = free_port()
+    command = [*LOCUST, "-f", "own.py", "--web-host", "127.0.0.1"]
+    process = subprocess.Popen(
+        [*command, "--web-port", str(port)], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        ui = f"http://127.0.0.1:{port}"
+        host = f"127.0.0.1:{triton.http_port}"
+        assert ask(f"{ui}/swarm", {"user_count": "2", "spawn_rate": "2", "host": host})["success"]
+        give_up = time.monotonic() + 20
+        while time.monotonic() < give_up:
+            stats = {row["name"]: row for row in ask(f"{ui}/stats/requests")["stats"]}
+            if "prepared" in stats and stats["prepared"]["num_requests"] > 20:
+                break
+            time.sleep(0.2)
+        assert stats["prepared"]["num_requests"] > 20, stats
+        assert stats["prepared"]["num_failures"] == 0
+        assert ask(f"{ui}/stop", {})["success"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    assert "Traceback" not in said
+
+
+@pytest.mark.triton
+def test_a_users_own_locustfile_runs_on_a_master_and_its_worker(
+    triton: EmbeddedServer, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN.format(protocol="grpc"))
+    port = str(free_port())
+    host = f"127.0.0.1:{triton.grpc_port}"
+    worker = subprocess.Popen(
+        [*LOCUST, "-f", "own.py", "--worker", "--master-host", "127.0.0.1", "--master-port", port],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        done = locust(
+            *(
+                tmp_path,
+                "-f",
+                "own.py",
+                "--host",
+                host,
+                "--master",
+                "--expect-workers",
+                "1",
+                "-u",
+                "2",
+                "-r",
+                "2",
+            ),
+            *("-t", "3s", "--master-bind-host", "127.0.0.1", "--master-bind-port", port),
+        )
+        assert worker.wait(20) == 0
+    finally:
+        worker.kill()
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    found = counts(done)
+    assert found["prepared"][0] > 20 and found["prepared"][1] == 0
+    assert found["refused"][0] == found["refused"][1] > 0
 
 
 @pytest.mark.triton

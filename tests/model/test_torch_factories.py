@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.model.export import export
+from harness.model.factory import Factory
 from harness.model.runtime import Session
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.model import ModelArtifact
@@ -37,6 +38,13 @@ def test_a_module_is_exported_with_the_names_and_axes_it_declares() -> None:
     np.testing.assert_allclose(got["scores"], scores.numpy(), atol=1e-6)
     np.testing.assert_array_equal(got["label"], label.numpy())
     assert exported("other_weights").sha256 != artifact.sha256
+
+
+def test_the_weights_are_part_of_what_names_an_export_in_the_cache() -> None:
+    first, same, other = (
+        Factory(f"zoo:{name}", ZOO).content() for name in ("linear", "linear", "other_weights")
+    )
+    assert first == same != other
 
 
 def test_the_declared_sizes_of_an_axis_are_the_ones_that_are_proven() -> None:
