@@ -79,6 +79,15 @@ def test_intervals_of_correlated_samples_cover_the_truth() -> None:
     assert coverage(correlated, float(np.exp(0.5)), "mean") >= 0.90
 
 
+def test_a_disturbance_at_the_very_end_widens_the_interval() -> None:
+    steady = np.random.default_rng(1).exponential(1.0, 1000)
+    at_the_end, spread = steady.copy(), steady.copy()
+    at_the_end[-8:] = 50.0
+    spread[::125] = 50.0
+    assert summarize(spread).p99 is not None
+    assert summarize(at_the_end).p99 is None
+
+
 def test_taking_correlated_samples_for_independent_ones_would_not_cover() -> None:
     """Shuffled, the same samples give the textbook's interval: this is the check of the check above."""
     assert coverage(lambda rng: rng.permutation(correlated(rng)), 1.0, "p50") < 0.6
