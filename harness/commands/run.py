@@ -27,6 +27,10 @@ SAME = ("host", "cpu", "cores", "gpus", "triton_version", "server_mode", "execut
 """What of the environment must not change between the sittings of one run."""
 
 
+PLAIN_WIDTH = 120
+"""Columns of the table where it goes to a log, which has no width."""
+
+
 def load(file: Path | None, overrides: Sequence[str] = ()) -> LoadedScenario:
     """A scenario that can be measured: well-formed, and its classes fit its model. Raises InputError."""
     if file is None:
@@ -183,4 +187,7 @@ def exit_code(result: RunResult) -> ExitCode:
 
 def show(result: RunResult) -> None:
     """The table, on stdout."""
-    print_table(result, Console(), page=Path(result.path) / "report.html")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    print_table(result, console, page=Path(result.path) / "report.html")

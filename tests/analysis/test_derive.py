@@ -103,6 +103,15 @@ def test_too_few_requests_for_the_objective_are_inconclusive() -> None:
     assert few.objective[0].met is None
 
 
+def test_every_one_of_enough_requests_under_the_limit_meets_it_without_a_percentile() -> None:
+    sample = steady(450)
+    sample["completed_ns"][-8:] += 10**9
+    for limit, met, verdict in ((5000, True, "valid"), (500, None, "inconclusive")):
+        some = result(sample, objective={"p99_ms": limit})
+        assert some.latency_s.p99 is None
+        assert (some.objective[0].met, some.verdict) == (met, verdict)
+
+
 @pytest.mark.parametrize(
     ("objective", "met"),
     [
