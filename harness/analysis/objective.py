@@ -27,10 +27,9 @@ def check(
         limit = getattr(objective, f"{name}_ms")
         if limit is not None:
             value = getattr(latency, name)
-            enough = requests - errors >= requests_needed(share)
-            low, high = latency.interval_95.get(name) or (
-                (latency.min, latency.max) if enough else (None, None)
-            )
+            low, high = latency.interval_95.get(name, (None, None))
+            if value is None and requests - errors >= requests_needed(share):
+                low, high = latency.min, latency.max
             checks.append(
                 ObjectiveCheck(
                     name=f"{name}_ms",
@@ -40,12 +39,11 @@ def check(
                 )
             )
     if objective.errors is not None:
-        share = errors / requests if requests else None
-        met = None if share is None else share <= objective.errors
-        checks.append(ObjectiveCheck(name="errors", limit=objective.errors, observed=share, met=met))
+        failed = errors / requests if requests else None
+        met = None if failed is None else failed <= objective.errors
+        checks.append(ObjectiveCheck(name="errors", limit=objective.errors, observed=failed, met=met))
     if objective.throughput_per_s is not None:
-        low, high = throughput_interval or (None, None)
-        below = _below(objective.throughput_per_s, low, high)
+        below = _below(objective.throughput_per_s, *(throughput_interval or (None, None)))
         checks.append(
             ObjectiveCheck(
                 name="throughput_per_s",
