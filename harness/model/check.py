@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.model.files import user_files
+from harness.model.resolve import signature_of
 from harness.model.signature import Signature
-from harness.model.sources import signature_of
 from harness.schema.errors import InputError
 from harness.schema.point import PointClass
 from harness.schema.scenario import PayloadSource

@@ -15,10 +15,11 @@ from pydantic import ValidationError
 from harness.cache import cache_dir, file_sha256, lock
 from harness.model.factory import Factory
 from harness.model.parity import Reference, prove
+from harness.model.resolve import resolve
 from harness.model.runtime import Refused, Session
 from harness.model.shapes import proving_feeds, proving_shapes
 from harness.model.signature import Signature, TorchModel
-from harness.model.sources import AnySource, OnnxFile, resolve
+from harness.model.sources import AnySource, OnnxFile
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.model import ModelArtifact
 from harness.schema.tensors import Tensors, TensorSpec
@@ -26,11 +27,19 @@ from harness.schema.tensors import Tensors, TensorSpec
 Progress = Callable[[str], None]
 
 _EXPORTERS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime")
-_RECIPE = ("modules.py", "onnx_file.py", "parity.py", "shapes.py", "torch_export.py", "export.py")
+_RECIPE = (
+    "configured.py",
+    "modules.py",
+    "onnx_file.py",
+    "parity.py",
+    "shapes.py",
+    "torch_export.py",
+    "export.py",
+)
 
 
 def export(model: str, *, base_dir: Path, progress: Progress) -> ModelArtifact:
-    """The verified ONNX file of `model` (see `harness.model.sources.resolve`), made at most once.
+    """The verified ONNX file of `model` (see `harness.model.resolve.resolve`), made at most once.
 
     It is kept under `cache_dir()/models`, in a folder whose name holds a hash of the source's content, of
     the exporters' versions and of harness's own export code. Raises InputError when the model can't be

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from transformers import AutoModel, BertConfig, BertModel, ViTConfig, ViTModel
+from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
 from harness.model import huggingface
 from harness.model.signature import TorchModel
 from harness.schema.errors import InputError
-
-if TYPE_CHECKING:
-    from harness.model.catalog import Configured
 
 
 class LastHiddenState(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
@@ -99,26 +96,3 @@ def from_folder(folder: Path) -> TorchModel:
     return TorchModel(
         SentenceEmbedding(model, head), signature.inputs, ("sentence_embedding",), signature.axes
     )
-
-
-def configured(source: Configured) -> TorchModel:
-    """A transformers model of the given size, its weights drawn from the source's seed."""
-    size = source.size
-    common = {
-        "num_hidden_layers": size.layers,
-        "hidden_size": size.width,
-        "num_attention_heads": size.heads,
-        "intermediate_size": 4 * size.width,
-    }
-    signature = source.signature()
-    with torch.random.fork_rng():
-        torch.manual_seed(source.seed)
-        if source.architecture == "bert":
-            config = BertConfig(vocab_size=size.vocabulary, max_position_embeddings=size.positions, **common)
-            module: Any = LastHiddenState(BertModel(config, add_pooling_layer=False))
-            outputs = ("last_hidden_state",)
-        else:
-            config = ViTConfig(patch_size=size.patch, **common)
-            module = AnySizeImage(ViTModel(config, add_pooling_layer=False))
-            outputs = ("features",)
-    return TorchModel(module.eval(), signature.inputs, outputs, signature.axes)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from harness.model import files, magika
 from harness.model.check import check_axes, payload_kind
+from harness.model.resolve import signature_of
 from harness.model.shapes import values
 from harness.model.signature import BATCH, Signature
-from harness.model.sources import signature_of
 from harness.model.text import OPTICKS, token_rows
 from harness.schema.point import PointClass
 from harness.schema.tensors import NUMPY, Tensors

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
 import hashlib
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from harness.model import huggingface
 from harness.model.signature import Place, Signature, TorchModel
-from harness.schema.errors import InputError
-
-FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 class Source(Protocol):
@@ -97,51 +89,6 @@ class OnnxFile:
 
 
 AnySource = OnnxFile | TorchSource
-
-
-def resolve(model: str, base_dir: Path) -> AnySource:
-    """The source named `model`: of the catalog, a path from `base_dir`, or `package.module:factory`.
-
-    Raises InputError for what is none of them, with the nearest name of the catalog.
-    """
-    from harness.model.catalog import CATALOG
-    from harness.model.factory import Factory
-
-    if model in CATALOG:
-        return CATALOG[model]
-    if FACTORY.fullmatch(model):
-        return Factory(model, base_dir)
-    try:
-        path = (base_dir / model).resolve()
-        found = path.exists()
-    except (OSError, ValueError) as error:
-        raise InputError(f"model {model[:80]!r} is not a path: {error}; write a name or a path") from error
-    if path.suffix in PICKLES:
-        raise InputError(
-            f"{model} is a pickle, and loading one can run any code: save the model as safetensors "
-            "(`save_pretrained(folder)`) and name that folder"
-        )
-    if not found:
-        near = difflib.get_close_matches(model, CATALOG, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"name one of {', '.join(CATALOG)},"
-        also = " (an .onnx file, a Hugging Face folder or `package.module:factory` also works)"
-        raise InputError(f"there is no model {model!r}: {hint}{also}")
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem if path.is_file() else path.name).strip("-.") or "model"
-    if path.is_dir():
-        huggingface.check(path)
-        return HuggingFaceFolder(name, Place(path), f"Hugging Face folder {path.name}")
-    if path.suffix == ".onnx":
-        return OnnxFile(name, Place(path), f"ONNX file {path.name}")
-    raise InputError(
-        f"{model} is not a model harness can read: give an .onnx file, or a Hugging Face folder with "
-        "config.json and model.safetensors"
-    )
-
-
-@functools.lru_cache(maxsize=32)
-def signature_of(model: str, base_dir: Path) -> Signature:
-    """What `model` takes, remembered within the process: a run asks for every point and request class."""
-    return resolve(model, base_dir).signature()
 
 
 def _digest(*parts: str) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.model.catalog import CATALOG, MAGIKA, MINILM, Configured, Size
+from harness.model.catalog import CATALOG, MAGIKA, MINILM
+from harness.model.configured import Configured, Size
 from harness.model.export import export, export_source
 from harness.model.payloads import payloads
 from harness.model.runtime import Session

@@ -10,8 +10,8 @@ import pytest
 
 from harness.model.check import inputs_of
 from harness.model.export import export
+from harness.model.resolve import resolve
 from harness.model.runtime import Session
-from harness.model.sources import resolve
 from harness.schema.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("empty_cache")

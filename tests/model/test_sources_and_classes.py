@@ -9,7 +9,7 @@ import pytest
 from harness.cache import cache_dir
 from harness.model.catalog import CATALOG
 from harness.model.check import check_classes, inputs_of
-from harness.model.sources import resolve
+from harness.model.resolve import resolve
 from harness.schema.errors import InputError
 from tests.model.classes import request_class
 
