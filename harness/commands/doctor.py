@@ -19,6 +19,8 @@ from harness.schema.frozen import Frozen
 from harness.triton import install
 
 SPACE_GB = 3
+SERVE_PORTS = (8000, 8001)
+"""What `harness serve` takes unless told otherwise."""
 
 
 class Finding(Frozen):
@@ -64,7 +66,7 @@ def _findings() -> Iterator[Finding]:
             if install.WHEEL.present
             else f"downloaded at first use, {install.WHEEL.megabytes} MB"
         )
-        yield Finding(what="embedded Triton", ok=True, found=f"wheel {install.WHEEL.version}, {where}")
+        yield Finding(what="embedded Triton", ok=True, found=f"{install.TRITON_VERSION}, {where}")
     yield _pip()
     yield _disk()
     yield _loopback()
@@ -102,7 +104,23 @@ def _loopback() -> Finding:
         return Finding(
             what="loopback", ok=False, found=f"can't be bound ({error.strerror}): bring up the interface lo"
         )
-    return Finding(what="loopback", ok=True, found="ports can be bound; free ones are chosen for each run")
+    taken = [str(port) for port in SERVE_PORTS if _in_use(port)]
+    found = "ports can be bound; `harness run` chooses free ones"
+    if taken:
+        found += (
+            f"; {' and '.join(taken)} in use: give `harness serve` others with --http-port and --grpc-port"
+        )
+    return Finding(what="loopback", ok=True, found=found)
+
+
+def _in_use(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
 
 
 def _packages() -> Finding:

@@ -53,7 +53,7 @@ def measure(
 ) -> PointResult:
     """Measure one point on a server that already serves it; everything is on disk when this returns."""
     folder = run.begin_point(point)
-    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    started_at = _now()
     before: list[Statistics] = []
     load_pids: list[int] = []
 
@@ -82,6 +82,7 @@ def measure(
         figures, problems = _server_figures(server, model.name, before, outcome)
     observed = Observed(
         started_at=started_at,
+        finished_at=_now(),
         window_ns=(outcome.window.start_ns, outcome.window.end_ns) if outcome.window else None,
         ended=outcome.ended,
         load_processes=1,
@@ -111,6 +112,10 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> PointResult:
         samples_file.read_gpu(folder / "gpu.parquet"),
         samples=str(folder.relative_to(run.path)),
     )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _port(server: Server, protocol: Protocol) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.commands.measure import derived
@@ -10,31 +11,53 @@ from harness.report.markdown import summary
 from harness.report.page import write_page
 from harness.report.perf_analyzer import csv_files
 from harness.report.series import PointSeries, series_of
-from harness.schema.errors import HarnessError
+from harness.schema.errors import HarnessError, InputError
+from harness.schema.model import ModelArtifact
 from harness.schema.point import Point
-from harness.schema.result import RunResult
+from harness.schema.result import Environment, PointResult, RunResult
 from harness.schema.samples import Window
 from harness.store import samples_file
 from harness.store.run_folder import RunFolder, open_run, write_atomically
 
 
-def rebuild(path: Path) -> RunResult:
+def rebuild(path: Path, progress: Progress | None = None) -> RunResult:
     """Derive the figures of every finished point again, then write the result, the page and the files."""
     folder = open_run(path)
     with folder.locked():
-        before = folder.read_result()
-        points = []
-        for point in folder.read_scenario().points:
-            observed = folder.observed(point.id)
-            if observed is not None:
-                points.append(derived(point, folder, observed))
-        folder.write_result(before.model_copy(update={"points": tuple(points), "path": str(folder.path)}))
-        return write(folder, Progress())
+        folder.write(collect(folder))
+        return write_reports(folder, progress or Progress())
 
 
-def write(folder: RunFolder, progress: Progress) -> RunResult:
+def collect(folder: RunFolder, known: Mapping[str, PointResult] | None = None) -> RunResult:
+    """The run's result from what is on disk; points that are `known`, by id, aren't derived again.
+
+    Raises InputError for a folder in which no point was finished.
+    """
+    loaded = folder.read_scenario()
+    finished = [(p, seen) for p in loaded.points if (seen := folder.observed(p.id)) is not None]
+    model, environment = folder.read(ModelArtifact), folder.read(Environment)
+    if not finished or model is None or environment is None:
+        raise InputError(
+            f"no point was finished in {folder.path}: `harness run {folder.path} --resume` goes on"
+        )
+    complete = len(finished) == len(loaded.points)
+    return RunResult(
+        run_id=folder.run_id,
+        path=str(folder.path),
+        scenario=loaded.name,
+        started_at=min(seen.started_at for _, seen in finished),
+        finished_at=max(seen.finished_at for _, seen in finished) if complete else None,
+        planned=tuple(p.id for p in loaded.points),
+        model=model,
+        environment=environment,
+        points=tuple((known or {}).get(p.id) or derived(p, folder, seen) for p, seen in finished),
+    )
+
+
+def write_reports(folder: RunFolder, progress: Progress) -> RunResult:
     """The page and the other files, from `result.json` and the samples."""
-    result = folder.read_result()
+    result = folder.read(RunResult)
+    assert result is not None  # both callers have written it
     series = {p.id: _series(folder, p.point) for p in result.points}
     try:
         write_page(result, series, folder.page)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.commands import report
 from harness.commands.deployment import Address, deployment, environment_of
-from harness.commands.measure import derived, measure
+from harness.commands.measure import measure
 from harness.commands.progress import Progress
 from harness.model.check import check_classes
 from harness.model.export import export
@@ -21,10 +20,12 @@ from harness.schema.point import Point
 from harness.schema.result import Environment, PointResult, RunResult
 from harness.store.run_folder import RunFolder, create_run, latest_unfinished, open_run
 from harness.store.scenario_file import LoadedScenario, load_scenario
-from harness.triton.server import Server
 
-SAME = ("host", "cpu", "cores", "gpus", "triton_version", "server_mode", "execution_provider", "packages")
-"""What of the environment must not change between the sittings of one run."""
+SAME = (
+    *("sha256", "host", "cpu", "cores", "gpus", "packages"),
+    *("triton_version", "server_mode", "backend", "execution_provider"),
+)
+"""What of the model and the environment must not change between the sittings of one run."""
 
 
 PLAIN_WIDTH = 120
@@ -92,13 +93,15 @@ def _finish(
 ) -> RunResult:
     """Measure the points that are missing, and write the page whatever happens in between."""
     with folder.locked():
+        _same(folder, model)
         remaining = [p for p in loaded.points if folder.observed(p.id) is None]
         try:
             if remaining:
                 _measure_all(remaining, folder, loaded, model, at, progress)
         finally:
-            if folder.result_file.exists():
-                result = report.write(folder, progress)
+            if any(folder.observed(p.id) for p in loaded.points):
+                folder.write(report.collect(folder))
+                result = report.write_reports(folder, progress)
         return result
 
 
@@ -111,11 +114,11 @@ def _measure_all(
     progress: Progress,
 ) -> None:
     of = len(loaded.points)
-    done = [_earlier(folder, p) for p in loaded.points if p not in remaining]
+    done: dict[str, PointResult] = {}
     log, cache = folder.path / "server.log", loaded.scenario.server.response_cache
     with deployment(log, at=at, response_cache=cache) as server:
         progress.say(f"Triton {server.version} at {server.host}:{server.http_port}")
-        settings = environment = None
+        settings = None
         for number, point in enumerate(remaining, start=of - len(remaining) + 1):
             with progress.point(number, of, point):
                 if server.exit_reason() is not None or not server.healthy():
@@ -124,57 +127,28 @@ def _measure_all(
                 if point.server != settings:
                     server.serve(model, point.server)
                     settings = point.server
-                environment = environment or _same_environment(folder, server, embedded=at is None)
-                result = measure(
+                if not done:
+                    _same(folder, environment_of(server, embedded=at is None))
+                done[point.id] = measure(
                     point, model=model, server=server, run=folder, loaded=loaded, progress=progress
                 )
-            done.append(result)
-            folder.write_result(_result(folder, loaded, model, done, environment))
-            progress.result(number, of, result)
+            folder.write(report.collect(folder, done))
+            progress.result(number, of, done[point.id])
 
 
-def _same_environment(folder: RunFolder, server: Server, *, embedded: bool) -> Environment:
-    """Of now, or of the run's first sitting; going on elsewhere would mix two machines in one table."""
-    now = environment_of(server, embedded=embedded)
-    if not folder.result_file.exists():
-        return now
-    before = folder.read_result().environment
-    moved = [name.replace("_", " ") for name in SAME if getattr(before, name) != getattr(now, name)]
+def _same(folder: RunFolder, now: ModelArtifact | Environment) -> None:
+    """Keep what the run's first sitting saw, and refuse to go on with another model or on another machine:
+    it would mix two things in one table."""
+    before = folder.read(type(now))
+    if before is None:
+        folder.write(now)
+        return
+    moved = [name.replace("_", " ") for name in SAME if getattr(before, name, 0) != getattr(now, name, 0)]
     if moved:
         raise InputError(
             f"{folder.path} was begun with another {', '.join(moved)}: "
-            "finish it where it was begun, or start a new run here"
+            "finish it as it was begun, or start a new run"
         )
-    return before
-
-
-def _earlier(folder: RunFolder, point: Point) -> PointResult:
-    observed = folder.observed(point.id)
-    assert observed is not None
-    return derived(point, folder, observed)
-
-
-def _result(
-    folder: RunFolder,
-    loaded: LoadedScenario,
-    model: ModelArtifact,
-    done: Sequence[PointResult],
-    where: Environment,
-) -> RunResult:
-    by_id = {result.id: result for result in done}
-    ordered = tuple(by_id[p.id] for p in loaded.points if p.id in by_id)
-    complete = len(ordered) == len(loaded.points)
-    return RunResult(
-        run_id=folder.run_id,
-        path=str(folder.path),
-        scenario=loaded.name,
-        started_at=min(r.started_at for r in ordered),
-        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds") if complete else None,
-        planned=tuple(p.id for p in loaded.points),
-        model=model,
-        environment=where,
-        points=ordered,
-    )
 
 
 def exit_code(result: RunResult) -> ExitCode:

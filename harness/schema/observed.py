@@ -11,6 +11,7 @@ class Observed(Frozen):
 
     started_at: str
     """UTC, ISO 8601."""
+    finished_at: str
     window_ns: tuple[int, int] | None
     """Start and end of the measured phase, CLOCK_MONOTONIC; None when it never began or never ended."""
     ended: str | None

@@ -2,7 +2,9 @@
 
     scenario.yaml      the file the user gave, as it was
     scenario.json      what it meant: overrides applied, defaults filled in
-    result.json        RunResult, rewritten after each point
+    model.json         what was exported and proven, or taken as it is
+    environment.json   where it was measured
+    result.json        RunResult, made of all of these and rewritten after each point
     points/<id>/       requests.parquet, host.parquet, gpu.parquet, observed.json, load.log, …
     server.log, report.html, summary.md, perf_analyzer-*.csv
 
@@ -25,13 +27,19 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from harness.schema.errors import HarnessError, InputError
+from harness.schema.model import ModelArtifact
 from harness.schema.observed import Observed
 from harness.schema.point import Point, expand
-from harness.schema.result import RunResult
+from harness.schema.result import Environment, RunResult
 from harness.schema.scenario import Scenario
 from harness.store.scenario_file import LoadedScenario
 
 _Record = TypeVar("_Record", bound=BaseModel)
+_FILES: dict[type[BaseModel], str] = {
+    ModelArtifact: "model.json",
+    Environment: "environment.json",
+    RunResult: "result.json",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +51,6 @@ class RunFolder:
     @property
     def run_id(self) -> str:
         return self.path.name
-
-    @property
-    def result_file(self) -> Path:
-        return self.path / "result.json"
 
     @property
     def page(self) -> Path:
@@ -74,15 +78,14 @@ class RunFolder:
     def finish_point(self, point: Point, observed: Observed) -> None:
         write_atomically(self.point(point.id) / "observed.json", observed.model_dump_json(indent=1))
 
-    def write_result(self, result: RunResult) -> None:
-        write_atomically(self.result_file, result.model_dump_json(indent=1))
+    def write(self, record: ModelArtifact | Environment | RunResult) -> None:
+        """Write one of the run's own records to its file."""
+        write_atomically(self.path / _FILES[type(record)], record.model_dump_json(indent=1))
 
-    def read_result(self) -> RunResult:
-        if not self.result_file.exists():
-            raise InputError(
-                f"{self.path} holds no result.json: no point was finished there, or it isn't a run's folder"
-            )
-        return _read(self.result_file, RunResult)
+    def read(self, kind: type[_Record]) -> _Record | None:
+        """One of the run's own records; None while it wasn't written."""
+        file = self.path / _FILES[kind]
+        return _read(file, kind) if file.exists() else None
 
     def read_scenario(self) -> LoadedScenario:
         """The scenario as it was resolved when the run began."""

@@ -29,6 +29,9 @@ WHEEL = Wheel(
     megabytes=55,
 )
 
+TRITON_VERSION = "2.51.0"
+"""Of the server in the wheel."""
+
 BACKEND_SOURCE = Path(__file__).parent / "backend"
 
 _OLDEST_GLIBC = (2, 35)

@@ -48,7 +48,8 @@ def server(requests: int, **changes: Any) -> ServerFigures:
 
 def observed(requests: int, *, seconds: float = 10.0, **changes: Any) -> Observed:
     facts: dict[str, Any] = {
-        "started_at": "2026-11-22T00:00:00Z", "window_ns": (0, int(seconds * 1e9)), "ended": None,
+        "started_at": "2026-11-22T00:00:00Z", "finished_at": "2026-11-22T00:00:10Z",
+        "window_ns": (0, int(seconds * 1e9)), "ended": None,
         "load_processes": 1, "client_cpu_s": 0.1, "server": server(requests), "server_local": True,
         "cores": 2, "gpus": (), "no_gpu": "no NVML here", "problems": (),
     }  # fmt: skip

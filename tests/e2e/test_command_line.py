@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -121,6 +122,15 @@ def test_doctor_says_what_is_missing(workplace: Workplace) -> None:
     cache = next(f for f in done.document["findings"] if f["what"] == "cache")
     assert cache["ok"] is False
     assert "HARNESS_CACHE" in cache["found"]
+
+
+def test_doctor_names_a_port_in_use(workplace: Workplace) -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 8001))
+        taken.listen()
+        assert "8001 in use" in workplace.run("doctor").stdout
+    assert "8001 in use" not in workplace.run("doctor").stdout
 
 
 def test_models_lists_what_ships(workplace: Workplace) -> None:

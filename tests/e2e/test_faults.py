@@ -130,12 +130,25 @@ def test_a_run_does_not_go_on_on_another_machine(workplace: Workplace) -> None:
     wait_for(lambda: (run / "result.json").exists())
     process.kill()
     process.wait()
-    result = json.loads((run / "result.json").read_text())
-    result["environment"]["cpu"] = "Another CPU"
-    (run / "result.json").write_text(json.dumps(result))
-    done = workplace.run("run", run, "--resume")
-    assert done.code == 2
-    assert "another cpu" in done.stderr
+    for name, key, value in (("environment", "cpu", "Another CPU"), ("model", "sha256", "0" * 64)):
+        file = run / f"{name}.json"
+        true = file.read_text()
+        file.write_text(json.dumps(json.loads(true) | {key: value}))
+        done = workplace.run("run", run, "--resume")
+        file.write_text(true)
+        assert done.code == 2
+        assert f"another {key}" in done.stderr
+
+
+def test_a_harness_killed_before_it_wrote_the_result_loses_nothing(workplace: Workplace) -> None:
+    done = workplace.run("run", workplace.scenario(), "--json")
+    run = Path(done.document["path"])
+    (run / "result.json").unlink()
+    (run / "report.html").unlink()
+    again = workplace.run("run", run, "--resume", "--json")
+    assert again.code == 0, again.stderr
+    assert again.document == done.document
+    assert (run / "report.html").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can only be mounted by root")
