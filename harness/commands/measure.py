@@ -79,16 +79,17 @@ def measure(
             )
         except ServerError as error:  # between the phases, the server was gone
             outcome = LoadOutcome(folder / "load", None, str(error), None, None, None)
-        figures, problems = _server_figures(server, model.name, before, outcome)
+        # A server that died in the last moment is seen by nobody but us.
+        ended = outcome.ended or server.exit_reason()
+        figures, problems = _server_figures(server, model.name, before) if ended is None else (None, ())
     observed = Observed(
         started_at=started_at,
         finished_at=_now(),
         window_ns=(outcome.window.start_ns, outcome.window.end_ns) if outcome.window else None,
-        ended=outcome.ended,
+        ended=ended,
         load_processes=1,
         client_cpu_s=outcome.client_cpu_s,
         server=figures,
-        server_local=bool(server.process_ids()),
         cores=available_cores(),
         gpus=sampler.gpus,
         no_gpu=sampler.no_gpu,
@@ -159,10 +160,8 @@ def _watch(server: Server) -> Callable[[], str | None]:
 
 
 def _server_figures(
-    server: Server, model: str, before: Sequence[Statistics], outcome: LoadOutcome
+    server: Server, model: str, before: Sequence[Statistics]
 ) -> tuple[ServerFigures | None, tuple[str, ...]]:
-    if not before or outcome.ended is not None:
-        return None, ()
     try:
         return difference(before[-1], server.statistics(model)), ()
     except ServerError as error:

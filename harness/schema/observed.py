@@ -21,8 +21,6 @@ class Observed(Frozen):
     """CPU seconds of the load processes in the measured phase, by their own account."""
     server: ServerFigures | None
     """Triton's statistics, as the difference over the measured phase; None where they couldn't be read."""
-    server_local: bool
-    """Whether the server's processes run on this host, so that their CPU and memory can be seen."""
     cores: int
     gpus: tuple[GpuEnvironment, ...]
     no_gpu: str | None

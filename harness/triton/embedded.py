@@ -69,6 +69,7 @@ class EmbeddedServer:
         self.execution_provider: str | None = None
         self._asked_ports = (http_port, grpc_port, metrics_port)
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: process.Guard | None = None
         self._prefix = ""
         self._log_start = 0
         self._failure: str | None = None
@@ -172,6 +173,7 @@ class EmbeddedServer:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self._failure = None
         self._process = process.start(self._command(triton), _environment(triton), self.log)
+        self._guard = process.Guard(self._process.pid)
         try:
             self._wait_until_ready()
         except BaseException:
@@ -192,7 +194,9 @@ class EmbeddedServer:
         if self._process is None:
             return
         process.end(self._process, grace_s=0 if self._failure else STOP_LIMIT_S)
-        self._process = None
+        if self._guard is not None:
+            self._guard.dismiss()
+        self._process = self._guard = None
         self.execution_provider = None
         shared_memory.sweep(self._prefix)
 

@@ -56,6 +56,32 @@ def start(command: Sequence[str], env: Mapping[str, str], log: Path) -> subproce
         ) from error
 
 
+class Guard:
+    """Kills a process group when this process is gone, however it went.
+
+    The kernel's death signal reaches only the server. A model instance that it leaves in the middle of a
+    request can wait for ever on a lock in shared memory that the dead server held.
+    """
+
+    def __init__(self, group: int) -> None:
+        listen, self._hold = os.pipe()
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", 'read -r _ || kill -s KILL -- "-$1"', "guard", str(group)],
+            stdin=listen,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.close(listen)
+
+    def dismiss(self) -> None:
+        """To be called once the group is gone: its number may be another's by then."""
+        with suppress(BrokenPipeError):
+            os.write(self._hold, b"\n")
+        os.close(self._hold)
+        self._process.wait()
+
+
 def end(process: subprocess.Popen[bytes], *, grace_s: float) -> None:
     """End the process and all of its group: asked first, if there is a grace time, then killed."""
     if grace_s > 0 and process.poll() is None:

@@ -50,7 +50,7 @@ def observed(requests: int, *, seconds: float = 10.0, **changes: Any) -> Observe
     facts: dict[str, Any] = {
         "started_at": "2026-11-22T00:00:00Z", "finished_at": "2026-11-22T00:00:10Z",
         "window_ns": (0, int(seconds * 1e9)), "ended": None,
-        "load_processes": 1, "client_cpu_s": 0.1, "server": server(requests), "server_local": True,
+        "load_processes": 1, "client_cpu_s": 0.1, "server": server(requests),
         "cores": 2, "gpus": (), "no_gpu": "no NVML here", "problems": (),
     }  # fmt: skip
     return Observed(**(facts | changes))

@@ -77,6 +77,8 @@ class Workplace:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell starts what it runs in the background with SIGINT ignored, and so would be this test's.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     @property
@@ -84,14 +86,14 @@ class Workplace:
         return sorted((self.path / "results").glob("*/"))
 
 
-def wait_for(what: Callable[[], Any], *, limit_s: float = 60, why: str = "") -> Any:
+def wait_for(what: Callable[[], Any], *, limit_s: float = 60, why: Callable[[], str] = str) -> Any:
     give_up = time.monotonic() + limit_s
     while time.monotonic() < give_up:
         found = what()
         if found:
             return found
         time.sleep(0.05)
-    raise AssertionError(f"nothing after {limit_s:g} s {why}")
+    raise AssertionError(f"nothing after {limit_s:g} s {why()}")
 
 
 def server_of(pid: int) -> psutil.Process | None:

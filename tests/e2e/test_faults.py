@@ -30,6 +30,10 @@ def verdicts(done: Finished) -> list[str]:
     return [point["verdict"] for point in done.document["points"]]
 
 
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [p for p in processes if p.is_running() and p.status() != "zombie"]
+
+
 def load_process_of(pid: int) -> psutil.Process:
     children = psutil.Process(pid).children(recursive=True)
     return next(c for c in children if "locust" in " ".join(c.cmdline()))
@@ -82,7 +86,8 @@ def test_a_killed_harness_goes_on_with_nothing_measured_twice(workplace: Workpla
     process.kill()
     process.wait()
     wait_for(
-        lambda: not any(c.is_running() and c.status() != "zombie" for c in family), why="children live on"
+        lambda: not alive(family),
+        why=lambda: f"while {[(c.cmdline(), c.status()) for c in alive(family)]} live on",
     )
     before = finished_points(run)
     assert len(before) == 1
@@ -109,7 +114,7 @@ def test_an_interrupt_stops_everything_and_says_how_to_go_on(workplace: Workplac
     assert done.code == 4
     assert "--resume" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not any(c.is_running() and c.status() != "zombie" for c in family)
+    assert not alive(family)
 
 
 def test_two_harnesses_do_not_write_to_one_run(workplace: Workplace) -> None:
