@@ -8,11 +8,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from selenium import webdriver
 
 import harness
 from tests import nvml
 from tests.e2e.conftest import TINY, Workplace
 from tests.nvml import NvmlDouble
+from tests.report.browser import complaints, drawn, requested, rows
+from tests.report.conftest import browser
+
+__all__ = ["browser"]
 
 MINILM = """\
 model: minilm
@@ -86,6 +91,17 @@ def test_the_report_is_made_again_from_the_folder_alone(workplace: Workplace, tm
     assert again.document["points"] == done.document["points"]
     for name in files:
         assert (moved / name).stat().st_size > 0
+
+
+def test_the_page_of_a_run_opens_in_a_browser(workplace: Workplace, browser: webdriver.Chrome) -> None:
+    done = workplace.run("run", workplace.scenario(), "--json")
+    assert done.code == 0, done.stderr
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get((Path(done.document["path"]) / "report.html").as_uri())
+    assert [row["id"] for row in rows(browser)] == [point["id"] for point in done.document["points"]]
+    assert {"curve", "max_batch", "percentiles", "breakdown"} <= drawn(browser)
+    assert complaints(browser) == []
+    assert requested(browser) == []
 
 
 def test_grpc_open_loops_and_every_shape_of_load(workplace: Workplace) -> None:
