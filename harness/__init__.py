@@ -1,25 +1,38 @@
 """Measure a model behind NVIDIA Triton before it goes on GPUs.
 
-What the command line does can be called from Python: `run`, `resume`, `rebuild`, `export_model`. Each raises
-`HarnessError`, one sentence with the remedy. Imports are made when a function is called: `import harness`
-stays cheap.
+What the command line does can be called from Python: `run`, `resume`, `rebuild`, `export_model`, `serve`,
+`examine` (what `harness doctor` prints). Each raises `HarnessError`, one sentence with the remedy. Imports
+are made when a function is called: `import harness` stays cheap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.schema.errors import HarnessError, InputError, ServerError
 
 if TYPE_CHECKING:
+    from harness.commands.doctor import Report
+    from harness.commands.serve import Serving
     from harness.schema.model import ModelArtifact
     from harness.schema.result import RunResult
 
 __version__ = "0.1.0"
 
-__all__ = ["HarnessError", "InputError", "ServerError", "export_model", "rebuild", "resume", "run"]
+__all__ = [
+    "HarnessError",
+    "InputError",
+    "ServerError",
+    "examine",
+    "export_model",
+    "rebuild",
+    "resume",
+    "run",
+    "serve",
+]
 
 
 def run(
@@ -65,3 +78,23 @@ def export_model(model: str, *, base_dir: str | Path = ".") -> ModelArtifact:
     from harness.commands import export as story
 
     return story.export_model(model, Path(base_dir))
+
+
+@contextmanager
+def serve(
+    model: str, *, max_batch: int = 8, queue_delay_us: int = 0, instances: int = 1, threads: int = 1
+) -> Iterator[Serving]:
+    """Serve a model on loopback, on free ports, for the time of the block."""
+    from harness.commands import serve as story
+    from harness.commands.progress import Progress
+
+    settings = story.settings(max_batch, queue_delay_us, instances, threads)
+    with story.serving(model, settings, Path(), 0, 0, Progress(quiet=True)) as (at, _):
+        yield at
+
+
+def examine() -> Report:
+    """What is here, what is missing, and how to mend it."""
+    from harness.commands import doctor as story
+
+    return story.examine()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.commands.deployment import MODEL_REPOSITORY, deployment
@@ -12,6 +13,7 @@ from harness.commands.progress import Progress
 from harness.schema.errors import ServerError
 from harness.schema.frozen import Frozen
 from harness.schema.point import ServerSettings
+from harness.triton.server import Server
 
 CHECK_INTERVAL_S = 0.5
 
@@ -38,6 +40,27 @@ def settings(max_batch: int, queue_delay_us: int, instances: int, threads: int) 
     )
 
 
+@contextmanager
+def serving(
+    model: str, settings: ServerSettings, base_dir: Path, http_port: int, grpc_port: int, progress: Progress
+) -> Iterator[tuple[Serving, Server]]:
+    """A model that is ready to be asked, for the time of the block. Raises HarnessError."""
+    artifact = export_model(model, base_dir, progress)
+    with deployment(MODEL_REPOSITORY / "server.log", http_port=http_port, grpc_port=grpc_port) as server:
+        name = server.serve(artifact, settings)
+        yield (
+            Serving(
+                model=name,
+                http=f"http://{server.host}:{server.http_port}",
+                grpc=f"{server.host}:{server.grpc_port}",
+                metrics=f"http://{server.host}:{server.metrics_port}/metrics",
+                repository=str(MODEL_REPOSITORY.absolute()),
+                execution_provider=server.execution_provider,
+            ),
+            server,
+        )
+
+
 def serve(
     model: str,
     settings: ServerSettings,
@@ -49,28 +72,16 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C, SIGTERM or `for_s` seconds. Raises ServerError when Triton goes away by itself."""
     progress = Progress()
-    artifact = export_model(model, base_dir, progress)
-    MODEL_REPOSITORY.mkdir(parents=True, exist_ok=True)
-    log = MODEL_REPOSITORY / "server.log"
-    with deployment(log, http_port=http_port, grpc_port=grpc_port) as server:
-        name = server.serve(artifact, settings)
-        at = Serving(
-            model=name,
-            http=f"http://{server.host}:{server.http_port}",
-            grpc=f"{server.host}:{server.grpc_port}",
-            metrics=f"http://{server.host}:{server.metrics_port}/metrics",
-            repository=str(MODEL_REPOSITORY.absolute()),
-            execution_provider=server.execution_provider,
-        )
+    with serving(model, settings, base_dir, http_port, grpc_port, progress) as (at, server):
         if tell is not None:
             tell(at)
-        progress.say(f"{name} is ready at {at.http} and {at.grpc} (gRPC), metrics at {at.metrics}")
+        progress.say(f"{at.model} is ready at {at.http} and {at.grpc} (gRPC), metrics at {at.metrics}")
         progress.say("Ctrl-C stops it")
         began = time.monotonic()
         try:
             while for_s is None or time.monotonic() - began < for_s:
                 if (reason := server.exit_reason()) is not None:
-                    raise ServerError(f"{reason}; its log is {log.absolute()}")
+                    raise ServerError(f"{reason}; its log is {MODEL_REPOSITORY.absolute() / 'server.log'}")
                 time.sleep(CHECK_INTERVAL_S)
         except KeyboardInterrupt:
             progress.say("stopping")

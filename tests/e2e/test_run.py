@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -216,5 +217,11 @@ def test_the_same_from_python(workplace: Workplace, monkeypatch: pytest.MonkeyPa
     result = harness.run(workplace.scenario(), overrides=["server.max_batch=8"], quiet=True)
     assert [p.verdict for p in result.points] == ["valid"]
     assert harness.rebuild(result.path).points == result.points
+    with (
+        harness.serve("double.onnx") as at,
+        urllib.request.urlopen(f"{at.http}/v2/models/double/ready") as ready,
+    ):
+        assert ready.status == 200
+    assert harness.examine().ready
     with pytest.raises(harness.InputError, match="did you mean"):
         harness.run(workplace.scenario(TINY.replace("max_batch", "max_batsh")))
