@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -191,6 +192,10 @@ def main() -> NoReturn:
             "interrupted; finished points are kept, and `harness run --resume` goes on from there",
             ExitCode.FAILED,
         )
+    except ModuleNotFoundError as error:
+        package = (error.name or "a package").partition(".")[0]
+        remedy = "run `pip install -e '.[export]'` in harness's folder, with the Python that runs harness"
+        code = _fail(f"the package {package} is not installed here: {remedy}", ExitCode.FAILED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: nothing left to flush
         code = ExitCode.FAILED
@@ -198,6 +203,13 @@ def main() -> NoReturn:
         context = getattr(error, "ctx", None)
         hint = f"; see `{context.command_path} --help`" if context else ""
         code = _fail(f"{error.format_message().rstrip('.')}{hint}", ExitCode.BAD_INPUT)
+    except (
+        Exception
+    ) as error:  # not the user's mistake but ours: all of it is shown, and 1 means something else
+        traceback.print_exc()
+        code = _fail(
+            f"a bug in harness: {type(error).__name__}; report it with what stands above", ExitCode.FAILED
+        )
     sys.exit(code or 0)
 
 

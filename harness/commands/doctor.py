@@ -128,7 +128,7 @@ def _packages() -> Finding:
     export = [name for name in ("torch", "onnx", "onnxscript", "transformers") if name not in found]
     text = ", ".join(f"{name} {version}" for name, version in found.items())
     if export:
-        text += f" (without {', '.join(export)} nothing can be exported: pip install 'harness[export]')"
+        text += f" (without {', '.join(export)} nothing can be exported: pip install -e '.[export]')"
     return Finding(what="packages", ok=not export, found=text)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -95,6 +98,40 @@ def test_a_users_mistake_is_one_sentence_with_the_remedy(
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("harness: ")
     assert done.stderr.count("\n") == 1
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None  # import then fails, as where it isn't installed
+sys.argv = ["harness", "export", "minilm"]
+from harness.cli import main
+main()
+"""
+
+
+def test_a_missing_extra_is_one_sentence_with_the_remedy(workplace: Workplace, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH],
+        cwd=workplace.path,
+        env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    last = done.stderr.splitlines()[-1]
+    assert "the package torch is not installed here: run `pip install -e '.[export]'`" in last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bug_is_shown_whole_and_never_taken_for_a_missed_objective(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("harness.commands.models.listed", lambda: 1 / 0)
+    code, _, err = in_process(monkeypatch, "models")
+    assert code == 4
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("harness: a bug in harness: ZeroDivisionError")
 
 
 def test_help_names_every_command_and_the_exit_codes(workplace: Workplace) -> None:
