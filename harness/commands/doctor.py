@@ -71,7 +71,8 @@ def _findings() -> Iterator[Finding]:
     yield _disk()
     yield _loopback()
     yield _packages()
-    yield from _gpus()
+    for device in gpu.accelerators():
+        yield Finding(what="GPU", ok=True if device.usable else None, found=device.description)
     for provider in execution_providers():
         state = "works" if provider.usable else f"can't be used: {provider.reason}"
         needed = True if provider.name == "CPUExecutionProvider" else None
@@ -130,15 +131,3 @@ def _packages() -> Finding:
     if export:
         text += f" (without {', '.join(export)} nothing can be exported: pip install -e '.[export]')"
     return Finding(what="packages", ok=not export, found=text)
-
-
-def _gpus() -> Iterator[Finding]:
-    reason = gpu.availability()
-    if reason is not None:
-        yield Finding(what="GPU", ok=None, found=f"none: {reason}; models run on the CPU")
-    for device in gpu.devices():
-        yield Finding(
-            what=f"GPU {device.device}",
-            ok=True,
-            found=f"{device.name}, driver {device.driver}, CUDA {device.cuda_driver}",
-        )

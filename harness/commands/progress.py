@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,7 +82,3 @@ class Progress:
     @staticmethod
     def _escaped(text: str) -> str:
         return text.replace("[", r"\[")
-
-
-def warn(text: str) -> None:
-    print(f"harness: {text}", file=sys.stderr, flush=True)

