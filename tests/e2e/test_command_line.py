@@ -82,7 +82,7 @@ def test_a_broken_scenario_is_a_clear_error_in_a_process_of_its_own(
         (["run", "missing", "--resume"], "no unfinished run"),
         (["run", "--nonsense"], "No such option"),
         (["report", "missing"], "no folder"),
-        (["report", "."], "result.json"),
+        (["report", "."], "isn't a run's folder"),
         (["export", "minilmm"], "did you mean"),
         (["export", "no.module:factory"], "no.module"),
         (["export", "os:getcwd"], "TorchModel"),
