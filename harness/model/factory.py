@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.cache import file_sha256
-from harness.model.signature import BATCH, Place, Signature, TorchModel
+from harness.model.signature import BATCH, Place, Signature, TorchModel, servable
 from harness.schema.errors import InputError
 
 
@@ -21,15 +21,20 @@ from harness.schema.errors import InputError
 class Factory:
     """Its module is looked for on Python's path, then in the scenario's folder, then in the current one."""
 
-    name: str
+    path: str
+    """`package.module:factory`"""
     base_dir: Path
     note: str | None = None
     kind: Literal["torch"] = "torch"
     _made: TorchModel | None = field(default=None, repr=False)
 
     @property
+    def name(self) -> str:
+        return servable(self.path)
+
+    @property
     def words(self) -> str:
-        return f"torch module of {self.name}"
+        return f"torch module of {self.path}"
 
     def signature(self) -> Signature:
         made = self.load()
@@ -52,7 +57,7 @@ class Factory:
             plain = {k: v for k, v in vars(part).items() if isinstance(v, int | float | str | tuple | None)}
             digest.update(f"{name} {type(part).__qualname__} {sorted(plain.items(), key=str)}".encode())
         classes = {type(part).__module__ for part in module.modules()}
-        for file in sorted(filter(None, map(_source, {*classes, self.name.split(":")[0]}))):
+        for file in sorted(filter(None, map(_source, {*classes, self.path.split(":")[0]}))):
             digest.update(file_sha256(Path(file)).encode())
         return digest.hexdigest()
 
@@ -62,17 +67,17 @@ class Factory:
         return self._made
 
     def _call(self) -> TorchModel:
-        module_name, function_name = self.name.split(":")
+        module_name, function_name = self.path.split(":")
         with _importable(self.base_dir, Path.cwd()):
             try:
                 module = importlib.import_module(module_name)
             except ModuleNotFoundError as error:
                 raise InputError(
-                    f"model {self.name!r}: {error}; put the module in the scenario's folder, or install it"
+                    f"model {self.path!r}: {error}; put the module in the scenario's folder, or install it"
                 ) from error
             except Exception as error:  # whatever a user's module raises while it is imported
                 raise InputError(
-                    f"model {self.name!r}: importing {module_name} raised {_said(error)}"
+                    f"model {self.path!r}: importing {module_name} raised {_said(error)}"
                 ) from error
             factory = getattr(module, function_name, None)
             if not callable(factory):
@@ -80,17 +85,17 @@ class Factory:
                     n for n, v in vars(module).items() if inspect.isfunction(v) and not n.startswith("_")
                 ]
                 raise InputError(
-                    f"model {self.name!r}: {module_name} has no function {function_name!r}; "
+                    f"model {self.path!r}: {module_name} has no function {function_name!r}; "
                     f"it has {', '.join(known) or 'none'}"
                 )
             try:
                 made = factory()
             except Exception as error:
                 raise InputError(
-                    f"model {self.name!r}: the factory raised {_said(error)}; "
+                    f"model {self.path!r}: the factory raised {_said(error)}; "
                     f"call it in Python to see where (`{function_name}()` of {module_name}, no arguments)"
                 ) from error
-        return _checked(self.name, made)
+        return _checked(self.path, made)
 
 
 def _checked(name: str, made: object) -> TorchModel:

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.model import huggingface
 from harness.model.catalog import CATALOG
 from harness.model.factory import Factory
-from harness.model.signature import Place, Signature
+from harness.model.signature import Place, Signature, servable
 from harness.model.sources import AnySource, HuggingFaceFolder, OnnxFile
 from harness.schema.errors import InputError
 
@@ -42,7 +42,7 @@ def resolve(model: str, base_dir: Path) -> AnySource:
         hint = f"did you mean {near[0]!r}?" if near else f"name one of {', '.join(CATALOG)},"
         also = " (an .onnx file, a Hugging Face folder or `package.module:factory` also works)"
         raise InputError(f"there is no model {model!r}: {hint}{also}")
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem if path.is_file() else path.name).strip("-.") or "model"
+    name = servable(path.stem if path.is_file() else path.name)
     if path.is_dir():
         huggingface.check(path)
         return HuggingFaceFolder(name, Place(path), f"Hugging Face folder {path.name}")

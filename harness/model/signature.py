@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,15 @@ from harness.schema.errors import InputError
 from harness.schema.tensors import Datatype
 
 BATCH = "batch"
+
+
+def servable(text: str) -> str:
+    """`text` as a model's name in Triton: 64 letters, digits, dots, dashes and underscores at most.
+
+    Of a longer one the end is kept, which tells models apart better than their common beginning.
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", ".", text)[-64:].strip("._-") or "model"
+
 
 Preparation = Literal["magika"]
 """Feature extractions that harness has for models that read bytes."""

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from selenium import webdriver
+from transformers import BertConfig, BertModel
 
 import harness
 from tests import nvml
@@ -122,6 +123,37 @@ def test_grpc_open_loops_and_every_shape_of_load(workplace: Workplace) -> None:
             # How punctual the client is, is the machine's business here; that it says so is ours.
             assert all("couldn't keep up" in reason for reason in point["reasons"]), point["reasons"]
             counts_agree(Path(done.document["path"]), point)
+
+
+FACTORY = """
+import torch
+from harness.model import Axis, Input, TorchModel
+
+def small_net():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    pixels = Input("pixels", "FP32", ("batch", 3, "height", "width"), low=0, high=1)
+    return TorchModel(net, inputs=(pixels,), axes=(Axis("height", least=8), Axis("width", least=8)))
+"""
+
+
+def test_a_torch_factory_and_a_hugging_face_folder_are_measured(workplace: Workplace) -> None:
+    (workplace.path / "our_models_with_a_rather_long_name.py").write_text(FACTORY)
+    folder = workplace.path / "Tiny BERT, ours!"
+    config = BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    for model, request in (
+        ("our_models_with_a_rather_long_name:small_net", "{name: image, height: 16, width: 24}"),
+        (f"'{folder.name}'", "{name: text, tokens: 8, batch: 2}"),
+    ):
+        text = TINY.replace("[1, 8]", "8").replace("double.onnx", model)
+        text = text.replace("{name: small, axes: {n: 16}}", request)
+        done = workplace.run("run", workplace.scenario(text), "--json")
+        assert done.code == 0, done.stderr
+        (point,) = done.document["points"]
+        assert any(not case["traced"] for case in done.document["model"]["parity"]["cases"])
+        counts_agree(Path(done.document["path"]), point)
 
 
 def test_real_bytes_and_images(workplace: Workplace) -> None:

@@ -1,15 +1,19 @@
 """What `model:` may say, and whether a request class fits the model: answered without an export."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.cache import cache_dir
 from harness.model.catalog import CATALOG
 from harness.model.check import check_classes, inputs_of
 from harness.model.resolve import resolve
+from harness.model.signature import servable
 from harness.schema.errors import InputError
 from tests.model.classes import request_class
 
@@ -95,3 +99,13 @@ def test_classes_that_fit_pass(tmp_path: Path) -> None:
     check_classes("minilm", [request_class(tokens=1, payload="random")], base_dir=tmp_path)
     check_classes("magika", [request_class(batch=64)], base_dir=tmp_path)
     check_classes("ocr-detector", [request_class(height=640, width=32)], base_dir=tmp_path)
+
+
+@given(st.text())
+def test_any_name_becomes_one_that_triton_takes(text: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", servable(text))
+
+
+def test_a_name_that_triton_takes_stays_as_it_is() -> None:
+    assert servable("my-encoder_v1.2") == "my-encoder_v1.2"
+    assert servable("my_models:small") == "my_models.small"
