@@ -134,7 +134,7 @@ def test_the_measured_requests_are_those_that_triton_counted(
         elif load.arrivals == "constant":
             assert len(measured) == 200 and due == pytest.approx(np.full(199, 0.005), abs=1e-6)
     else:
-        assert 0.9 < outcome.window.seconds < 1.8
+        assert 0.9 < outcome.window.seconds < 10
     assert left_over(tmp_path) == []
 
 

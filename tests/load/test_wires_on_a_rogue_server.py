@@ -19,6 +19,8 @@ from tests.load.rogue import DATA, END, GRPC_OK, HTTP_OK, START, grpc_says, http
 
 REQUEST = b"POST /x HTTP/1.1\r\n\r\nend"
 TIMEOUT_S = 0.4
+LONG_S = 10.0
+"""A call that takes this long hangs: it is far over its limit, and over what a busy machine adds."""
 
 
 def close(connection: socket.socket) -> None:
@@ -234,7 +236,7 @@ def check(
         began = time.monotonic()
         reply = connection.call(request, keep_body=True)
         assert (reply.status, reply.reason, reply.body) == (status, why, None)
-        assert time.monotonic() - began < TIMEOUT_S + 0.5
+        assert time.monotonic() - began < LONG_S
         time.sleep(0.02)
         if connection.connected:  # after a refusal, which was whole; this server hangs up then
             assert status is Status.REFUSED
