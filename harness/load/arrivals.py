@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from harness.confined import confined
 from harness.schema.errors import InputError
 from harness.schema.point import PointLoad
 
@@ -145,10 +146,7 @@ def _poisson(total: float, rng: np.random.Generator) -> Times:
 
 def _recorded(file: str, base_dir: Path) -> Times:
     """The times in a replay's file. Blank lines and lines that begin with # are passed over."""
-    base = base_dir.resolve()
-    path = (base / file).resolve()
-    if not path.is_relative_to(base):
-        raise InputError(f"load.replay.file {file!r} leaves the scenario's folder: put the file into it")
+    path = confined(base_dir, file, f"load.replay.file {file!r}")
     times: list[float] = []
     try:
         with path.open(encoding="utf-8") as lines:

@@ -6,6 +6,7 @@ import functools
 import sysconfig
 from pathlib import Path
 
+from harness.confined import confined
 from harness.schema.errors import InputError
 
 LARGEST_BYTES = 64 * 1024 * 1024
@@ -15,21 +16,11 @@ LARGEST_BYTES = 64 * 1024 * 1024
 def user_files(base_dir: Path, folder: str, request: str) -> tuple[Path, ...]:
     """Every file under `folder`, in sorted order.
 
-    A relative `folder` stays in `base_dir` (the scenario file's folder), and no link leads out of the folder:
-    a scenario that somebody sent must not read the rest of the disk. An absolute path is taken as said.
-    Raises InputError otherwise, and where there is no file.
+    `folder` is in `base_dir` (the scenario file's folder), and no link leads out of it. Raises InputError
+    otherwise, and where there is no file.
     """
     said = f"folder {folder!r} of request class {request!r}"
-    if "\0" in folder:
-        raise InputError(f"{said} has a NUL character: write a path")
-    asked = Path(folder)
-    if ".." in asked.parts:
-        raise InputError(f"{said} has '..': write a path inside the scenario's folder, or an absolute one")
-    top = (base_dir / asked).resolve()
-    if not asked.is_absolute() and not top.is_relative_to(base_dir.resolve()):
-        raise InputError(
-            f"{said} is a link out of the scenario's folder: copy the files, or write their absolute path"
-        )
+    top = confined(base_dir, folder, said)
     if not top.is_dir():
         raise InputError(f"{said} is not a folder ({top}): make it, or correct the path")
     try:

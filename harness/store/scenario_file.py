@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from harness.confined import confined
 from harness.schema.errors import InputError
 from harness.schema.point import Point, expand
 from harness.schema.scenario import Scenario
@@ -237,7 +238,6 @@ def _position(items: list[Any], step: str, name: str) -> int:
 
 
 def _confine(document: Document, scenario: Scenario, folder: Path) -> None:
-    """Data files must be under the scenario's folder: a scenario from elsewhere must not read the host's."""
     named: list[tuple[Where, str]] = [
         (("requests", index, "folder"), request.folder)
         for index, request in enumerate(scenario.requests)
@@ -247,11 +247,7 @@ def _confine(document: Document, scenario: Scenario, folder: Path) -> None:
         named.append((("load", "replay", "file"), scenario.load.replay.file))
     for where, given in named:
         key, line = ".".join(map(str, where)), document.line(where)
-        if "\0" in given or not (folder / given).resolve().is_relative_to(folder):
-            raise InputError(
-                f"{document.name}:{line}: `{key}` leaves the scenario's folder: keep its data beside it"
-            )
-        if not (folder / given).exists():
+        if not confined(folder, given, f"{document.name}:{line}: `{key}`").exists():
             raise InputError(
                 f"{document.name}:{line}: `{key}` is {given!r}, which isn't in the scenario's folder"
             )

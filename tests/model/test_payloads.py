@@ -170,14 +170,14 @@ def test_features_are_those_that_magika_itself_extracts(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("folder", "words"),
     [
-        ("../outside", "has '..'"),
-        ("in/../in", "has '..'"),
-        ("link", "is a link out of the scenario's folder"),
+        ("../outside", "leaves the scenario's folder"),
+        ("/etc", "leaves the scenario's folder"),
+        ("link", "leaves the scenario's folder"),
         ("with_link", "a.txt is a link out of the folder"),
         ("empty", "has no file with content"),
         ("in", "has no file with content"),
         ("file", "is not a folder"),
-        ("\0", "NUL"),
+        ("\0", "leaves the scenario's folder"),
     ],
 )
 def test_a_folder_that_leaves_the_scenarios_or_holds_nothing_is_refused(
@@ -197,11 +197,6 @@ def test_a_folder_that_leaves_the_scenarios_or_holds_nothing_is_refused(
     assert "\n" not in str(raised.value)
     with pytest.raises(InputError):
         made("magika", request_class(folder=folder), base=base)
-
-
-def test_an_absolute_folder_is_taken_as_said(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("text")
-    assert user_files(Path("/nowhere"), str(tmp_path), "some") == (tmp_path / "a.txt",)
 
 
 def test_integers_without_a_known_range_need_one(tmp_path: Path) -> None:
