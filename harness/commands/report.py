@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from harness.commands.measure import derived
@@ -24,12 +23,12 @@ def rebuild(path: Path, progress: Progress | None = None) -> RunResult:
     """Derive the figures of every finished point again, then write the result, the page and the files."""
     folder = open_run(path)
     with folder.locked():
-        folder.write(collect(folder))
+        folder.write(collect(folder, {}))
         return write_reports(folder, progress or Progress())
 
 
-def collect(folder: RunFolder, known: Mapping[str, PointResult] | None = None) -> RunResult:
-    """The run's result from what is on disk; points that are `known`, by id, aren't derived again.
+def collect(folder: RunFolder, known: dict[str, PointResult]) -> RunResult:
+    """The run's result from what is on disk. Points that are not yet `known`, by id, are derived and added.
 
     Raises InputError for a folder in which no point was finished.
     """
@@ -40,6 +39,9 @@ def collect(folder: RunFolder, known: Mapping[str, PointResult] | None = None) -
         raise InputError(
             f"no point was finished in {folder.path}: `harness run {folder.path} --resume` goes on"
         )
+    for point, seen in finished:
+        if point.id not in known:
+            known[point.id] = derived(point, folder, seen)
     complete = len(finished) == len(loaded.points)
     return RunResult(
         run_id=folder.run_id,
@@ -50,7 +52,7 @@ def collect(folder: RunFolder, known: Mapping[str, PointResult] | None = None) -
         planned=tuple(p.id for p in loaded.points),
         model=model,
         environment=environment,
-        points=tuple((known or {}).get(p.id) or derived(p, folder, seen) for p, seen in finished),
+        points=tuple(known[point.id] for point, _ in finished),
     )
 
 

@@ -95,12 +95,13 @@ def _finish(
     with folder.locked():
         _same(folder, model)
         remaining = [p for p in loaded.points if folder.observed(p.id) is None]
+        known: dict[str, PointResult] = {}
         try:
             if remaining:
-                _measure_all(remaining, folder, loaded, model, at, progress)
+                _measure_all(remaining, folder, loaded, model, at, progress, known)
         finally:
             if any(folder.observed(p.id) for p in loaded.points):
-                folder.write(report.collect(folder))
+                folder.write(report.collect(folder, known))
                 result = report.write_reports(folder, progress)
         return result
 
@@ -112,9 +113,11 @@ def _measure_all(
     model: ModelArtifact,
     at: Address | None,
     progress: Progress,
+    known: dict[str, PointResult],
 ) -> None:
+    """Measure one after the other; each result is added to `known`, and the run's is on disk after each."""
     of = len(loaded.points)
-    done: dict[str, PointResult] = {}
+    environment = None
     log, cache = folder.path / "server.log", loaded.scenario.server.response_cache
     with deployment(log, at=at, response_cache=cache) as server:
         progress.say(f"Triton {server.version} at {server.host}:{server.http_port}")
@@ -127,13 +130,14 @@ def _measure_all(
                 if point.server != settings:
                     server.serve(model, point.server)
                     settings = point.server
-                if not done:
-                    _same(folder, environment_of(server, embedded=at is None))
-                done[point.id] = measure(
+                if environment is None:
+                    environment = environment_of(server, embedded=at is None)
+                    _same(folder, environment)
+                known[point.id] = measure(
                     point, model=model, server=server, run=folder, loaded=loaded, progress=progress
                 )
-            folder.write(report.collect(folder, done))
-            progress.result(number, of, done[point.id])
+            folder.write(report.collect(folder, known))
+            progress.result(number, of, known[point.id])
 
 
 def _same(folder: RunFolder, now: ModelArtifact | Environment) -> None:
