@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis import objective, validity
+from harness.analysis import objective, steady, validity
+from harness.analysis.facts import Facts
 from harness.analysis.latency import Seconds, rate, summarize
+from harness.analysis.limiter import limiter
 from harness.analysis.observation import gpu_figures, host_figures
 from harness.schema.observed import Observed
 from harness.schema.point import Point
-from harness.schema.result import ClassFigures, PointResult
-from harness.schema.samples import GpuReading, HostReading, Phase, Requests, Status, Window
+from harness.schema.result import ClassFigures, Interval, PointResult, ServerFigures, SteadyState, TimeSplit
+from harness.schema.samples import GpuReading, HostReading, Measured, Status, Window
 
 
 def derive(
     point: Point,
     observed: Observed,
-    requests: Requests,
+    measured: Measured,
     texts: Sequence[str],
     host: Sequence[HostReading],
     gpu: Sequence[GpuReading],
@@ -29,30 +30,47 @@ def derive(
 ) -> PointResult:
     """The figures and verdict of one point.
 
-    `requests` are all that was recorded, warm-up included; `texts` the error texts that their `reason`
-    points into; `samples` the folder they are kept in, relative to the run's.
+    `measured` are the requests of the measured phase; `texts` the error texts that their `reason` points
+    into; `samples` the folder they are kept in, relative to the run's.
     """
-    measured = requests[requests["phase"] == Phase.MEASURE]
-    measured = measured[np.argsort(measured["intended_ns"], kind="stable")]
-    ok = measured[measured["status"] == Status.OK]
-    errors = int(measured.size - ok.size)
-    latency = summarize(_seconds(ok, "intended_ns"))
-    service = summarize(_seconds(ok, "sent_ns"))
-    lag = _send_lag_p99_s(measured) if point.load.open_loop else None
-    throughput, inferences_per_s, interval = _throughput(point, measured)
+    ok = measured.ok
     window = Window(*observed.window_ns) if observed.window_ns else None
-    inferences = int(_batches(point)[ok["request_class"]].sum()) if ok.size else 0
-    checks = objective.check(
-        point.objective,
-        latency=latency,
-        requests=int(measured.size),
+    latency_s = _seconds(measured, "intended_ns")[ok]
+    approach = _approach(point, measured, latency_s, ok)
+    latency = summarize(latency_s[approach.skipped_requests :])
+    del latency_s
+    service_s = _seconds(measured, "sent_ns")[ok]
+    service = summarize(service_s[approach.skipped_requests :])
+    time_s = _time_split(measured, service_s, observed.server)
+    del service_s
+    throughput = _Throughput.of(point, measured, ok)
+    inferences = int(_batches(point)[measured.request_class[ok]].sum())
+    errors = measured.size - int(np.count_nonzero(ok))
+    facts = Facts(
+        requests=measured.size,
         errors=errors,
-        throughput=inferences_per_s,
-        throughput_interval=interval,
+        seconds=window.seconds if window else None,
+        latency=latency,
+        service=service,
+        throughput_requests_per_s=throughput.requests_per_s,
+        send_lag_p99_s=_send_lag_p99_s(measured) if point.load.open_loop else None,
+        in_flight_mean=_in_flight_mean(measured),
+        backlog=_backlog(measured) if point.load.open_loop else None,
+        steady=approach,
+        time_s=time_s,
+        server=observed.server,
+        host=host_figures(host, window, measured.size, observed.cores) if window else None,
+        gpu=gpu_figures(gpu, observed.gpus, window, inferences) if window else None,
+        objective=objective.check(
+            point.objective,
+            latency=latency,
+            requests=measured.size,
+            errors=errors,
+            throughput=throughput.inferences_per_s,
+            throughput_interval=throughput.interval,
+        ),
     )
-    judgement = validity.judge(
-        point, observed, measured, latency=latency, send_lag_p99_s=lag, objective=checks
-    )
+    judgement = validity.judge(point, observed, facts)
     return PointResult(
         id=point.id,
         params=point.params,
@@ -61,86 +79,160 @@ def derive(
         reasons=judgement.reasons,
         notes=judgement.notes,
         started_at=observed.started_at,
-        duration_s=window.seconds if window else None,
-        requests=int(measured.size),
+        duration_s=facts.seconds,
+        stopped_by=observed.stopped_by,
+        steady_state=approach,
+        requests=measured.size,
         errors=errors,
         error_reasons=_error_reasons(measured, texts),
-        throughput_requests_per_s=throughput,
-        throughput_inferences_per_s=inferences_per_s,
-        throughput_interval_95=interval,
+        throughput_requests_per_s=throughput.requests_per_s,
+        throughput_inferences_per_s=throughput.inferences_per_s,
+        throughput_interval_95=throughput.interval,
         latency_s=latency,
         service_s=service,
-        send_lag_p99_s=lag,
-        classes=tuple(_class_figures(point, measured)),
+        send_lag_p99_s=facts.send_lag_p99_s,
+        classes=tuple(_class_figures(point, measured, ok)),
+        load_processes=observed.load_processes,
+        in_flight_mean=facts.in_flight_mean,
         server=observed.server,
-        gpu=gpu_figures(gpu, observed.gpus, window, inferences) if window else None,
-        host=host_figures(host, window, int(measured.size), observed.cores) if window else None,
-        objective=checks,
+        time_s=time_s,
+        limiter=limiter(point, observed, facts),
+        gpu=facts.gpu,
+        host=facts.host,
+        objective=facts.objective,
         samples=samples,
     )
 
 
-def _seconds(requests: Requests, since: str) -> Seconds:
-    return np.asarray(requests["completed_ns"] - requests[since], dtype=np.float64) / 1e9
+def _seconds(measured: Measured, since: str) -> Seconds:
+    return np.asarray(measured.completed_ns - getattr(measured, since), dtype=np.float64) / 1e9
 
 
 def _batches(point: Point) -> npt.NDArray[np.int64]:
     return np.array([c.batch for c in point.requests], dtype=np.int64)
 
 
-def _send_lag_p99_s(requests: Requests) -> float | None:
-    if requests.size == 0:
+def _approach(point: Point, measured: Measured, latency_s: Seconds, ok: npt.NDArray[np.bool_]) -> SteadyState:
+    """How the point came to its steady state. A load that changes by design has none to come to."""
+    if not point.load.steady_by_design:
+        why = f"not tested: the load ({point.load.label}) changes by design"
+        return SteadyState(steady=None, skipped_requests=0, skipped_s=0.0, why=why)
+    due_ns = measured.intended_ns[ok]
+    due_s = (due_ns - (int(due_ns[0]) if due_ns.size else 0)) / 1e9
+    return steady.find(latency_s, due_s)
+
+
+def _time_split(measured: Measured, service_s: Seconds, server: ServerFigures | None) -> TimeSplit:
+    """Means over the successful requests of the whole measured phase, as Triton's are."""
+    inside = (
+        [server.queue_s, server.compute_input_s, server.compute_infer_s, server.compute_output_s]
+        if server
+        else [None] * 4
+    )
+    known = [part for part in inside if part is not None]
+    mean_s = float(service_s.mean()) if service_s.size else None
+    network_s = mean_s - sum(known) if mean_s is not None and len(known) == len(inside) else None
+    lag_s = None
+    if measured.size:
+        lag_s = float(np.mean(measured.sent_ns - measured.intended_ns)) / 1e9
+    queue_s, input_s, compute_s, output_s = inside
+    return TimeSplit(
+        client_s=lag_s,
+        # two clocks' noise can make it less than nothing, which isn't an observation
+        network_s=network_s if network_s is not None and network_s >= 0 else None,
+        queue_s=queue_s,
+        input_s=input_s,
+        compute_s=compute_s,
+        output_s=output_s,
+    )
+
+
+def _in_flight_mean(measured: Measured) -> float | None:
+    """The time average of requests sent and not yet ended, from the first send to the last."""
+    if measured.size == 0:
         return None
-    return float(np.quantile(requests["sent_ns"] - requests["intended_ns"], 0.99)) / 1e9
+    first, last = int(measured.sent_ns.min()), int(measured.sent_ns.max())
+    if last <= first:
+        return None
+    ended = np.minimum(measured.completed_ns, last)
+    return float(np.sum(ended - measured.sent_ns, dtype=np.float64)) / (last - first)
 
 
-def _throughput(
-    point: Point, measured: Requests
-) -> tuple[float | None, float | None, tuple[float, float] | None]:
-    """Requests a second, inferences a second, and the latter's interval.
+def _backlog(measured: Measured) -> tuple[int, int] | None:
+    if measured.size == 0:
+        return None
+    start, end = int(measured.intended_ns[0]), int(measured.intended_ns[-1])
 
-    Counted from the first intended send to the last one: the drain after it, in which fewer and fewer
-    requests are under way, would make a server look slower than it was.
-    """
-    ok = measured[measured["status"] == Status.OK]
-    if ok.size == 0:
-        return None, None, None
-    start = int(measured["intended_ns"].min())
-    seconds = (int(measured["sent_ns"].max()) - start) / 1e9
-    if seconds <= 0:
-        return None, None, None
-    completed_s = (ok["completed_ns"] - start) / 1e9
-    requests_per_s, interval = rate(completed_s, seconds)
-    inside = ok[completed_s < seconds]
-    inferences_per_s = float(_batches(point)[inside["request_class"]].sum()) / seconds
-    if interval is None or requests_per_s == 0:
-        return requests_per_s, inferences_per_s, None
-    # The interval of the requests' rate, carried over by the mean batch that was sent.
-    mean_batch = inferences_per_s / requests_per_s
-    return requests_per_s, inferences_per_s, (interval[0] * mean_batch, interval[1] * mean_batch)
+    def waiting(at_ns: float) -> int:
+        due = int(np.searchsorted(measured.intended_ns, at_ns, side="right"))
+        return due - int(np.count_nonzero(measured.completed_ns <= at_ns))
+
+    return waiting((start + end) / 2), waiting(end)
 
 
-def _error_reasons(measured: Requests, texts: Sequence[str]) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    failed = measured[measured["status"] != Status.OK]
-    for status, reason in zip(failed["status"].tolist(), failed["reason"].tolist(), strict=True):
-        counts[texts[reason - 1] if reason else Status(status).name.lower()] += 1
-    return dict(counts.most_common())
+def _send_lag_p99_s(measured: Measured) -> float | None:
+    if measured.size == 0:
+        return None
+    return float(np.quantile(measured.sent_ns - measured.intended_ns, 0.99)) / 1e9
 
 
-def _class_figures(point: Point, measured: Requests) -> list[ClassFigures]:
+class _Throughput:
+    """Requests a second, inferences a second, and the latter's interval."""
+
+    def __init__(
+        self, requests_per_s: float | None, inferences_per_s: float | None, interval: Interval | None
+    ) -> None:
+        self.requests_per_s, self.inferences_per_s, self.interval = requests_per_s, inferences_per_s, interval
+
+    @classmethod
+    def of(cls, point: Point, measured: Measured, ok: npt.NDArray[np.bool_]) -> _Throughput:
+        """Counted from the first intended send to the last one: the drain after it, in which fewer and fewer
+        requests are under way, would make a server look slower than it was."""
+        if not ok.any():
+            return cls(None, None, None)
+        start = int(measured.intended_ns[0])
+        seconds = (int(measured.sent_ns.max()) - start) / 1e9
+        if seconds <= 0:
+            return cls(None, None, None)
+        completed_s = (measured.completed_ns[ok] - start) / 1e9
+        requests_per_s, interval = rate(completed_s, seconds)
+        inside = measured.request_class[ok][completed_s < seconds]
+        inferences_per_s = float(_batches(point)[inside].sum()) / seconds
+        if interval is None or requests_per_s == 0:
+            return cls(requests_per_s, inferences_per_s, None)
+        # The interval of the requests' rate, carried over by the mean batch that was sent.
+        mean_batch = inferences_per_s / requests_per_s
+        return cls(requests_per_s, inferences_per_s, (interval[0] * mean_batch, interval[1] * mean_batch))
+
+
+def _error_reasons(measured: Measured, texts: Sequence[str]) -> dict[str, int]:
+    """Counts by reason, the most frequent first."""
+    failed = measured.status != Status.OK
+    kinds, counts = np.unique(
+        measured.status[failed].astype(np.int64) << 16 | measured.reason[failed], return_counts=True
+    )
+    words: dict[str, int] = {}
+    for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+        status, reason = kind >> 16, kind & 0xFFFF
+        text = texts[reason - 1] if reason else Status(status).name.lower()
+        words[text] = words.get(text, 0) + count
+    return dict(sorted(words.items(), key=lambda item: -item[1]))
+
+
+def _class_figures(point: Point, measured: Measured, ok: npt.NDArray[np.bool_]) -> list[ClassFigures]:
     figures = []
     for index, kind in enumerate(point.requests):
-        mine = measured[measured["request_class"] == index]
-        ok = mine[mine["status"] == Status.OK]
+        mine = measured.request_class == index
+        good = mine & ok
+        latency_s = (measured.completed_ns[good] - measured.intended_ns[good]) / 1e9
         figures.append(
             ClassFigures(
                 name=kind.name,
                 batch=kind.batch,
                 axes=kind.axes,
-                requests=int(mine.size),
-                errors=int(mine.size - ok.size),
-                latency_s=summarize(_seconds(ok, "intended_ns")),
+                requests=int(np.count_nonzero(mine)),
+                errors=int(np.count_nonzero(mine)) - int(latency_s.size),
+                latency_s=summarize(latency_s),
             )
         )
     return figures

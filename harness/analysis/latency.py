@@ -10,6 +10,7 @@ share below, turned back into order statistics.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ def summarize(latency_s: Seconds) -> Latency:
     if latency_s.size == 0:
         return Latency(p50=None, p90=None, p95=None, p99=None, mean=None, min=None, max=None, interval_95={})
     ordered = np.sort(latency_s)
-    figures: dict[str, float | None] = {}
+    figures: dict[str, Any] = {}
     intervals: dict[str, Interval] = {}
     for name, share in PERCENTILES.items():
         value, interval = percentile(latency_s, ordered, share)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
+from harness.analysis.facts import Facts
 from harness.schema.observed import Observed
 from harness.schema.point import Point
-from harness.schema.result import Latency, ObjectiveCheck, ServerFigures, Verdict
-from harness.schema.samples import Requests, Status
+from harness.schema.result import ServerFigures, Verdict
 
-CLIENT_CPU_LIMIT = 0.9
-"""Cores that one load process may use: Locust runs on one, and near it the client queues its own work."""
-
-ERROR_LIMIT = 0.05
-"""Share of failed requests over which the survivors no longer stand for the load that was asked for."""
-
-LAG_LIMIT_S = 0.005
 LAG_LIMIT_OF_P50 = 0.1
-"""Send lag (p99) over both of these, 5 ms and a tenth of the median latency, was the client's doing."""
+"""Send lag under this share of the median latency is let pass: it changes no conclusion."""
 
 BACKLOG_GROWTH = 1.5
 """A backlog at the end over this many times the one at half time, by 10 requests or more, never settled.
@@ -33,107 +25,76 @@ class Judgement:
     notes: tuple[str, ...]
 
 
-def judge(
-    point: Point,
-    observed: Observed,
-    requests: Requests,
-    *,
-    latency: Latency,
-    send_lag_p99_s: float | None,
-    objective: tuple[ObjectiveCheck, ...],
-) -> Judgement:
-    """Judge one point. `requests` are those of the measured phase, in the order they were due."""
-    invalid = list(_invalid(observed, requests, latency, send_lag_p99_s))
-    unsure = [] if invalid else list(_unsure(point, requests, latency, objective))
-    notes = list(_notes(observed, latency))
+def judge(point: Point, observed: Observed, facts: Facts) -> Judgement:
+    """Judge one point by what was observed of it."""
+    notes = tuple(_notes(observed, facts))
+    invalid = tuple(_invalid(point, observed, facts))
     if invalid:
-        return Judgement("invalid", tuple(invalid), tuple(notes))
+        return Judgement("invalid", invalid, notes)
+    unsure = tuple(_unsure(facts))
     if unsure:
-        return Judgement("inconclusive", tuple(unsure), tuple(notes))
-    return Judgement("valid", (), tuple(notes))
+        return Judgement("inconclusive", unsure, notes)
+    return Judgement("valid", (), notes)
 
 
-def _invalid(observed: Observed, requests: Requests, latency: Latency, lag_s: float | None) -> list[str]:
-    reasons = []
+def _invalid(point: Point, observed: Observed, facts: Facts) -> Iterator[str]:
+    limits = point.validity
     if observed.ended is not None:
-        reasons.append(observed.ended)
-    ok = int(np.count_nonzero(requests["status"] == Status.OK))
-    if requests.size == 0:
-        reasons.append("no request ended in the measured phase")
-        return reasons
-    errors = requests.size - ok
-    if errors / requests.size > ERROR_LIMIT:
-        reasons.append(
-            f"{errors} of {requests.size} requests failed, over {ERROR_LIMIT:.0%}: "
+        yield observed.ended
+    if facts.requests == 0:
+        yield "no request ended in the measured phase"
+        return
+    ok = facts.requests - facts.errors
+    if facts.errors / facts.requests > limits.errors:
+        yield (
+            f"{facts.errors} of {facts.requests} requests failed, over {limits.errors:.0%}: "
             "the latency of the others doesn't stand for the load"
         )
-    if observed.ended is None and observed.server is not None and _succeeded(observed.server) != ok:
-        reasons.append(
-            f"the client counted {ok} answers and Triton {_succeeded(observed.server)}: "
+    if observed.ended is None and facts.server is not None and _succeeded(facts.server) != ok:
+        yield (
+            f"the client counted {ok} answers and Triton {_succeeded(facts.server)}: "
             "somebody else uses the model, or answers were lost"
         )
-    seconds = None
-    if observed.window_ns is not None:
-        seconds = (observed.window_ns[1] - observed.window_ns[0]) / 1e9
-    if observed.client_cpu_s is not None and seconds:
-        used = observed.client_cpu_s / seconds / observed.load_processes
-        if used > CLIENT_CPU_LIMIT:
-            reasons.append(
-                f"the load generator used {used:.0%} of a core, over {CLIENT_CPU_LIMIT:.0%}: "
+    for process in observed.load_processes:
+        used = process.cpu_s / facts.seconds if process.cpu_s is not None and facts.seconds else 0.0
+        if used > limits.client_cpu:
+            yield (
+                f"the load generator used {used:.0%} of a core, over {limits.client_cpu:.0%}: "
                 "it measured itself, not the server"
             )
-    if lag_s is not None and lag_s > max(LAG_LIMIT_S, LAG_LIMIT_OF_P50 * (latency.p50 or 0.0)):
-        reasons.append(
-            f"the client couldn't keep up: 1% of the requests were sent {lag_s * 1e3:.1f} ms late or more"
-        )
-    return reasons
+    lag_s, p50_s = facts.send_lag_p99_s, facts.latency.p50 or 0.0
+    if lag_s is not None and lag_s > max(limits.send_lag_ms / 1e3, LAG_LIMIT_OF_P50 * p50_s):
+        yield f"the client couldn't keep up: 1% of the requests were sent {lag_s * 1e3:.1f} ms late or more"
 
 
 def _succeeded(server: ServerFigures) -> int:
     return server.requests - server.failures
 
 
-def _unsure(
-    point: Point, requests: Requests, latency: Latency, objective: tuple[ObjectiveCheck, ...]
-) -> list[str]:
-    reasons = []
-    if latency.p50 is None:
-        reasons.append(
-            f"{requests.size} requests are too few even for a median: raise measure.duration_s or at_most_s"
-        )
-    reasons += [
-        f"the objective {check.name} can't be judged, because the sample can't support the figure: "
-        "raise measure.duration_s or at_most_s"
-        for check in objective
-        if check.met is None and check.observed is None
-    ]
-    if point.load.open_loop:
-        reasons += _backlog(requests)
-    return reasons
+def _unsure(facts: Facts) -> Iterator[str]:
+    if facts.latency.p50 is None:
+        few = f"{facts.requests} requests are too few even for a median"
+        yield f"{few}: raise measure.duration_s or at_most_s"
+    for check in facts.objective:
+        if check.met is None and check.observed is None:
+            yield (
+                f"the objective {check.name} can't be judged, because the sample can't support the figure: "
+                "raise measure.duration_s or at_most_s"
+            )
+    if facts.backlog is not None:
+        half, last = facts.backlog
+        if last > BACKLOG_GROWTH * half and last - half >= 10:
+            yield (
+                f"never steady: {half} requests were waiting at half time and {last} at the end, "
+                "so the server is offered more than it can do, and latency depends on how long one looks"
+            )
 
 
-def _backlog(requests: Requests) -> list[str]:
-    start, end = int(requests["intended_ns"].min()), int(requests["intended_ns"].max())
-
-    def waiting(at_ns: float) -> int:
-        due = np.count_nonzero(requests["intended_ns"] <= at_ns)
-        return int(due - np.count_nonzero(requests["completed_ns"] <= at_ns))
-
-    half, last = waiting((start + end) / 2), waiting(end)
-    if last > BACKLOG_GROWTH * half and last - half >= 10:
-        return [
-            f"never steady: {half} requests were waiting at half time and {last} at the end, "
-            "so the server is offered more than it can do, and latency depends on how long one looks"
-        ]
-    return []
-
-
-def _notes(observed: Observed, latency: Latency) -> list[str]:
-    notes = list(observed.problems)
-    if observed.server is None:
-        notes.append("Triton's statistics could not be read, so its count was not compared with the client's")
-    elif observed.server.cache_hits:
-        notes.append(f"{observed.server.cache_hits} answers came from the response cache")
-    if latency.p50 is not None and latency.p99 is None:
-        notes.append("the sample is too small, or too correlated, for a p99")
-    return notes
+def _notes(observed: Observed, facts: Facts) -> Iterator[str]:
+    yield from observed.problems
+    if facts.server is None:
+        yield "Triton's statistics could not be read, so its count was not compared with the client's"
+    elif facts.server.cache_hits:
+        yield f"{facts.server.cache_hits} answers came from the response cache"
+    if facts.latency.p50 is not None and facts.latency.p99 is None:
+        yield "the sample is too small, or too correlated, for a p99"

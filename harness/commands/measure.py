@@ -19,7 +19,8 @@ from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.observed import Observed
 from harness.schema.point import Point, PointClass
-from harness.schema.result import PointResult, ServerFigures
+from harness.schema.result import LoadProcess, PointResult, ServerFigures
+from harness.schema.samples import Measured
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
 from harness.store import samples_file
@@ -87,8 +88,10 @@ def measure(
         finished_at=_now(),
         window_ns=(outcome.window.start_ns, outcome.window.end_ns) if outcome.window else None,
         ended=ended,
-        load_processes=1,
-        client_cpu_s=outcome.client_cpu_s,
+        stopped_by="duration" if outcome.window else None,
+        load_processes=(
+            LoadProcess(worker=0, host="", pid=outcome.pid, requests=0, cpu_s=outcome.client_cpu_s),
+        ),
         server=figures,
         cores=available_cores(),
         gpus=sampler.gpus,
@@ -107,7 +110,7 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> PointResult:
     return derive(
         point,
         observed,
-        stored.requests,
+        Measured.of(stored.requests),
         stored.reasons,
         samples_file.read_host(folder / "host.parquet"),
         samples_file.read_gpu(folder / "gpu.parquet"),

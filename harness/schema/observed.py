@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.schema.frozen import Frozen
-from harness.schema.result import GpuEnvironment, ServerFigures
+from harness.schema.result import GpuEnvironment, LoadProcess, ServerFigures, StoppedBy
 
 
 class Observed(Frozen):
@@ -16,9 +16,11 @@ class Observed(Frozen):
     """Start and end of the measured phase, CLOCK_MONOTONIC; None when it never began or never ended."""
     ended: str | None
     """Why the point ended early, in words; None for one that ran to its end."""
-    load_processes: int
-    client_cpu_s: float | None
-    """CPU seconds of the load processes in the measured phase, by their own account."""
+    stopped_by: StoppedBy | None = None
+    """What ended the measured phase; None where it didn't come to its end."""
+    load_processes: tuple[LoadProcess, ...]
+    server_restarted: str | None = None
+    """How it was seen that the server was restarted during the point, in words."""
     server: ServerFigures | None
     """Triton's statistics, as the difference over the measured phase; None where they couldn't be read."""
     cores: int

@@ -20,7 +20,9 @@ from harness.schema.scenario import (
     Ramp,
     Replay,
     Scenario,
+    SharedMemory,
     Spike,
+    Validity,
 )
 
 
@@ -58,10 +60,17 @@ class PointLoad(Frozen):
     spike: Spike | None = None
     replay: Replay | None = None
     arrivals: Arrivals | None = None
+    cv: float | None = None
+    workers: int = 1
 
     @property
     def open_loop(self) -> bool:
         return self.concurrency is None
+
+    @property
+    def steady_by_design(self) -> bool:
+        """Whether the load asks for the same at any time, so that it can be looked at for longer."""
+        return self.concurrency is not None or self.rate_per_s is not None
 
     @property
     def label(self) -> str:
@@ -78,7 +87,8 @@ class PointLoad(Frozen):
             shape = f"spike {self.spike.base_per_s:g} to {self.spike.peak_per_s:g}/s"
         else:
             raise AssertionError("a load has a shape")
-        return f"{shape} {self.arrivals}"
+        bursts = "" if self.cv is None else f" (cv {self.cv:g})"
+        return f"{shape} {self.arrivals}{bursts}"
 
 
 class Point(Frozen):
@@ -90,11 +100,13 @@ class Point(Frozen):
     """What the scenario varies, by its dotted path; with a single point, empty."""
     model: str
     protocol: Protocol
+    shared_memory: SharedMemory = "none"
     server: ServerSettings
     requests: tuple[PointClass, ...]
     load: PointLoad
     measure: Measure
     objective: Objective
+    validity: Validity = Validity()
     seed: int
 
     @property
@@ -137,6 +149,7 @@ def _varied(scenario: Scenario) -> Iterator[tuple[str, tuple[Any, ...]]]:
     for key in ("max_batch", "queue_delay_us", "instances", "threads"):
         yield f"server.{key}", values(getattr(scenario.server, key))
     yield "protocol", values(scenario.protocol)
+    yield "shared_memory", values(scenario.shared_memory)
     for request in scenario.requests:
         yield f"requests.{request.name}.batch", values(request.batch)
         for axis in _AXES:
@@ -194,17 +207,26 @@ def _point(scenario: Scenario, chosen: dict[str, Any], params: dict[str, Any]) -
         spike=load.spike,
         replay=load.replay,
         arrivals=arrivals,
+        cv=load.cv,
+        workers=load.workers,
     )
+    if scenario.measure.precision is not None and not point_load.steady_by_design:
+        raise InputError(
+            f"measure.precision asks for more of the same, and the load ({point_load.label}) changes "
+            "by design: leave out measure.precision, or give load.rate_per_s or load.concurrency"
+        )
     point = Point(
         id="",
         params=params,
         model=scenario.model,
         protocol=chosen["protocol"],
+        shared_memory=chosen["shared_memory"],
         server=server,
         requests=tuple(classes),
         load=point_load,
         measure=scenario.measure,
         objective=scenario.objective,
+        validity=scenario.validity,
         seed=scenario.seed,
     )
     return point.model_copy(update={"id": _identity(point)})
@@ -213,9 +235,12 @@ def _point(scenario: Scenario, chosen: dict[str, Any], params: dict[str, Any]) -
 def _identity(point: Point) -> str:
     """Readable varied values, then a hash of everything that decides what is measured.
 
-    `params` says only what else was in the scenario, and the objective only judges, so neither counts.
+    `params` says only what else was in the scenario, objective and validity only judge, and how many
+    processes share the load isn't the load, so none of them counts. Nor does what isn't given, so that a key
+    that a later version adds leaves the ids of today's scenarios as they are.
     """
-    spec = point.model_dump_json(exclude={"id", "params", "objective"})
+    judged: Any = {"id": True, "params": True, "objective": True, "validity": True, "load": {"workers"}}
+    spec = point.model_dump_json(exclude=judged, exclude_none=True)
     digest = hashlib.sha256(spec.encode()).hexdigest()[:8]
     words = [f"{path.split('.')[-1]}-{value}" for path, value in point.params.items()]
     slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(words).lower()).strip("-")[:80]

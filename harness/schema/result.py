@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
 from harness.schema.point import Point
@@ -17,6 +19,12 @@ Verdict = Literal["valid", "invalid", "inconclusive"]
 
 Interval = tuple[float, float]
 """Low and high end of a 95% confidence interval."""
+
+StoppedBy = Literal["duration", "precision", "time"]
+"""What ended the measured phase: `duration_s`, intervals narrow enough, or `at_most_s` before they were."""
+
+LimiterName = Literal["client", "network", "batching", "instances", "compute", "load", "nothing"]
+"""What holds the throughput back, or the latency up; the rule is in `harness.analysis.limiter`."""
 
 
 class Latency(Frozen):
@@ -29,11 +37,69 @@ class Latency(Frozen):
     p90: float | None
     p95: float | None
     p99: float | None
+    p999: float | None = None
     mean: float | None
     min: float | None
     max: float | None
     interval_95: dict[str, Interval]
     """95% intervals by name (`p50`, …, `mean`) for each value above that has one."""
+    unsupported: dict[str, str] = Field(default_factory=dict)
+    """Why a percentile above is null, by name."""
+
+
+class SteadyState(Frozen):
+    """Whether the measured phase reached a steady state, and what was left out before it."""
+
+    steady: bool | None
+    """Null where it can't be told, or where the load changes by design."""
+    skipped_requests: int
+    """First requests of the measured phase that belong to the approach, and to no latency figure."""
+    skipped_s: float
+    """How long the approach took."""
+    why: str
+    """In words: what was tested and what was seen."""
+
+
+class LoadProcess(Frozen):
+    """One process that sent load."""
+
+    worker: int
+    """As in the samples' `worker`."""
+    host: str
+    pid: int | None
+    requests: int
+    """Answered or failed in the measured phase."""
+    cpu_s: float | None
+    """CPU seconds in the measured phase, by its own account."""
+    clock_offset_s: float | None = None
+    """Its clock less that of the machine that leads, when the point ended; null on that machine itself. The
+    samples' times are already put right by it."""
+    clock_error_s: float | None = None
+    """The offset is right to plus or minus this (half the fastest round trip)."""
+    lost: str | None = None
+    """Why it didn't come to its end, in words."""
+
+
+class TimeSplit(Frozen):
+    """Mean seconds of a request by where it spent them; null where that wasn't observed.
+
+    `client_s` is from the intended send to the actual one, `network_s` what is neither client nor model:
+    the wire, Triton's front end, and the client's own handling.
+    """
+
+    client_s: float | None
+    network_s: float | None
+    queue_s: float | None
+    input_s: float | None
+    compute_s: float | None
+    output_s: float | None
+
+
+class Limiter(Frozen):
+    """What limits the point, and by which part of the rule."""
+
+    name: LimiterName
+    why: str
 
 
 class ServerFigures(Frozen):
@@ -68,6 +134,8 @@ class GpuFigures(Frozen):
     temperature_c_max: float | None
     sm_clock_hz_mean: float | None
     throttle_reasons: tuple[str, ...] | None
+    foreign_processes: tuple[str, ...] | None = None
+    """Other processes that were seen to compute on this GPU."""
 
 
 class HostFigures(Frozen):
@@ -80,6 +148,13 @@ class HostFigures(Frozen):
     client_cpu_s_per_request: float | None
     server_memory_bytes: int | None
     client_memory_bytes: int | None
+    harness_cpu_cores: float | None = None
+    foreign_cpu_cores: float | None = None
+    """Cores that processes used which are neither server nor load generator nor harness."""
+    stolen_cpu_cores: float | None = None
+    """Cores that the hypervisor gave to others."""
+    throttled_cpu_cores: float | None = None
+    """Cores that a CPU quota withheld."""
 
 
 class ClassFigures(Frozen):
@@ -116,6 +191,8 @@ class PointResult(Frozen):
     """UTC, ISO 8601."""
     duration_s: float | None
     """Length of the measured phase."""
+    stopped_by: StoppedBy | None = None
+    steady_state: SteadyState | None = None
     requests: int
     """Requests that ended in the measured phase, errors among them."""
     errors: int
@@ -129,7 +206,12 @@ class PointResult(Frozen):
     send_lag_p99_s: float | None
     """How late the client itself was; null in a closed loop."""
     classes: tuple[ClassFigures, ...]
+    load_processes: tuple[LoadProcess, ...] = ()
+    in_flight_mean: float | None = None
+    """Requests under way on average, by the samples; by Little's law, throughput times service time."""
     server: ServerFigures | None
+    time_s: TimeSplit | None = None
+    limiter: Limiter | None = None
     gpu: tuple[GpuFigures, ...] | None
     host: HostFigures | None
     objective: tuple[ObjectiveCheck, ...]

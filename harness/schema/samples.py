@@ -54,6 +54,38 @@ Requests = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """The requests of the measured phase in the order they were due, as columns of equal length.
+
+    Columns rather than records, because a figure needs two or three of them, and 10 million records are half
+    a gigabyte.
+    """
+
+    request_class: npt.NDArray[np.uint16]
+    status: npt.NDArray[np.uint8]
+    reason: npt.NDArray[np.uint16]
+    intended_ns: npt.NDArray[np.int64]
+    sent_ns: npt.NDArray[np.int64]
+    completed_ns: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, requests: Requests) -> Measured:
+        """From records of any phase and in any order."""
+        measured = requests[requests["phase"] == Phase.MEASURE]
+        measured = measured[np.argsort(measured["intended_ns"], kind="stable")]
+        return cls(**{name: np.ascontiguousarray(measured[name]) for name in cls.__slots__})
+
+    @property
+    def size(self) -> int:
+        return int(self.status.size)
+
+    @property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        ok: npt.NDArray[np.bool_] = self.status == Status.OK
+        return ok
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The measured phase, in CLOCK_MONOTONIC nanoseconds: first intended send to last completion."""
 
@@ -79,6 +111,14 @@ class HostReading:
     server_memory_bytes: int | None
     """Proportional set size where readable, so that pages shared by instances count once."""
     client_memory_bytes: int | None
+    harness_cpu_s: float | None = None
+    """CPU seconds of harness itself: this process, without server and load processes."""
+    host_process_cpu_s: float | None = None
+    """The part of `host_cpu_s` that processes used: without interrupts."""
+    stolen_cpu_s: float | None = None
+    """CPU seconds that the hypervisor gave to others while this machine wanted them."""
+    throttled_cpu_s: float | None = None
+    """Seconds that processes of this control group were held back by its CPU quota; None without a quota."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +138,5 @@ class GpuReading:
     memory_clock_hz: float | None
     throttle_reasons: tuple[str, ...] | None
     """Names of NVML's active clock event reasons; empty when none is active."""
+    foreign_processes: tuple[str, ...] | None = None
+    """Other processes that compute on this GPU, "name (pid)"; empty when there are none."""

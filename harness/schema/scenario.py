@@ -26,7 +26,9 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 Concurrency = Annotated[int, Field(ge=1, le=4096)]
 Protocol = Literal["http", "grpc"]
 Kind = Literal["auto", "cpu", "gpu"]
-Arrivals = Literal["constant", "poisson"]
+Arrivals = Literal["constant", "poisson", "gamma"]
+SharedMemory = Literal["none", "system"]
+PrecisionShare = Annotated[float, Field(gt=0, lt=1)]
 PayloadSource = Literal["text", "bytes", "random"]
 
 MANY = Field(min_length=1, max_length=64)
@@ -117,7 +119,11 @@ class Load(Frozen):
     spike: Spike | None = None
     replay: Replay | None = None
     arrivals: Arrivals | None = None
-    """Spacing of an open loop: `constant` (the default) or `poisson`."""
+    """Spacing of an open loop: `constant` (the default), `poisson`, or `gamma`, which comes in bursts."""
+    cv: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Coefficient of variation of the gaps of `gamma` arrivals: 1 is Poisson, more comes in bursts."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Load processes that share the load: the union of what they send is the load that is asked for."""
 
     @model_validator(mode="after")
     def _one_shape(self) -> Load:
@@ -128,6 +134,26 @@ class Load(Frozen):
             raise ValueError(f"give exactly one of {', '.join(f'`{s}`' for s in shapes)}; here: {said}")
         if self.arrivals is not None and given[0] in ("concurrency", "replay"):
             raise ValueError(f"`arrivals` spaces an open loop's requests; `{given[0]}` has its own")
+        if (self.cv is not None) != (self.arrivals == "gamma"):
+            raise ValueError("`cv` and `arrivals: gamma` go together")
+        return self
+
+
+class Precision(Frozen):
+    """How narrow a 95% interval must be, as half its width over its value: 0.05 is plus or minus 5%."""
+
+    p50: PrecisionShare | None = None
+    p90: PrecisionShare | None = None
+    p95: PrecisionShare | None = None
+    p99: PrecisionShare | None = None
+    p999: PrecisionShare | None = None
+    mean: PrecisionShare | None = None
+    throughput: PrecisionShare | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Precision:
+        if not any(value is not None for _, value in self):
+            raise ValueError(f"name what shall be precise: one of {', '.join(type(self).model_fields)}")
         return self
 
 
@@ -137,9 +163,12 @@ class Measure(Frozen):
     warmup_s: Annotated[float, Field(ge=0, le=3600)] = 2.0
     """Load before the measurement, in a phase of its own; its requests are kept, marked, and not counted."""
     duration_s: Seconds = 10.0
-    """Length of the measured phase."""
+    """Length of the measured phase, at least."""
     at_most_s: Seconds | None = None
-    """A closed loop goes on past `duration_s`, up to this, while it has too few requests for its p99."""
+    """A point goes on past `duration_s`, up to this, until its intervals are as narrow as `precision` asks;
+    without `precision`, until its sample supports a p99."""
+    precision: Precision | None = None
+    """Stop when these 95% intervals are this narrow. Needs `at_most_s`."""
     timeout_s: Seconds = 30.0
     """A request without an answer for this long is an error."""
 
@@ -147,6 +176,8 @@ class Measure(Frozen):
     def _ordered(self) -> Measure:
         if self.at_most_s is not None and self.at_most_s < self.duration_s:
             raise ValueError(f"`at_most_s` ({self.at_most_s:g}) is under `duration_s` ({self.duration_s:g})")
+        if self.precision is not None and self.at_most_s is None:
+            raise ValueError("`precision` needs `at_most_s`: how long may it take?")
         return self
 
 
@@ -160,10 +191,28 @@ class Objective(Frozen):
     p90_ms: Milliseconds | None = None
     p95_ms: Milliseconds | None = None
     p99_ms: Milliseconds | None = None
+    p999_ms: Milliseconds | None = None
     errors: Annotated[float, Field(ge=0, le=1)] | None = None
     """Largest share of requests that may fail."""
     throughput_per_s: Rate | None = None
     """Smallest number of inferences a second."""
+
+
+class Validity(Frozen):
+    """Limits past which a point is not valid. The defaults suit a machine that does nothing else."""
+
+    errors: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of failed requests over which the others no longer stand for the load."""
+    client_cpu: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of a core that one load process may use: Locust runs on one."""
+    send_lag_ms: Annotated[float, Field(gt=0, le=86_400_000)] = 5.0
+    """Send lag (p99) of an open loop; under a tenth of the median latency it is let pass."""
+    foreign_cpu: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of this machine's cores that other processes may use. 1 lets all pass."""
+    stolen_cpu: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Share of this machine's cores that its hypervisor may give to others. 1 lets all pass."""
+    foreign_gpu: bool = False
+    """Let other processes use the GPU."""
 
 
 class Scenario(Frozen):
@@ -172,11 +221,14 @@ class Scenario(Frozen):
     model: Annotated[str, Field(min_length=1, max_length=1024)]
     """What `harness models` lists, an .onnx file, a Hugging Face folder, or `package.module:factory`."""
     protocol: Protocol | Annotated[tuple[Protocol, ...], MANY] = "http"
+    shared_memory: SharedMemory | Annotated[tuple[SharedMemory, ...], MANY] = "none"
+    """`system`: tensors go through shared memory instead of the wire; for a server on this machine."""
     server: Server = Server()
     requests: Annotated[tuple[RequestClass, ...], Field(min_length=1, max_length=64)]
     load: Load
     measure: Measure = Measure()
     objective: Objective = Objective()
+    validity: Validity = Validity()
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
     """Everything that is drawn (payloads, classes, arrivals) is drawn from this: the same in every run."""
 

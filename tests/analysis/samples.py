@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.schema.observed import Observed
 from harness.schema.point import Point, expand
-from harness.schema.result import ServerFigures
+from harness.schema.result import LoadProcess, ServerFigures
 from harness.schema.samples import REQUEST, Phase, Requests, Status
 from harness.schema.scenario import Scenario
 
@@ -46,11 +46,16 @@ def server(requests: int, **changes: Any) -> ServerFigures:
     return ServerFigures(**(figures | changes))
 
 
+def load_process(cpu_s: float | None, worker: int = 0, **changes: Any) -> LoadProcess:
+    facts: dict[str, Any] = {"worker": worker, "host": "here", "pid": 100 + worker, "requests": 500}
+    return LoadProcess(cpu_s=cpu_s, **(facts | changes))
+
+
 def observed(requests: int, *, seconds: float = 10.0, **changes: Any) -> Observed:
     facts: dict[str, Any] = {
         "started_at": "2026-11-22T00:00:00Z", "finished_at": "2026-11-22T00:00:10Z",
         "window_ns": (0, int(seconds * 1e9)), "ended": None,
-        "load_processes": 1, "client_cpu_s": 0.1, "server": server(requests),
+        "load_processes": (load_process(0.1),), "server": server(requests),
         "cores": 2, "gpus": (), "no_gpu": "no NVML here", "problems": (),
     }  # fmt: skip
     return Observed(**(facts | changes))

@@ -7,15 +7,17 @@ import pytest
 
 from harness.analysis.derive import derive
 from harness.schema.result import PointResult
-from harness.schema.samples import Phase, Requests, Status
-from tests.analysis.samples import observed, point, requests, server
+from harness.schema.samples import Measured, Phase, Requests, Status
+from tests.analysis.samples import load_process, observed, point, requests, server
 
 
 def result(
     sample: Requests, facts: Any = None, *, texts: tuple[str, ...] = (), **changes: Any
 ) -> PointResult:
     ok = int(np.count_nonzero((sample["status"] == Status.OK) & (sample["phase"] == Phase.MEASURE)))
-    return derive(point(**changes), facts or observed(ok), sample, texts, [], [], samples="points/x")
+    return derive(
+        point(**changes), facts or observed(ok), Measured.of(sample), texts, [], [], samples="points/x"
+    )
 
 
 def steady(n: int = 1000, **how: Any) -> Requests:
@@ -70,7 +72,7 @@ def spoiled(sample: Requests) -> Requests:
         (steady(), {"ended": "the server was killed (signal 9)"}, "killed"),
         (steady()[:0], {}, "no request"),
         (steady(), {"server": server(999)}, "counted 1000 answers and Triton 999"),
-        (steady(), {"client_cpu_s": 9.5}, "measured itself"),
+        (steady(), {"load_processes": (load_process(9.5),)}, "measured itself"),
         (spoiled(steady()), {"server": server(940)}, "60 of 1000 requests failed"),
     ],
 )
@@ -81,7 +83,10 @@ def test_each_gate_makes_the_point_invalid(sample: Requests, facts: dict[str, An
 
 
 def test_two_load_processes_may_use_a_core_each() -> None:
-    assert result(steady(), observed(1000, client_cpu_s=9.5, load_processes=2)).verdict == "valid"
+    assert (
+        result(steady(), observed(1000, load_processes=(load_process(4.75), load_process(4.75, 1)))).verdict
+        == "valid"
+    )
 
 
 def test_a_client_that_sends_late_is_found_out() -> None:

@@ -1,0 +1,41 @@
+"""What the gates and the limiter's rule are told of a point: figures, no samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.schema.result import (
+    GpuFigures,
+    HostFigures,
+    Latency,
+    ObjectiveCheck,
+    ServerFigures,
+    SteadyState,
+    TimeSplit,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of the measured phase, the approach to the steady state included, but for `latency` and `service`."""
+
+    requests: int
+    """That ended, errors among them."""
+    errors: int
+    seconds: float | None
+    """Length of the phase."""
+    latency: Latency
+    service: Latency
+    throughput_requests_per_s: float | None
+    send_lag_p99_s: float | None
+    """None in a closed loop."""
+    in_flight_mean: float | None
+    """Requests sent and not yet answered, on average over the time in which load was offered."""
+    backlog: tuple[int, int] | None
+    """Requests due and not yet answered, at half time and at the last intended one; None in a closed loop."""
+    steady: SteadyState
+    time_s: TimeSplit
+    server: ServerFigures | None
+    host: HostFigures | None
+    gpu: tuple[GpuFigures, ...] | None
+    objective: tuple[ObjectiveCheck, ...]
