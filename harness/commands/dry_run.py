@@ -25,25 +25,37 @@ class Plan(Frozen):
     model: str
     points: tuple[PlannedPoint, ...]
     expected_s: float
-    """Seconds, without downloads and the export of a model that isn't in the cache yet."""
+    """Seconds where every point is precise enough after `duration_s`; without downloads and the export of a
+    model that isn't in the cache yet."""
+    longest_s: float
+    """The same where every point needs `at_most_s`."""
 
 
 def plan(loaded: LoadedScenario) -> Plan:
     measure = loaded.scenario.measure
     changes = 1 + sum(a.server != b.server for a, b in zip(loaded.points, loaded.points[1:], strict=False))
-    each = measure.warmup_s + measure.duration_s + POINT_OVERHEAD_S
+    fixed_s = START_S + changes * RELOAD_S + (measure.warmup_s + POINT_OVERHEAD_S) * len(loaded.points)
+    at_most_s = [(p.load.steady_by_design and measure.at_most_s) or measure.duration_s for p in loaded.points]
     return Plan(
         scenario=loaded.name,
         model=loaded.scenario.model,
         points=tuple(
             PlannedPoint(id=p.id, label=p.label, params=p.params, load=p.load.label) for p in loaded.points
         ),
-        expected_s=START_S + changes * RELOAD_S + each * len(loaded.points),
+        expected_s=fixed_s + measure.duration_s * len(loaded.points),
+        longest_s=fixed_s + sum(at_most_s),
     )
 
 
 def show(plan: Plan) -> None:
     for number, point in enumerate(plan.points, start=1):
         print(f"{number:4}  {point.id}  {point.label}")
-    minutes, seconds = divmod(round(plan.expected_s), 60)
-    print(f"{len(plan.points)} points of {plan.scenario} on {plan.model}: about {minutes} min {seconds} s")
+    time = _words(plan.expected_s)
+    if plan.longest_s > plan.expected_s:
+        time += f", {_words(plan.longest_s)} at most"
+    print(f"{len(plan.points)} points of {plan.scenario} on {plan.model}: about {time}")
+
+
+def _words(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"

@@ -21,16 +21,18 @@ measure:
   warmup_s: 1
   duration_s: 8
   at_most_s: 20
+  precision: {p99: 0.05, throughput: 0.02}
 objective: {p99_ms: 200, errors: 0.001}
+validity: {foreign_cpu: 0.2, send_lag_ms: 4}
 seed: 1
 """
 
 KEYS = {
     "max_batch": "8", "queue_delay_us": "500", "instances": "1", "threads": "1", "tokens": "16",
     "batch": "1", "weight": "8", "concurrency": "8", "warmup_s": "1", "duration_s": "8", "at_most_s": "20",
-    "p99_ms": "200", "errors": "0.001", "seed": "1",
+    "p99_ms": "200", "errors": "0.001", "seed": "1", "p99": "0.05", "foreign_cpu": "0.2", "send_lag_ms": "4",
 }  # fmt: skip
-SECTIONS = ("server", "requests", "load", "measure", "objective")
+SECTIONS = ("server", "requests", "load", "measure", "objective", "validity")
 
 
 def broken() -> Iterator[tuple[str, str]]:
@@ -114,6 +116,15 @@ def _impossible() -> Iterator[tuple[str, str]]:
         ("65 values", "instances: 1", f"instances: {[1 + i % 64 for i in range(65)]}"),
         ("two classes of a name", "name: long", "name: short"),
         ("at most under duration", "at_most_s: 20", "at_most_s: 2"),
+        ("precision without a limit", "  at_most_s: 20\n", ""),
+        ("precision of nothing", "{p99: 0.05, throughput: 0.02}", "{}"),
+        ("precision of what isn't measured", "{p99: 0.05,", "{p98: 0.05,"),
+        ("precision of a ramp", "concurrency: 8", "ramp: {from_per_s: 1, to_per_s: 9}"),
+        ("gamma without its cv", "concurrency: 8", "rate_per_s: 8\n  arrivals: gamma"),
+        ("cv without gamma", "concurrency: 8", "rate_per_s: 8\n  cv: 2"),
+        ("no worker", "concurrency: 8", "concurrency: 8\n  workers: 0"),
+        ("workers varied", "concurrency: 8", "concurrency: 8\n  workers: [1, 2]"),
+        ("shared memory of a wrong kind", "protocol: http", "shared_memory: posix"),
         ("made up and real", "tokens: 16", "tokens: 16, payload: random, folder: ."),
         ("low without high", "tokens: 16", "tokens: 16, low: 3"),
         ("low over high", "tokens: 16", "tokens: 16, low: 3, high: 1"),

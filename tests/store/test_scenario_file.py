@@ -49,6 +49,10 @@ def test_a_points_id_depends_on_what_is_measured_and_on_nothing_else(tmp_path: P
     plain = only_id(GOOD)
     assert plain == only_id("# a comment\n" + GOOD)
     assert plain == only_id(GOOD.replace("p99_ms: 200", "p99_ms: 300")), "an objective only judges"
+    assert plain == only_id(GOOD.replace("foreign_cpu: 0.2", "foreign_cpu: 1")), "so does a limit of validity"
+    assert plain == only_id(GOOD.replace("concurrency: 8", "concurrency: 8\n  workers: 2")), "the same load"
+    assert plain != only_id(GOOD.replace("p99: 0.05", "p99: 0.06"))
+    assert plain != only_id(GOOD.replace("protocol: http", "protocol: http\nshared_memory: system"))
     assert plain != only_id(GOOD.replace("seed: 1", "seed: 2"))
     assert plain != only_id(GOOD.replace("tokens: 16", "tokens: 17"))
     alone = load_scenario(written(tmp_path, GOOD)).points[0].id
@@ -96,7 +100,8 @@ def test_a_wrong_override_is_told_with_the_remedy(tmp_path: Path, override: str,
         ("tokens: 128", "tokns: 128", 10, "did you mean `tokens`"),
         ("concurrency: 8", "concurency: 8", 12, "did you mean `concurrency`"),
         ("protocol: http", "protocol: htp", 2, "did you mean `http`"),
-        ("seed: 1", "seed: !!int 1", 18, "tag"),
+        ("seed: 1", "seed: !!int 1", 20, "tag"),
+        ("p99: 0.05", "p90x: 0.05", 17, "did you mean `p90`"),
         ("max_batch: 8", "max_batch: 4", 4, "class 'long' has batch 8"),
     ],
 )
