@@ -14,8 +14,22 @@ from harness.analysis.limiter import limiter
 from harness.analysis.observation import gpu_figures, host_figures
 from harness.schema.observed import Observed
 from harness.schema.point import Point
-from harness.schema.result import ClassFigures, Interval, PointResult, ServerFigures, SteadyState, TimeSplit
+from harness.schema.result import (
+    ClassFigures,
+    Interval,
+    Latency,
+    PointResult,
+    ServerFigures,
+    SteadyState,
+    TimeSplit,
+)
 from harness.schema.samples import GpuReading, HostReading, Measured, Status, Window
+
+Mask = npt.NDArray[np.bool_]
+Times = npt.NDArray[np.int64]
+
+PIECE = 1 << 18
+"""Requests whose times are differences at once."""
 
 
 def derive(
@@ -35,16 +49,17 @@ def derive(
     """
     ok = measured.ok
     window = Window(*observed.window_ns) if observed.window_ns else None
-    latency_s = _seconds(measured, "intended_ns")[ok]
+    latency_s = _seconds(measured.completed_ns, measured.intended_ns, ok)
     approach = _approach(point, measured, latency_s, ok)
     latency = summarize(latency_s[approach.skipped_requests :])
-    del latency_s
-    service_s = _seconds(measured, "sent_ns")[ok]
+    del latency_s  # each array is as large as a tenth of what 10 million requests may take
+    service_s = _seconds(measured.completed_ns, measured.sent_ns, ok)
     service = summarize(service_s[approach.skipped_requests :])
-    time_s = _time_split(measured, service_s, observed.server)
+    service_mean_s = float(service_s.mean()) if service_s.size else None
+    time_s = _time_split(measured, service_mean_s, observed.server)
     del service_s
     throughput = _Throughput.of(point, measured, ok)
-    inferences = int(_batches(point)[measured.request_class[ok]].sum())
+    inferences = _inferences(point, measured, ok)
     errors = measured.size - int(np.count_nonzero(ok))
     facts = Facts(
         requests=measured.size,
@@ -52,6 +67,7 @@ def derive(
         seconds=window.seconds if window else None,
         latency=latency,
         service=service,
+        service_mean_s=service_mean_s,
         throughput_requests_per_s=throughput.requests_per_s,
         send_lag_p99_s=_send_lag_p99_s(measured) if point.load.open_loop else None,
         in_flight_mean=_in_flight_mean(measured),
@@ -91,7 +107,7 @@ def derive(
         latency_s=latency,
         service_s=service,
         send_lag_p99_s=facts.send_lag_p99_s,
-        classes=tuple(_class_figures(point, measured, ok)),
+        classes=tuple(_class_figures(point, measured, _after(approach, ok), latency)),
         load_processes=observed.load_processes,
         in_flight_mean=facts.in_flight_mean,
         server=observed.server,
@@ -104,25 +120,46 @@ def derive(
     )
 
 
-def _seconds(measured: Measured, since: str) -> Seconds:
-    return np.asarray(measured.completed_ns - getattr(measured, since), dtype=np.float64) / 1e9
+def _seconds(ends_ns: Times, starts_ns: Times | int, keep: Mask) -> Seconds:
+    """From start to end of those to `keep`, in order; in pieces, so that nothing else is as large."""
+    starts_ns = np.broadcast_to(np.asarray(starts_ns), ends_ns.shape)
+    seconds = np.empty(np.count_nonzero(keep), dtype=np.float64)
+    end = 0
+    for first in range(0, ends_ns.size, PIECE):
+        piece = slice(first, first + PIECE)
+        kept = keep[piece]
+        took_ns = ends_ns[piece][kept] - starts_ns[piece][kept]
+        np.divide(took_ns, 1e9, out=seconds[end : end + took_ns.size])
+        end += took_ns.size
+    return seconds
 
 
-def _batches(point: Point) -> npt.NDArray[np.int64]:
-    return np.array([c.batch for c in point.requests], dtype=np.int64)
+def _inferences(point: Point, measured: Measured, keep: Mask) -> int:
+    return sum(
+        kind.batch * int(np.count_nonzero((measured.request_class == index) & keep))
+        for index, kind in enumerate(point.requests)
+    )
 
 
-def _approach(point: Point, measured: Measured, latency_s: Seconds, ok: npt.NDArray[np.bool_]) -> SteadyState:
+def _after(approach: SteadyState, ok: Mask) -> Mask:
+    """The successes of the steady state."""
+    if not approach.skipped_requests:
+        return ok
+    steady = ok.copy()
+    steady[: np.flatnonzero(ok)[: approach.skipped_requests][-1] + 1] = False
+    return steady
+
+
+def _approach(point: Point, measured: Measured, latency_s: Seconds, ok: Mask) -> SteadyState:
     """How the point came to its steady state. A load that changes by design has none to come to."""
     if not point.load.steady_by_design:
         why = f"not tested: the load ({point.load.label}) changes by design"
         return SteadyState(steady=None, skipped_requests=0, skipped_s=0.0, why=why)
-    due_ns = measured.intended_ns[ok]
-    due_s = (due_ns - (int(due_ns[0]) if due_ns.size else 0)) / 1e9
-    return steady.find(latency_s, due_s)
+    first_ns = int(measured.intended_ns[np.argmax(ok)]) if latency_s.size else 0
+    return steady.find(latency_s, _seconds(measured.intended_ns, first_ns, ok))
 
 
-def _time_split(measured: Measured, service_s: Seconds, server: ServerFigures | None) -> TimeSplit:
+def _time_split(measured: Measured, mean_s: float | None, server: ServerFigures | None) -> TimeSplit:
     """Means over the successful requests of the whole measured phase, as Triton's are."""
     inside = (
         [server.queue_s, server.compute_input_s, server.compute_infer_s, server.compute_output_s]
@@ -130,7 +167,6 @@ def _time_split(measured: Measured, service_s: Seconds, server: ServerFigures | 
         else [None] * 4
     )
     known = [part for part in inside if part is not None]
-    mean_s = float(service_s.mean()) if service_s.size else None
     network_s = mean_s - sum(known) if mean_s is not None and len(known) == len(inside) else None
     lag_s = None
     if measured.size:
@@ -154,8 +190,9 @@ def _in_flight_mean(measured: Measured) -> float | None:
     first, last = int(measured.sent_ns.min()), int(measured.sent_ns.max())
     if last <= first:
         return None
-    ended = np.minimum(measured.completed_ns, last)
-    return float(np.sum(ended - measured.sent_ns, dtype=np.float64)) / (last - first)
+    took_ns = np.minimum(measured.completed_ns, last)
+    took_ns -= measured.sent_ns
+    return float(took_ns.sum(dtype=np.float64)) / (last - first)
 
 
 def _backlog(measured: Measured) -> tuple[int, int] | None:
@@ -173,7 +210,9 @@ def _backlog(measured: Measured) -> tuple[int, int] | None:
 def _send_lag_p99_s(measured: Measured) -> float | None:
     if measured.size == 0:
         return None
-    return float(np.quantile(measured.sent_ns - measured.intended_ns, 0.99)) / 1e9
+    every = np.ones(measured.size, dtype=np.bool_)
+    lag_s = _seconds(measured.sent_ns, measured.intended_ns, every)
+    return float(np.quantile(lag_s, 0.99, overwrite_input=True))
 
 
 class _Throughput:
@@ -185,19 +224,19 @@ class _Throughput:
         self.requests_per_s, self.inferences_per_s, self.interval = requests_per_s, inferences_per_s, interval
 
     @classmethod
-    def of(cls, point: Point, measured: Measured, ok: npt.NDArray[np.bool_]) -> _Throughput:
+    def of(cls, point: Point, measured: Measured, ok: Mask) -> _Throughput:
         """Counted from the first intended send to the last one: the drain after it, in which fewer and fewer
         requests are under way, would make a server look slower than it was."""
         if not ok.any():
             return cls(None, None, None)
         start = int(measured.intended_ns[0])
-        seconds = (int(measured.sent_ns.max()) - start) / 1e9
+        last = int(measured.sent_ns.max())
+        seconds = (last - start) / 1e9
         if seconds <= 0:
             return cls(None, None, None)
-        completed_s = (measured.completed_ns[ok] - start) / 1e9
-        requests_per_s, interval = rate(completed_s, seconds)
-        inside = measured.request_class[ok][completed_s < seconds]
-        inferences_per_s = float(_batches(point)[inside].sum()) / seconds
+        requests_per_s, interval = rate(_seconds(measured.completed_ns, start, ok), seconds)
+        inside = ok & (measured.completed_ns < last)
+        inferences_per_s = _inferences(point, measured, inside) / seconds
         if interval is None or requests_per_s == 0:
             return cls(requests_per_s, inferences_per_s, None)
         # The interval of the requests' rate, carried over by the mean batch that was sent.
@@ -219,20 +258,21 @@ def _error_reasons(measured: Measured, texts: Sequence[str]) -> dict[str, int]:
     return dict(sorted(words.items(), key=lambda item: -item[1]))
 
 
-def _class_figures(point: Point, measured: Measured, ok: npt.NDArray[np.bool_]) -> list[ClassFigures]:
+def _class_figures(point: Point, measured: Measured, steady_ok: Mask, latency: Latency) -> list[ClassFigures]:
+    """`latency` is that of all classes."""
     figures = []
     for index, kind in enumerate(point.requests):
         mine = measured.request_class == index
-        good = mine & ok
-        latency_s = (measured.completed_ns[good] - measured.intended_ns[good]) / 1e9
         figures.append(
             ClassFigures(
                 name=kind.name,
                 batch=kind.batch,
                 axes=kind.axes,
                 requests=int(np.count_nonzero(mine)),
-                errors=int(np.count_nonzero(mine)) - int(latency_s.size),
-                latency_s=summarize(latency_s),
+                errors=int(np.count_nonzero(mine & (measured.status != Status.OK))),
+                latency_s=latency
+                if len(point.requests) == 1
+                else summarize(_seconds(measured.completed_ns, measured.intended_ns, mine & steady_ok)),
             )
         )
     return figures

@@ -26,6 +26,8 @@ class Facts:
     """Length of the phase."""
     latency: Latency
     service: Latency
+    service_mean_s: float | None
+    """From the actual send to the last byte, over the successes of the whole phase, as Triton's means are."""
     throughput_requests_per_s: float | None
     send_lag_p99_s: float | None
     """None in a closed loop."""

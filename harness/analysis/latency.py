@@ -1,10 +1,8 @@
 """Percentiles, means and rates with 95% intervals that allow for autocorrelation.
 
-Latencies of one server are correlated in time (a full queue delays a whole run of requests), so the textbook
-interval, which takes requests as independent, is too narrow. Here the variance of a mean is estimated from
-batch means (Law & Kelton, Simulation Modeling and Analysis, ch. 9), and a percentile's from the batch means
-of the indicator `x <= percentile` (Heidelberger & Lewis, Operations Research 32, 1984): an interval for the
-share below, turned back into order statistics.
+A percentile's interval comes from that of the share of requests at or below it (Heidelberger and Lewis,
+Operations Research 32, 1984): the mean of an indicator, whose spread `harness.analysis.batches` finds, turned
+back into order statistics. It is never narrower than for independent requests.
 """
 
 from __future__ import annotations
@@ -15,40 +13,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.batches import BATCHES, CELLS, Cells, spread
 from harness.schema.result import Interval, Latency
 
 Seconds = npt.NDArray[np.float64]
 
-PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
-BATCHES = 30
-"""Batches for batch means: as many as let one batch stay longer than the correlation."""
-
-T_95 = 2.045
-"""Student's t, 97.5% quantile, BATCHES - 1 = 29 degrees of freedom."""
+PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
 def requests_needed(share: float) -> int:
     """Fewest independent requests that can support the percentile `share`: its interval's upper end must
-    be an order statistic that exists. 381 for p99, 73 for p95."""
+    be an order statistic that exists. 73 for p95, 381 for p99, 3838 for p99.9."""
     return math.floor(1.96**2 * share / (1 - share)) + 1
 
 
 def summarize(latency_s: Seconds) -> Latency:
     """Figures of latencies in seconds, given in the order the requests were due.
 
-    A percentile whose interval reaches past the largest sample is None: the sample can't support it.
+    A percentile whose interval reaches past the sample is None: the sample can't support it, and
+    `unsupported` says why. Needs memory for one more array like `latency_s`, and for one of booleans.
     """
-    if latency_s.size == 0:
-        return Latency(p50=None, p90=None, p95=None, p99=None, mean=None, min=None, max=None, interval_95={})
-    ordered = np.sort(latency_s)
     figures: dict[str, Any] = {}
     intervals: dict[str, Interval] = {}
+    unsupported: dict[str, str] = {}
+    ordered = np.sort(latency_s)
     for name, share in PERCENTILES.items():
-        value, interval = percentile(latency_s, ordered, share)
-        figures[name] = value
-        if interval is not None:
+        figures[name], interval = percentile(latency_s, ordered, share)
+        if interval is None:
+            unsupported[name] = _why(share, latency_s.size)
+        else:
             intervals[name] = interval
-    mean_interval = _mean_interval(latency_s)
+    if ordered.size == 0:
+        return Latency(**figures, mean=None, min=None, max=None, interval_95={}, unsupported=unsupported)
+    mean_interval = interval_of_mean(latency_s)
     if mean_interval is not None:
         intervals["mean"] = mean_interval
     return Latency(
@@ -57,6 +54,7 @@ def summarize(latency_s: Seconds) -> Latency:
         min=float(ordered[0]),
         max=float(ordered[-1]),
         interval_95=intervals,
+        unsupported=unsupported,
     )
 
 
@@ -66,8 +64,10 @@ def percentile(in_order: Seconds, ordered: Seconds, share: float) -> tuple[float
     `in_order` is the sample in time order, `ordered` the same sorted.
     """
     n = ordered.size
+    if n == 0:
+        return None, None
     value = ordered[min(n - 1, math.ceil(share * n) - 1)]
-    half = _half_width(in_order <= value, at_least=share * (1 - share))
+    half = share_half_width(in_order, float(value), share)
     low, high = share - half, share + half
     if low <= 0 or high >= 1 or math.ceil(high * n) > n:
         return None, None
@@ -77,33 +77,53 @@ def percentile(in_order: Seconds, ordered: Seconds, share: float) -> tuple[float
     )
 
 
-def rate(completed_s: Seconds, seconds: float) -> tuple[float, Interval | None]:
-    """Events a second over [0, seconds), and its 95% interval from the counts of equal slices of time."""
-    inside = completed_s[(completed_s >= 0) & (completed_s < seconds)]
-    per_second = inside.size / seconds
-    if inside.size < 2 * BATCHES:
-        return per_second, None
-    counts = np.histogram(inside, bins=BATCHES, range=(0.0, seconds))[0] * (BATCHES / seconds)
-    half = T_95 * counts.std(ddof=1) / math.sqrt(BATCHES)
-    return per_second, (max(0.0, per_second - float(half)), per_second + float(half))
+def share_half_width(in_order: Seconds, value: float, share: float) -> float:
+    """Half of the 95% interval of the share of requests at or below `value`, which is about `share`."""
+    independent = share * (1 - share) / in_order.size
+    found = spread(Cells.of(in_order <= value), independent=independent)
+    textbook = 1.96 * math.sqrt(independent)
+    return max(textbook, found.half_width) if found is not None else textbook
 
 
-def _mean_interval(values: Seconds) -> Interval | None:
-    if values.size < 2 * BATCHES:
+def interval_of_mean(values: Seconds) -> Interval | None:
+    """95% interval of the mean of `values`, which are in time order; None for fewer than 8 of them."""
+    if values.size < BATCHES[-1]:
         return None
-    half = _half_width(values, at_least=0.0)
+    found = spread(Cells.of(values), independent=float(values.var()) / values.size)
+    if found is None:
+        return None
     mean = float(values.mean())
-    return (max(0.0, mean - half), mean + half)
+    below, above = found.below_and_above
+    return (max(0.0, mean - below), mean + above)
 
 
-def _half_width(values: npt.NDArray[np.float64] | npt.NDArray[np.bool_], *, at_least: float) -> float:
-    """Half of the 95% interval of the mean of `values`; the variance of one value is at least `at_least`."""
-    n = values.size
-    independent = 1.96 * math.sqrt(at_least / n)
-    if n < 2 * BATCHES:
-        return independent
-    # All of the sample, in batches that differ by one at most: what a remainder hid would count as steady.
-    edges = np.arange(BATCHES + 1) * n // BATCHES
-    means = np.add.reduceat(values.astype(np.float64), edges[:-1]) / np.diff(edges)
-    batched = T_95 * float(means.std(ddof=1)) / math.sqrt(BATCHES)
-    return max(independent, batched)
+def rate(completed_s: Seconds, seconds: float) -> tuple[float, Interval | None]:
+    """Events a second over [0, seconds), and its 95% interval from the counts of equal slices of time.
+
+    Half the interval is one event at least: where the first and the last one fall within their slices
+    is chance.
+    """
+    count = int(np.count_nonzero((completed_s >= 0) & (completed_s < seconds)))
+    per_second = count / seconds
+    if count < 2 * BATCHES[-1]:
+        return per_second, None
+    slices = max(k for k in (CELLS, *BATCHES) if 2 * k <= count)
+    counts = np.histogram(completed_s, bins=slices, range=(0.0, seconds))[0].astype(np.float64)
+    found = spread(Cells(counts, np.full(slices, seconds / slices)), independent=count / seconds**2)
+    if found is None:
+        return per_second, None
+    half = max(found.half_width, 1 / seconds)
+    return per_second, (max(0.0, per_second - half), per_second + half)
+
+
+def _why(share: float, n: int) -> str:
+    """Why a sample of `n` doesn't support a percentile."""
+    needed = requests_needed(share)
+    called = f"p{100 * share:g}"
+    if n == 0:
+        return "no request succeeded"
+    if n < needed:
+        return f"{n} requests; a {called} takes {needed} that are independent"
+    if share > 0.5:
+        return "the slow requests come in clusters: its interval reaches past the largest sample"
+    return "latency stays high or low for most of the phase: its interval reaches past the sample"

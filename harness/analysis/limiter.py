@@ -1,14 +1,201 @@
-"""What limits a point: one name, by a rule that is written down."""
+"""What limits a point: one name, by a rule that is written down.
+
+The first line that applies names it; docs/measurement.md has the same as a table.
+
+1. `client`: a load process used at least 9 tenths of `validity.client_cpu`, or a quarter of the mean latency
+   or more went by before the client sent.
+2. The instances are *busy* (at least 80% of the time) or *waited for* in an open loop (the queue is at least
+   half as long as the model's own time), and requests do wait (a fifth of the model's own time or more):
+   `compute` where the cores or the GPU are at least 90% busy, else `instances`, more of which would help.
+3. `batching`: the queue is the batcher's delay: batches are not full, the mean queue time lies between half
+   and one and a half times `queue_delay_us`, and it is a quarter of the service time or more.
+4. The instances are busy and nothing waits: `compute`, the model's own time.
+5. `network`: wire, Triton's front end and the client's handling are half of the service time or more.
+6. `compute`: the cores are at least 90% busy, whoever uses them.
+7. A closed loop is limited by its `load`: more users would raise the throughput. An open loop is limited by
+   `nothing`: it keeps up, and the queue is short.
+
+How busy instances are is executions times the mean time of one (input, inference and output), over instances
+times the length of the phase. Triton's mean counts an execution once for each request in it, so long batches
+weigh more and the share comes out rather too high than too low; it is cut off at 1. In a closed loop line 2
+doesn't look at waiting alone: a few users who come at the same moment wait for each other on idle instances.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from harness.analysis.facts import Facts
 from harness.schema.observed import Observed
 from harness.schema.point import Point
-from harness.schema.result import Limiter
+from harness.schema.result import Limiter, LimiterName, ServerFigures
+
+CLIENT_NEAR = 0.9
+CLIENT_LAG = 0.25
+BUSY = 0.8
+WAITS = 0.2
+WAITED_FOR = 0.5
+SATURATED = 0.9
+DELAY = (0.5, 1.5)
+DELAY_SHARE = 0.25
+NETWORK_SHARE = 0.5
 
 
 def limiter(point: Point, observed: Observed, facts: Facts) -> Limiter | None:
     """None where too little was observed to say."""
-    del point, observed, facts
+    client = _client(point, observed, facts)
+    if client is not None:
+        return Limiter(name="client", why=client)
+    seen = _Seen.of(point, observed, facts)
+    if seen is None:
+        return None
+    name, why = _rule(point, seen)
+    return Limiter(name=name, why="; ".join([why, *seen.unseen]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the rule weighs. Seconds are means per request."""
+
+    busy: float
+    """Share of the time in which an instance was executing."""
+    instances: int
+    model_s: float
+    """Input, inference and output."""
+    queue_s: float
+    service_s: float
+    network_s: float | None
+    mean_batch: float | None
+    saturated: str | None
+    """Which device has no room, in words."""
+    room: str
+    """What is known of the devices' room, in words."""
+    unseen: tuple[str, ...]
+    """What the rule had to do without, in words."""
+
+    @classmethod
+    def of(cls, point: Point, observed: Observed, facts: Facts) -> _Seen | None:
+        server, seconds, service_s = facts.server, facts.seconds, facts.service_mean_s
+        if server is None or not seconds or not service_s or server.queue_s is None:
+            return None
+        model_s = _model_s(server)
+        if model_s is None:
+            return None
+        on_gpu = point.server.kind == "gpu" or (point.server.kind == "auto" and bool(observed.gpus))
+        instances = point.server.instances * (max(1, len(observed.gpus)) if on_gpu else 1)
+        network_s = facts.time_s.network_s
+        if network_s is None and server.request_s is not None and service_s >= server.request_s:
+            network_s = service_s - server.request_s
+        levels = tuple(_levels(observed, facts, on_gpu=on_gpu))
+        return cls(
+            busy=min(1.0, server.executions * model_s / (instances * seconds)),
+            instances=instances,
+            model_s=model_s,
+            queue_s=server.queue_s,
+            service_s=service_s,
+            network_s=network_s,
+            mean_batch=server.mean_batch,
+            saturated=next((words for level, words in levels if level >= SATURATED), None),
+            room=" and ".join(words for _, words in levels) or "its cores and GPU may have room",
+            unseen=tuple(
+                words
+                for words, observed_ in (
+                    ("how busy the server's cores and GPU were was not observed", levels),
+                    ("how long a request was on the wire was not observed", network_s is not None),
+                )
+                if not observed_
+            ),
+        )
+
+
+def _model_s(server: ServerFigures) -> float | None:
+    if server.executions == 0:
+        return 0.0  # the response cache answered everything
+    parts = (server.compute_input_s, server.compute_infer_s, server.compute_output_s)
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _levels(observed: Observed, facts: Facts, *, on_gpu: bool) -> Iterator[tuple[float, str]]:
+    """How busy the devices are that the server runs on, where it can be seen."""
+    used = [gpu.utilization_mean for gpu in facts.gpu or () if gpu.utilization_mean is not None]
+    if on_gpu and used:
+        mean = sum(used) / len(used)
+        yield mean, f"the GPU ran kernels {mean:.0%} of the time"
+    host = facts.host
+    if host is None or host.server_cpu_cores is None:  # a server elsewhere has other cores
+        return
+    if host.host_busy_cores is not None:
+        cores = observed.host_cores or observed.cores
+        yield (
+            host.host_busy_cores / cores,
+            f"{host.host_busy_cores:.1f} of {cores} cores were busy, {host.server_cpu_cores:.1f} of them "
+            "with the server",
+        )
+    if host.server_cpu_cores >= SATURATED * observed.cores:  # a quota of fewer cores than the machine has
+        yield (
+            host.server_cpu_cores / observed.cores,
+            f"the server used {host.server_cpu_cores:.1f} of the {observed.cores} cores it may use",
+        )
+
+
+def _client(point: Point, observed: Observed, facts: Facts) -> str | None:
+    near = CLIENT_NEAR * point.validity.client_cpu
+    for process in observed.load_processes:
+        if process.cpu_s is not None and facts.seconds and process.cpu_s / facts.seconds >= near:
+            return f"load process {process.worker} used {process.cpu_s / facts.seconds:.0%} of a core"
+    lag_s, service_s = facts.time_s.client_s, facts.service_mean_s
+    if lag_s is not None and service_s is not None and lag_s >= CLIENT_LAG * (lag_s + service_s) > 0:
+        return (
+            f"{lag_s / (lag_s + service_s):.0%} of the mean latency of {_ms(lag_s + service_s)} had gone by "
+            "before the client sent"
+        )
     return None
+
+
+def _rule(point: Point, seen: _Seen) -> tuple[LimiterName, str]:
+    which = "the instance was" if seen.instances == 1 else f"the {seen.instances} instances were"
+    busy = f"{which} busy {seen.busy:.0%} of the time"
+    waits = f"a request waits {_ms(seen.queue_s)} for {_ms(seen.model_s)} of the model's own time"
+    is_busy = seen.busy >= BUSY
+    waited_for = point.load.open_loop and seen.queue_s >= WAITED_FOR * seen.model_s > 0
+    delayed = _delayed(point, seen)
+    if (is_busy or (waited_for and not delayed)) and seen.queue_s >= WAITS * seen.model_s:
+        if seen.saturated is not None:
+            return "compute", f"{busy}, {waits}, and {seen.saturated}"
+        return "instances", f"{busy} and {waits}, while {seen.room}"
+    if delayed:
+        return "batching", delayed
+    if is_busy:
+        return "compute", f"{busy} and hardly anything waits ({_ms(seen.queue_s)}): the model's own time"
+    if seen.network_s is not None and seen.network_s >= NETWORK_SHARE * seen.service_s:
+        return "network", (
+            f"{_ms(seen.network_s)} of {_ms(seen.service_s)} went to the wire, Triton's front end and the "
+            f"client's handling, and {busy}"
+        )
+    if seen.saturated is not None:
+        return "compute", f"{seen.saturated}, though {busy}"
+    if point.load.open_loop:
+        return "nothing", f"the server keeps up: {busy} and {waits}"
+    users = point.load.concurrency
+    return "load", f"{busy} with {users} user{'' if users == 1 else 's'}: more would raise the throughput"
+
+
+def _delayed(point: Point, seen: _Seen) -> str | None:
+    """How the queue is the batcher's delay, in words; None where it isn't."""
+    delay_s = point.server.queue_delay_us / 1e6
+    if delay_s == 0 or seen.mean_batch is None or seen.mean_batch >= SATURATED * point.server.max_batch:
+        return None
+    low, high = DELAY
+    if not low * delay_s <= seen.queue_s <= high * delay_s or seen.queue_s < DELAY_SHARE * seen.service_s:
+        return None
+    return (
+        f"a request waits {_ms(seen.queue_s)} of its {_ms(seen.service_s)} for others to share its batch "
+        f"(queue_delay_us is {_ms(delay_s)}), and batches hold {seen.mean_batch:.1f} of "
+        f"{point.server.max_batch}"
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f} ms" if seconds < 0.01 else f"{seconds * 1e3:.0f} ms"

@@ -24,6 +24,10 @@ class _Reading(Protocol):
 R = TypeVar("R", bound=_Reading)
 Number = TypeVar("Number", int, float)
 
+FOREIGN_AT_LEAST_S = 1.0
+"""What other processes used is the small difference of large counts of 10 ms ticks: it takes a second to
+stand out."""
+
 IDLE = "gpu_idle"
 """The one clock event reason that says there was no work, not that work was slowed."""
 
@@ -36,7 +40,10 @@ def host_figures(readings: Sequence[HostReading], window: Window, requests: int,
     inside = _inside(readings, window)
     server_cpu_s = _difference(((r.at_ns, r.server_cpu_s) for r in readings), window)
     client_cpu_s = _difference(((r.at_ns, r.client_cpu_s) for r in readings), window)
+    harness_cpu_s = _difference(((r.at_ns, r.harness_cpu_s) for r in readings), window)
     host_cpu_s = _difference(((r.at_ns, r.host_cpu_s) for r in readings), window)
+    stolen_cpu_s = _difference(((r.at_ns, r.stolen_cpu_s) for r in readings), window)
+    throttled_cpu_s = _difference(((r.at_ns, r.throttled_cpu_s) for r in readings), window)
     return HostFigures(
         cores=cores,
         host_busy_cores=_per(host_cpu_s, window.seconds),
@@ -45,7 +52,30 @@ def host_figures(readings: Sequence[HostReading], window: Window, requests: int,
         client_cpu_s_per_request=_per(client_cpu_s, requests),
         server_memory_bytes=_largest(r.server_memory_bytes for r in inside),
         client_memory_bytes=_largest(r.client_memory_bytes for r in inside),
+        harness_cpu_cores=_per(harness_cpu_s, window.seconds),
+        foreign_cpu_cores=_foreign_cores(readings, window),
+        stolen_cpu_cores=_per(stolen_cpu_s, window.seconds),
+        throttled_cpu_cores=_per(throttled_cpu_s, window.seconds),
     )
+
+
+def _foreign_cores(readings: Sequence[HostReading], window: Window) -> float | None:
+    """Cores that all processes used, less those of the server, the load generator and harness.
+
+    A part that was in no reading isn't on this host. Under FOREIGN_AT_LEAST_S nothing is said.
+    """
+    if window.seconds < FOREIGN_AT_LEAST_S:
+        return None
+    used_s = _difference(((r.at_ns, r.host_process_cpu_s) for r in readings), window)
+    if used_s is None:
+        return None
+    for part in ("server_cpu_s", "client_cpu_s", "harness_cpu_s"):
+        if any(getattr(r, part) is not None for r in readings):
+            ours_s = _difference(((r.at_ns, getattr(r, part)) for r in readings), window)
+            if ours_s is None:
+                return None
+            used_s -= ours_s
+    return max(0.0, used_s) / window.seconds
 
 
 def gpu_figures(
@@ -71,8 +101,7 @@ def _gpu(
     inside = _inside(readings, window)
     energy_j = _difference(((r.at_ns, r.energy_j) for r in readings), window)
     power_w = _per(energy_j, window.seconds)
-    reasons = [r.throttle_reasons for r in inside if r.throttle_reasons is not None]
-    active = dict.fromkeys(reason for each in reasons for reason in each if reason != IDLE)
+    active = _all_seen(r.throttle_reasons for r in inside)
     return GpuFigures(
         device=device.device,
         name=device.name,
@@ -83,8 +112,15 @@ def _gpu(
         energy_j_per_inference=_per(energy_j, inferences),
         temperature_c_max=_largest(r.temperature_c for r in inside),
         sm_clock_hz_mean=_mean(r.sm_clock_hz for r in inside),
-        throttle_reasons=tuple(active) if reasons else None,
+        throttle_reasons=None if active is None else tuple(reason for reason in active if reason != IDLE),
+        foreign_processes=_all_seen(r.foreign_processes for r in inside),
     )
+
+
+def _all_seen(each: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """Everything that stands in some reading, in order of appearance; None where no reading has the value."""
+    known = [names for names in each if names is not None]
+    return tuple(dict.fromkeys(name for names in known for name in names)) if known else None
 
 
 def _inside(readings: Sequence[R], window: Window) -> list[R]:

@@ -191,6 +191,51 @@ def test_throttle_reasons_are_those_of_any_reading_in_the_window_without_idlenes
     assert reasons(None, None) is None
 
 
+def test_foreign_is_what_all_processes_used_less_ours() -> None:
+    def foreign(seconds: float = 10, **rates: float | None) -> float | None:
+        """Of counters that grow by so much a second."""
+        readings = [
+            host(
+                t,
+                **{f"{name}_cpu_s": None if rate is None else rate * (t + 5) for name, rate in rates.items()},
+            )
+            for t in (-1.0, 0.5, seconds + 1)
+        ]
+        return host_figures(readings, window(0, seconds), 1, 2).foreign_cpu_cores
+
+    assert foreign(host_process=1.5, server=0.5, client=0.25, harness=0.05) == pytest.approx(0.7)
+    assert foreign(host_process=1.5, server=None, client=0.25, harness=0.05) == pytest.approx(1.2), (
+        "elsewhere"
+    )
+    assert foreign(host_process=0.5, server=0.5, client=0.25, harness=0.05) == 0, "ticks, and interrupts"
+    assert foreign(host_process=None, server=0.5) is None
+    assert foreign(0.9, host_process=1.5, server=0.5) is None, "too short for ticks of 10 ms"
+
+
+def test_foreign_is_not_made_up_where_a_part_of_ours_does_not_cover_the_window() -> None:
+    readings = [host(-1, host_process_cpu_s=0.0), host(5, host_process_cpu_s=6.0, server_cpu_s=1.0)]
+    readings.append(host(11, host_process_cpu_s=12.0, server_cpu_s=2.0))
+    assert host_figures(readings, window(0, 10), 1, 2).foreign_cpu_cores is None
+
+
+def test_stolen_and_throttled_time_are_cores_a_second() -> None:
+    readings = [host(t, stolen_cpu_s=0.2 * t + 1, throttled_cpu_s=0.5 * t + 1) for t in (-1.0, 11.0)]
+    figures = host_figures(readings, window(0, 10), 1, 2)
+    assert figures.stolen_cpu_cores == pytest.approx(0.2)
+    assert figures.throttled_cpu_cores == pytest.approx(0.5)
+
+
+def test_foreign_processes_are_all_that_were_seen_in_the_window() -> None:
+    def seen(*each: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        readings = [gpu(1 + i, foreign_processes=names) for i, names in enumerate(each)]
+        readings.append(gpu(11, foreign_processes=("late (9)",)))
+        return gpu_figures(readings, [device()], window(0, 10), inferences=5)[0].foreign_processes  # type: ignore[index]
+
+    assert seen((), ("a (1)",), None, ("b (2)", "a (1)")) == ("a (1)", "b (2)")
+    assert seen((), None) == ()
+    assert seen(None) is None
+
+
 def test_each_gpu_has_its_own_figures() -> None:
     readings = [gpu(t, energy_j=e * t, device=d) for t in (-1.0, 11.0) for d, e in ((0, 100.0), (1, 200.0))]
     figures = gpu_figures(readings, [device(0), device(1)], window(0, 10), inferences=100)
