@@ -1,7 +1,7 @@
 """The limits a container or a service unit puts on this process, from both versions of control groups.
 
-Sources: the kernel's "Control Group v2" (cpu.max, memory.max) and "CFS Bandwidth Control"
-(cpu.cfs_quota_us) documents, and cgroups(7).
+Sources: the kernel's "Control Group v2" (cpu.max, cpu.stat, memory.max) and "CFS Bandwidth Control"
+(cpu.cfs_quota_us, cpu.stat) documents, and cgroups(7).
 """
 
 from __future__ import annotations
@@ -12,14 +12,40 @@ from pathlib import Path
 
 def cpu_quota_cores(proc: Path = Path("/proc/self"), mount: Path = Path("/sys/fs/cgroup")) -> float | None:
     """Cores' worth of time this process may use; None without a limit."""
-    quotas = []
-    for group in _groups(proc, mount, "cpu"):
-        limit = _words(group / "cpu.max")  # v2: "max 100000" or "150000 100000"
-        if len(limit) != 2:
-            limit = _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
-        if len(limit) == 2 and limit[0].isdigit() and int(limit[1]) > 0:  # v1 says -1 for no limit
-            quotas.append(int(limit[0]) / int(limit[1]))
-    return min(quotas, default=None)
+    quotas = (_quota_cores(group) for group in _groups(proc, mount, "cpu"))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+class Throttling:
+    """How long quotas have held back what runs in this process's group, or in one above it that has a quota.
+
+    A group above holds back all that is in it at once, so its time is ours too, if not ours alone.
+    """
+
+    def __init__(self, proc: Path = Path("/proc/self"), mount: Path = Path("/sys/fs/cgroup")) -> None:
+        # found once: this is read several times a second, and mostly there is no quota
+        self._files = [g / "cpu.stat" for g in _groups(proc, mount, "cpu") if _quota_cores(g) is not None]
+
+    def cpu_s(self) -> float | None:
+        """Seconds since the groups began, each core's apart; None without a quota."""
+        total = None
+        for file in self._files:
+            words = _words(file)
+            stat = dict(zip(words[::2], words[1::2], strict=False))
+            if "throttled_usec" in stat:  # v2
+                total = (total or 0.0) + int(stat["throttled_usec"]) / 1e6
+            elif "throttled_time" in stat:  # v1, in nanoseconds
+                total = (total or 0.0) + int(stat["throttled_time"]) / 1e9
+        return total
+
+
+def _quota_cores(group: Path) -> float | None:
+    limit = _words(group / "cpu.max")  # v2: "max 100000" or "150000 100000"
+    if len(limit) != 2:
+        limit = _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
+    if len(limit) == 2 and limit[0].isdigit() and int(limit[1]) > 0:  # v1 says -1 for no limit
+        return int(limit[0]) / int(limit[1])
+    return None
 
 
 def memory_limit_bytes(proc: Path = Path("/proc/self"), mount: Path = Path("/sys/fs/cgroup")) -> int | None:

@@ -81,6 +81,11 @@ def available_cores() -> int:
     return cores if quota is None else max(1, min(cores, math.floor(quota)))
 
 
+def host_cores() -> int:
+    """Cores of the whole machine, whoever may use them."""
+    return psutil.cpu_count() or len(os.sched_getaffinity(0))
+
+
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The processor's name for itself, e.g. "AMD EPYC 9654 96-Core Processor"."""
     try:

@@ -7,12 +7,13 @@ driver nothing is observed, and `availability` says why.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pynvml
 
+from harness.probe.gpu_processes import foreign
 from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuReading
 
@@ -32,6 +33,9 @@ CLOCK_EVENT_REASONS = {
     0x400: "reliability",
 }
 """NVML's bits under the names that `nvidia-smi --query-gpu=clocks_event_reasons.*` gives them."""
+
+PROCESSES_INTERVAL_NS = 1_000_000_000
+"""How often the processes on a GPU are listed; readings in between carry the last list."""
 
 _UNSUPPORTED = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
 _LOST = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED)
@@ -112,11 +116,14 @@ class Gpus:
             except pynvml.NVMLError as error:
                 self.problems.append(f"NVML could not be closed: {error}")
 
-    def read(self) -> tuple[GpuReading, ...]:
-        """One reading a GPU that is still there; empty where there is none."""
+    def read(self, server: Set[int] = frozenset(), others: Set[int] = frozenset()) -> tuple[GpuReading, ...]:
+        """One reading a GPU that is still there; empty where there is none.
+
+        `server` are the ids of the server's processes, `others` those that don't count as foreign either.
+        """
         readings = []
         for device in tuple(self._live.values()):
-            reading = device.read()
+            reading = device.read(server, others)
             readings.append(reading)
             if device.lost:
                 del self._live[device.index]
@@ -135,8 +142,10 @@ class _Device:
         self.lost: str | None = None
         self._handle = handle
         self._unsupported: set[str] = set()
+        self._processes: list[int] | None = None
+        self._processes_due_ns = 0
 
-    def read(self) -> GpuReading:
+    def read(self, server: Set[int], others: Set[int]) -> GpuReading:
         handle = self._handle
         at_ns = time.monotonic_ns()
         # the counter first: it is the one value that is read off at a time
@@ -148,6 +157,9 @@ class _Device:
         sm_clock = self._ask("sm clock", lambda: _clock_hz(handle, pynvml.NVML_CLOCK_SM))
         memory_clock = self._ask("memory clock", lambda: _clock_hz(handle, pynvml.NVML_CLOCK_MEM))
         reasons = self._ask("clock event reasons", lambda: _reasons(_reasons_mask(handle)))
+        if at_ns >= self._processes_due_ns:
+            self._processes = self._ask("processes", lambda: _compute_processes(handle))
+            self._processes_due_ns = at_ns + PROCESSES_INTERVAL_NS
         if self.lost:  # what was read before the GPU went is no whole reading
             return GpuReading(at_ns, self.index, None, None, None, None, None, None, None, None)
         return GpuReading(
@@ -161,6 +173,7 @@ class _Device:
             sm_clock_hz=sm_clock,
             memory_clock_hz=memory_clock,
             throttle_reasons=reasons,
+            foreign_processes=None if self._processes is None else foreign(self._processes, server, others),
         )
 
     def identity(self) -> GpuEnvironment:
@@ -215,6 +228,11 @@ def _reasons_mask(handle: Any) -> int:
             raise
     # the name that drivers before R535 know
     return int(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+
+
+def _compute_processes(handle: Any) -> list[int]:
+    """Ids of the processes with a compute context, as the driver gives them."""
+    return [int(process.pid) for process in pynvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)]
 
 
 def _reasons(mask: int) -> tuple[str, ...]:

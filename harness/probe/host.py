@@ -1,4 +1,4 @@
-"""CPU time and memory of the server's and the load generator's processes, and of the whole host.
+"""CPU time and memory of the server's and the load generator's processes, of harness, and of the whole host.
 
 Source: proc(5), mostly by psutil. Linux counts CPU time in ticks of 10 ms, so a difference over less than
 about a second is coarse.
@@ -6,12 +6,16 @@ about a second is coarse.
 
 from __future__ import annotations
 
+import os
+import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from harness.probe import cgroup
 from harness.schema.samples import HostReading
 
 Pids = Callable[[], Iterable[int]]
@@ -26,12 +30,29 @@ MEMORY_SHARE = 0.02
 
 
 class Host:
-    """Two sets of process trees and the machine they run on."""
+    """The server's process trees, the load generator's, harness's own, and the machine they run on.
 
-    def __init__(self, server_pids: Pids, client_pids: Pids) -> None:
+    Harness's own is this process and whatever descends from it without being of the other two.
+    `server_hidden`: the server runs on this machine, and its processes can't be told from others. What
+    processes used in all is then left out, because no other use could be told from the server's.
+    """
+
+    def __init__(self, server_pids: Pids, client_pids: Pids, *, server_hidden: bool = False) -> None:
         self._server_pids, self._client_pids = server_pids, client_pids
-        self._server, self._client = ProcessTrees(), ProcessTrees()
+        self._server_hidden = server_hidden
+        self._server, self._client, self._harness = ProcessTrees(), ProcessTrees(), ProcessTrees()
+        self._throttling = cgroup.Throttling()
         self._scan_due_ns = 0
+
+    @property
+    def server(self) -> set[int]:
+        """Ids of the server's processes, as of the last reading; empty where it isn't on this host."""
+        return self._server.pids
+
+    @property
+    def others(self) -> set[int]:
+        """Ids of the load generator's and harness's own processes, as of the last reading."""
+        return self._client.pids | self._harness.pids
 
     def read(self) -> HostReading:
         """One reading. Raises what the given callables raise, and OSError where there is no /proc."""
@@ -42,15 +63,36 @@ class Host:
             parents = _parents()
             self._server.follow(server, parents)
             self._client.follow(client, parents)
+            self._harness.leave(self._server.pids | self._client.pids)
+            self._harness.follow({os.getpid()}, parents, without=self._server.pids | self._client.pids)
             self._scan_due_ns = at_ns + int(SCAN_INTERVAL_S * 1e9)
+        server_s, client_s, harness_s = self._server.cpu_s(), self._client.cpu_s(), self._harness.cpu_s()
+        machine = psutil.cpu_times()
+        # guest time is in user time already
+        processes_s = float(machine.user + machine.nice + machine.system)
         return HostReading(
             at_ns=at_ns,
-            server_cpu_s=self._server.cpu_s(),
-            client_cpu_s=self._client.cpu_s(),
-            host_cpu_s=_host_cpu_s(),
+            server_cpu_s=server_s,
+            client_cpu_s=client_s,
+            # what a hypervisor stole is not this machine's work
+            host_cpu_s=processes_s + float(machine.irq + machine.softirq),
             server_memory_bytes=self._server.memory_bytes(),
             client_memory_bytes=self._client.memory_bytes(),
+            harness_cpu_s=harness_s,
+            host_process_cpu_s=None if self._server_hidden else processes_s,
+            stolen_cpu_s=float(machine.steal),
+            throttled_cpu_s=self._throttling.cpu_s(),
         )
+
+
+def is_here(address: str) -> bool:
+    """Whether a host name or address is this machine's: only such can be bound to."""
+    with suppress(OSError):
+        for family, kind, protocol, _, found in socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM):
+            with suppress(OSError), socket.socket(family, kind, protocol) as tried:
+                tried.bind(found)
+                return True
+    return False
 
 
 class ProcessTrees:
@@ -64,17 +106,28 @@ class ProcessTrees:
         self._memory: int | None = None
         self._memory_due_ns = 0
 
+    @property
+    def pids(self) -> set[int]:
+        """The processes that were alive when last looked at."""
+        return set(self._live)
+
     def follows(self, roots: set[int]) -> bool:
         return roots <= self._live.keys()
 
-    def follow(self, roots: set[int], parents: dict[int, int]) -> None:
-        """Take in the roots and all their descendants. A process stays in until it ends.
+    def leave(self, others: set[int]) -> None:
+        """Follow these no more, because they belong elsewhere; what they have used so far stays counted."""
+        for pid in others & self._live.keys():
+            self._ended_s += self._live.pop(pid).cpu_s
+
+    def follow(self, roots: set[int], parents: dict[int, int], *, without: Set[int] = frozenset()) -> None:
+        """Take in the roots and all their descendants but for those `without`. A process stays in until it
+        ends, or is left.
 
         One that ran already before the previous call counts from now on: what it used before is not this
         interval's. The first call has no such interval, and takes each as it is.
         """
         now = time.time()
-        for pid in _descendants(roots | self._live.keys(), parents):
+        for pid in _descendants(roots | self._live.keys(), parents) - without:
             if pid in self._live:
                 continue
             try:
@@ -184,10 +237,3 @@ def _descendants(roots: set[int], parents: dict[int, int]) -> set[int]:
             found.add(pid)
             waiting += children.get(pid, ())
     return found
-
-
-def _host_cpu_s() -> float:
-    """Busy seconds of all cores. What a hypervisor stole is not this machine's work, and is left out."""
-    times = psutil.cpu_times()
-    # guest time is in user time already
-    return float(times.user + times.nice + times.system + times.irq + times.softirq)

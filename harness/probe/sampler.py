@@ -16,10 +16,17 @@ class Sampler:
     """Collects readings between enter and exit, the first and last of them at these two moments.
 
     Nothing that goes wrong here ends the run: it stands in `problems`, each kind once, with None in the
-    readings or a reading left out.
+    readings or a reading left out. `server_hidden` as for `Host`.
     """
 
-    def __init__(self, server_pids: Pids, client_pids: Pids, interval_s: float = 0.2) -> None:
+    def __init__(
+        self,
+        server_pids: Pids,
+        client_pids: Pids,
+        interval_s: float = 0.2,
+        *,
+        server_hidden: bool = False,
+    ) -> None:
         self.host: list[HostReading] = []
         self.gpu: list[GpuReading] = []
         self.gpus: tuple[GpuEnvironment, ...] = ()
@@ -27,7 +34,7 @@ class Sampler:
         self.no_gpu: str | None = None
         """Why there are none, in words."""
         self._interval_s = interval_s
-        self._host = Host(server_pids, client_pids)
+        self._host = Host(server_pids, client_pids, server_hidden=server_hidden)
         self._gpus = Gpus()
         self._problems: dict[str, None] = {}
         self._stop = threading.Event()
@@ -72,7 +79,7 @@ class Sampler:
     def _read(self) -> None:
         began = time.thread_time()
         self._try("the host", lambda: self.host.append(self._host.read()))
-        self._try("the GPUs", lambda: self.gpu.extend(self._gpus.read()))
+        self._try("the GPUs", lambda: self.gpu.extend(self._gpus.read(self._host.server, self._host.others)))
         self._cpu_s += time.thread_time() - began
 
     def _try(self, what: str, read: Callable[[], None]) -> None:

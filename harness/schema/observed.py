@@ -24,6 +24,9 @@ class Observed(Frozen):
     server: ServerFigures | None
     """Triton's statistics, as the difference over the measured phase; None where they couldn't be read."""
     cores: int
+    """That harness may use, by its affinity and its quota."""
+    host_cores: int | None = None
+    """Of the whole machine, which is what its CPU times are about."""
     gpus: tuple[GpuEnvironment, ...]
     no_gpu: str | None
     """Why there are no GPU readings, in words."""

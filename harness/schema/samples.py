@@ -114,7 +114,8 @@ class HostReading:
     harness_cpu_s: float | None = None
     """CPU seconds of harness itself: this process, without server and load processes."""
     host_process_cpu_s: float | None = None
-    """The part of `host_cpu_s` that processes used: without interrupts."""
+    """The part of `host_cpu_s` that processes used: without interrupts. None where the server runs on this
+    machine and its processes can't be told from others."""
     stolen_cpu_s: float | None = None
     """CPU seconds that the hypervisor gave to others while this machine wanted them."""
     throttled_cpu_s: float | None = None

@@ -7,9 +7,7 @@ doesn't hold (schema version, clock, window, all class names) stands in the file
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
@@ -18,17 +16,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from harness.schema.errors import HarnessError, InputError
-from harness.schema.samples import REQUEST, GpuReading, HostReading, Phase, Requests, Status, Window
-
-SCHEMA_VERSION = 1
+from harness.analysis.columns import gather
+from harness.schema.errors import HarnessError
+from harness.schema.samples import (
+    REQUEST,
+    GpuReading,
+    HostReading,
+    Measured,
+    Phase,
+    Requests,
+    Status,
+    Window,
+)
+from harness.store.parquet import Opened, noted, write
 
 CLOCK = "nanoseconds of CLOCK_MONOTONIC, the same for all processes of the host that measured"
-
-CHUNK_ROWS = 1 << 18
-"""Rows of a row group, and so of what is in memory at once: about 13 MB of records."""
 
 _NO_BYTE = -1
 """`first_byte_ns` of a request that was not answered."""
@@ -59,6 +62,10 @@ _HOST = pa.schema(
         pa.field("host_cpu_s", pa.float64(), nullable=False),
         pa.field("server_memory_bytes", pa.int64()),
         pa.field("client_memory_bytes", pa.int64()),
+        pa.field("harness_cpu_s", pa.float64()),
+        pa.field("host_process_cpu_s", pa.float64()),
+        pa.field("stolen_cpu_s", pa.float64()),
+        pa.field("throttled_cpu_s", pa.float64()),
     ]
 )
 
@@ -74,23 +81,37 @@ _GPU = pa.schema(
         pa.field("sm_clock_hz", pa.float64()),
         pa.field("memory_clock_hz", pa.float64()),
         pa.field("throttle_reasons", pa.list_(pa.string())),
+        pa.field("foreign_processes", pa.list_(pa.string())),
     ]
 )
 
 
-class StoredRequests(NamedTuple):
-    requests: Requests
-    """An array of REQUEST, in the order in which it was written."""
+class Stored(NamedTuple):
+    """What the figures and the charts of a point are made of."""
+
+    warmup: Measured
+    measured: Measured
     classes: tuple[str, ...]
     """What `request_class` points into."""
     reasons: tuple[str, ...]
     """What `reason` - 1 points into."""
 
 
+class StoredRequests(NamedTuple):
+    requests: Requests
+    """An array of REQUEST, in the order in which it was written."""
+    classes: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
 def write_requests(
-    path: Path, records: Requests, classes: Sequence[str], reasons: Sequence[str], window: Window | None
+    path: Path,
+    chunks: Iterable[Requests],
+    classes: Sequence[str],
+    reasons: Sequence[str],
+    window: Window | None,
 ) -> None:
-    """Write records of REQUEST to `path`, in chunks: `records` may be a np.memmap larger than memory.
+    """Write arrays of REQUEST to `path`, one after the other: only one is in memory at a time.
 
     Raises HarnessError, with the earlier file intact, when `path` can't be written, or when a record
     points to a class, reason, status or phase that doesn't exist, as a damaged spool's would.
@@ -102,37 +123,56 @@ def write_requests(
         "window_ns": json.dumps(None if window is None else [window.start_ns, window.end_ns]),
     }
     names = _Dictionaries(classes, reasons)
-    chunks = (
-        names.table(records[start : start + CHUNK_ROWS]) for start in range(0, len(records), CHUNK_ROWS)
-    )
-    _write(path, _REQUESTS, notes, chunks)
+    write(path, _REQUESTS, notes, (names.table(chunk) for chunk in chunks))
+
+
+def read_samples(path: Path) -> Stored:
+    """The columns that figures are made of, without the records. About 30 bytes a request, and while they are
+    put in order 46. Raises InputError when `path` is no such file, or is damaged."""
+    with Opened(path, _REQUESTS) as file:
+        classes, reasons = noted(file, "classes"), noted(file, "reasons")
+        wanted = [*Measured.__slots__, "phase"]
+        warmup, measured = gather(_chunks(file, classes, reasons, wanted), file.metadata.num_rows)
+    return Stored(warmup, measured, tuple(classes), tuple(reasons))
 
 
 def read_requests(path: Path) -> StoredRequests:
     """Exactly what was written. Raises InputError when `path` is no such file, or is damaged."""
-    with _Opened(path, _REQUESTS) as file:
-        classes, reasons = _noted(file, "classes"), _noted(file, "reasons")
+    with Opened(path, _REQUESTS) as file:
+        classes, reasons = noted(file, "classes"), noted(file, "reasons")
         requests = np.zeros(file.metadata.num_rows, dtype=REQUEST)
-        codes = {
-            "request_class": {name: i for i, name in reversed(list(enumerate(classes)))},
-            "status": {_name(s): int(s) for s in Status},
-            "phase": {_name(p): int(p) for p in Phase},
-            "reason": {text: 1 + i for i, text in reversed(list(enumerate(reasons)))},
-        }
         start = 0
-        for batch in file.iter_batches(batch_size=CHUNK_ROWS):
-            rows = requests[start : start + batch.num_rows]
-            for name in _REQUESTS.names:
-                column = batch.column(name)
-                rows[name] = _coded(column, codes[name]) if name in codes else _filled(column)
-            start += batch.num_rows
+        for columns in _chunks(file, classes, reasons, _REQUESTS.names):
+            rows = requests[start : start + columns["status"].size]
+            for name, column in columns.items():
+                rows[name] = column
+            start += rows.size
     return StoredRequests(requests, tuple(classes), tuple(reasons))
+
+
+def _chunks(
+    file: Any, classes: Sequence[str], reasons: Sequence[str], wanted: Sequence[str]
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Some columns of a requests file by name, as REQUEST has them, a row group at a time."""
+    codes = {
+        "request_class": {name: i for i, name in reversed(list(enumerate(classes)))},
+        "status": {_name(s): int(s) for s in Status},
+        "phase": {_name(p): int(p) for p in Phase},
+        "reason": {text: 1 + i for i, text in reversed(list(enumerate(reasons)))},
+    }
+    for group in range(file.num_row_groups):  # iter_batches would keep what it has read
+        table = file.read_row_group(group, columns=list(wanted), use_threads=False).combine_chunks()
+        if not table.num_rows:
+            continue
+        columns = ((name, table.column(name).chunk(0)) for name in wanted)
+        yield {n: _coded(column, codes[n]) if n in codes else _filled(column) for n, column in columns}
+    pa.default_memory_pool().release_unused()
 
 
 def read_window(path: Path) -> Window | None:
     """The measured phase that was written with the requests."""
-    with _Opened(path, _REQUESTS) as file:
-        window = _noted(file, "window_ns")
+    with Opened(path, _REQUESTS) as file:
+        window = noted(file, "window_ns")
     return None if window is None else Window(*window)
 
 
@@ -143,7 +183,7 @@ def write_host(path: Path, readings: Sequence[HostReading]) -> None:
 
 def read_host(path: Path) -> list[HostReading]:
     """Exactly what was written. Raises InputError when `path` is no such file, or is damaged."""
-    with _Opened(path, _HOST) as file:
+    with Opened(path, _HOST) as file:
         return [HostReading(**row) for row in file.read().to_pylist()]
 
 
@@ -154,11 +194,11 @@ def write_gpu(path: Path, readings: Sequence[GpuReading]) -> None:
 
 def read_gpu(path: Path) -> list[GpuReading]:
     """Exactly what was written. Raises InputError when `path` is no such file, or is damaged."""
-    with _Opened(path, _GPU) as file:
+    with Opened(path, _GPU) as file:
         rows = file.read().to_pylist()
     for row in rows:
-        reasons = row["throttle_reasons"]
-        row["throttle_reasons"] = None if reasons is None else tuple(reasons)
+        for name in ("throttle_reasons", "foreign_processes"):
+            row[name] = None if row[name] is None else tuple(row[name])
     return [GpuReading(**row) for row in rows]
 
 
@@ -193,89 +233,9 @@ class _Dictionaries:
         return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), self._of[name])
 
 
-_DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, TypeError)
-"""What reading a file raises whose bytes aren't those that were written."""
-
-
-class _Opened:
-    """A Parquet file that must be one of ours; what is wrong with it becomes an InputError."""
-
-    def __init__(self, path: Path, schema: Any) -> None:
-        self._path, self._schema = path, schema
-
-    def __enter__(self) -> Any:
-        try:
-            self._file = pq.ParquetFile(self._path, page_checksum_verification=True)
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{self._path} is missing: measure the point again with `harness run --resume`"
-            ) from error
-        except _DAMAGE as error:
-            raise self._damaged() from error
-        if not self._file.schema_arrow.equals(self._schema, check_metadata=False) or (
-            _noted(self._file, "schema_version") != SCHEMA_VERSION
-        ):
-            self._file.close()
-            raise InputError(
-                f"{self._path} isn't a file this version of harness wrote: "
-                "read it with the version in its run's result.json"
-            )
-        return self._file
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        self._file.close()
-        if isinstance(error, _DAMAGE):
-            raise self._damaged() from error
-
-    def _damaged(self) -> InputError:
-        return InputError(
-            f"{self._path} is damaged: remove its folder and measure the point again with "
-            "`harness run --resume`"
-        )
-
-
 def _write_readings(path: Path, schema: Any, readings: Iterable[HostReading | GpuReading]) -> None:
     rows = [asdict(reading) for reading in readings]
-    _write(path, schema, {"clock": CLOCK}, [pa.Table.from_pylist(rows, schema=schema)])
-
-
-def _write(path: Path, schema: Any, notes: dict[str, str], tables: Iterable[Any]) -> None:
-    """All of `tables` become `path` at once, or it stays what it was."""
-    notes = {"schema_version": str(SCHEMA_VERSION)} | notes
-    schema = schema.with_metadata({f"harness.{key}": value for key, value in notes.items()})
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("wb") as stream:
-            with pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer:
-                for table in tables:
-                    writer.write_table(table.replace_schema_metadata(schema.metadata))
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise HarnessError(
-            f"{path} can't be written ({error.strerror or error}): make room or choose another folder with "
-            "--results; what was measured before is kept, and `harness run --resume` goes on from there"
-        ) from error
-    finally:
-        with suppress(OSError):
-            scratch.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the new name, too, outlives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _noted(file: Any, key: str) -> Any:
-    """A value of the key-value metadata; None where the file has none of that name."""
-    value = (file.schema_arrow.metadata or {}).get(f"harness.{key}".encode())
-    return None if value is None else json.loads(value)
+    write(path, schema, {"clock": CLOCK}, [pa.Table.from_pylist(rows, schema=schema)])
 
 
 def _coded(column: Any, codes: dict[str, int]) -> npt.NDArray[np.uint16]:

@@ -1,4 +1,4 @@
-"""The embedded Triton: a server process of our own, on loopback only, gone when we are."""
+"""The embedded Triton: a server process of our own, on loopback unless told otherwise, gone when we are."""
 
 from __future__ import annotations
 
@@ -36,14 +36,13 @@ class EmbeddedServer:
 
     `repository`: folder of model entries; `serve` writes its own there. `log`: file that the server's output
     is appended to. `gpu`: whether a CUDA device is usable. `auto_complete`: fill in what an entry leaves out;
-    `serve` leaves nothing out, and it costs a second of each load. A port of 0 means any free one. The
-    server is killed with the thread that entered the block.
+    `serve` leaves nothing out, and it costs a second of each load. A port of 0 means any free one; `host` is
+    an IPv4 address to listen on. The server is killed with the thread that entered the block.
 
     Raises HarnessError where the embedded Triton can't run, ServerError when it doesn't start.
     """
 
     backend = "onnxruntime on Triton's Python backend"
-    host = process.HOST
 
     def __init__(
         self,
@@ -56,7 +55,9 @@ class EmbeddedServer:
         http_port: int = 0,
         grpc_port: int = 0,
         metrics_port: int = 0,
+        host: str = process.HOST,
     ) -> None:
+        self.host = host
         self.repository = repository.absolute()
         self.log = log
         self.gpu = gpu
@@ -117,8 +118,8 @@ class EmbeddedServer:
                 f"Triton refused {name}: {error}; see {self.repository / name / 'config.pbtxt'}"
             ) from error
 
-    def statistics(self, model: str) -> Statistics:
-        return statistics.read(self.control, model)
+    def statistics(self, model: str, *, settled: bool = True) -> Statistics:
+        return statistics.read(self.control, model, settled=settled)
 
     def exit_reason(self) -> str | None:
         if self._failure is None and self._process is not None and self._process.poll() is not None:
@@ -166,9 +167,9 @@ class EmbeddedServer:
 
     def _launch(self, triton: Install) -> None:
         http, grpc, metrics = self._asked_ports
-        self.http_port = process.choose_port(http, self.http_port, "http")
-        self.grpc_port = process.choose_port(grpc, self.grpc_port, "grpc")
-        self.metrics_port = process.choose_port(metrics, self.metrics_port, "metrics")
+        self.http_port = process.choose_port(http, self.http_port, "http", self.host)
+        self.grpc_port = process.choose_port(grpc, self.grpc_port, "grpc", self.host)
+        self.metrics_port = process.choose_port(metrics, self.metrics_port, "metrics", self.host)
         self._prefix = shared_memory.region_prefix()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self._failure = None

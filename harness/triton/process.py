@@ -113,30 +113,39 @@ def family(process: subprocess.Popen[bytes]) -> list[int]:
     return []
 
 
-def choose_port(asked: int, last: int, option: str) -> int:
+def choose_port(asked: int, last: int, option: str, host: str = HOST) -> int:
     """`asked`; if that is 0, `last` while it is free, or any free one. ServerError for a used port."""
     if asked:
-        if not _free(asked):
+        if not _free(host, asked):
             raise ServerError(f"port {asked} ({option}) is in use: end what holds it, or choose another")
         return asked
-    if last and _free(last):
+    if last and _free(host, last):
         return last
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise _not_ours(host) from error
         port: int = probe.getsockname()[1]
         return port
 
 
-def _free(port: int) -> bool:
+def _free(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+                raise _not_ours(host) from error
             if error.errno == errno.EACCES:
                 raise ServerError(f"port {port} is reserved for root: choose one above 1023") from error
             return False
     return True
+
+
+def _not_ours(host: str) -> ServerError:
+    return ServerError(f"{host} is no address of this machine: give --host one of its own, as a number")
 
 
 def exit_words(status: int) -> str:

@@ -33,6 +33,11 @@ class RemoteServer:
             host, port = parts.hostname, parts.port
         except ValueError:
             parts, host, port = urlsplit(""), None, None
+        if parts.scheme == "https":
+            raise InputError(
+                f"Triton's HTTP endpoint has no TLS, so it can't be {url!r}: give it as http://host:port, "
+                "and the CA of its gRPC endpoint with --grpc-ca"
+            )
         if parts.scheme != "http" or not host or parts.path.strip("/") or parts.query or parts.username:
             raise InputError(f"{url!r} is not a Triton server's address: give it as http://host:port")
         self.host = host
@@ -82,8 +87,8 @@ class RemoteServer:
         self.execution_provider = {"KIND_CPU": "CPUExecutionProvider"}.get(kind)
         return name
 
-    def statistics(self, model: str) -> Statistics:
-        return statistics.read(self.control, model)
+    def statistics(self, model: str, *, settled: bool = True) -> Statistics:
+        return statistics.read(self.control, model, settled=settled)
 
     def exit_reason(self) -> str | None:
         return None

@@ -43,7 +43,8 @@ class Server(Protocol):
         Raises ServerError with Triton's own reason when it refuses.
         """
 
-    def statistics(self, model: str) -> Statistics: ...
+    def statistics(self, model: str, *, settled: bool = True) -> Statistics:
+        """Triton's counters. `settled`: once the last answers are counted, as they are where it idles."""
 
     def exit_reason(self) -> str | None:
         """Why the server is gone; None while its process lives (or can't be seen). Costs nothing."""

@@ -36,12 +36,13 @@ class Statistics:
     executions: int
 
 
-def read(control: Control, model: str) -> Statistics:
+def read(control: Control, model: str, *, settled: bool = True) -> Statistics:
     """A snapshot. Triton answers a request before it counts it, so this reads until two reads agree.
 
-    Under load that never happens; after half a second the last read is returned.
+    Under load that never happens; after half a second the last read is returned. With `settled` false it
+    reads once.
     """
-    give_up = time.monotonic() + 0.5
+    give_up = time.monotonic() + (0.5 if settled else 0)
     last = snapshot(control.statistics(model))
     while time.monotonic() < give_up:
         time.sleep(0.02)
@@ -76,6 +77,15 @@ def snapshot(document: Mapping[str, Any]) -> Statistics:
     return Statistics(**total)
 
 
+def fell(before: Statistics, after: Statistics) -> str | None:
+    """How a counter went backwards, as it does only where the model was loaded anew; None where none did."""
+    for field in fields(Statistics):
+        earlier, later = getattr(before, field.name), getattr(after, field.name)
+        if later < earlier:
+            return f"Triton's counter of {field.name.replace('_', ' ')} fell from {earlier} to {later}"
+    return None
+
+
 def difference(before: Statistics, after: Statistics) -> ServerFigures:
     """What happened between two snapshots.
 
@@ -86,12 +96,12 @@ def difference(before: Statistics, after: Statistics) -> ServerFigures:
 
     Raises ServerError when a counter went backwards: the model was reloaded or the server restarted.
     """
-    spent = {f.name: getattr(after, f.name) - getattr(before, f.name) for f in fields(Statistics)}
-    if any(value < 0 for value in spent.values()):
+    if (how := fell(before, after)) is not None:
         raise ServerError(
             "Triton's statistics were reset during the measurement (the model was reloaded or the server "
-            "restarted): measure again"
+            f"restarted): {how}; measure again"
         )
+    spent = {f.name: getattr(after, f.name) - getattr(before, f.name) for f in fields(Statistics)}
 
     def mean_s(stage: str, count: str) -> float | None:
         return spent[stage] / spent[count] / 1e9 if spent[count] else None

@@ -104,6 +104,32 @@ def test_no_limit_is_no_limit(tmp_path: Path) -> None:
     assert cgroup.cpu_quota_cores(tmp_path / "absent", mount) is None
 
 
+def test_throttled_time_of_version_2_is_that_of_every_group_with_a_quota(tmp_path: Path) -> None:
+    write(tmp_path / "proc" / "cgroup", "0::/user.slice/job\n")
+    mount = tmp_path / "fs"
+    write(mount / "user.slice" / "job" / "cpu.max", "50000 100000\n")
+    write(mount / "user.slice" / "job" / "cpu.stat", "usage_usec 9\nnr_throttled 3\nthrottled_usec 1500000\n")
+    write(mount / "user.slice" / "cpu.max", "100000 100000\n")
+    write(mount / "user.slice" / "cpu.stat", "throttled_usec 250000\n")
+    write(mount / "cpu.stat", "throttled_usec 99000000\n")
+    throttling = cgroup.Throttling(tmp_path / "proc", mount)
+    assert throttling.cpu_s() == 1.75
+    write(mount / "user.slice" / "cpu.stat", "throttled_usec 350000\n")
+    assert throttling.cpu_s() == 1.85
+
+
+def test_throttled_time_of_version_1_and_none_without_a_quota(tmp_path: Path) -> None:
+    write(tmp_path / "proc" / "cgroup", "4:cpu:/\n")
+    mount = tmp_path / "fs"
+    write(mount / "cpu" / "cpu.stat", "nr_periods 5\nnr_throttled 2\nthrottled_time 2500000000\n")
+    write(mount / "cpu" / "cpu.cfs_period_us", "100000\n")
+    write(mount / "cpu" / "cpu.cfs_quota_us", "-1\n")
+    assert cgroup.Throttling(tmp_path / "proc", mount).cpu_s() is None
+    write(mount / "cpu" / "cpu.cfs_quota_us", "150000\n")
+    assert cgroup.Throttling(tmp_path / "proc", mount).cpu_s() == 2.5
+    assert cgroup.Throttling(tmp_path / "absent", mount).cpu_s() is None
+
+
 def test_the_commit_is_git_s_own_and_says_when_files_differ_from_it(tmp_path: Path) -> None:
     assert git_commit(tmp_path) is None
     git(tmp_path, "init", "--quiet")

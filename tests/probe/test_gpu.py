@@ -15,7 +15,7 @@ from tests import nvml
 from tests.nvml import NvmlDouble
 
 SCRIPT = """
-import dataclasses, json, sys, time
+import dataclasses, json, os, sys, time
 import pynvml
 from harness.probe import gpu
 
@@ -24,7 +24,7 @@ out["accelerators"] = [dataclasses.asdict(a) for a in gpu.accelerators()]
 with gpu.Gpus() as gpus:
     out["devices"] = [d.model_dump() for d in gpus.devices]
     for _ in range(int(sys.argv[1])):
-        out["rounds"].append([dataclasses.asdict(r) for r in gpus.read()])
+        out["rounds"].append([dataclasses.asdict(r) for r in gpus.read({os.getpid()})])
         time.sleep(0.02)
     out["unavailable"] = gpus.unavailable
     out["problems"] = gpus.problems
@@ -62,6 +62,7 @@ def test_pynvml_itself_loads_the_double_and_its_values_come_through(nvml_double:
         "sm_clock_hz": nvml.SM_CLOCK_HZ,
         "memory_clock_hz": nvml.MEMORY_CLOCK_HZ,
         "throttle_reasons": list(nvml.THROTTLE_REASONS),
+        "foreign_processes": [],
     }
     assert seen["devices"] == [
         {
@@ -104,6 +105,7 @@ def test_energy_is_power_times_time_at_the_time_that_stands_in_the_reading(nvml_
         ("Energy", "energy_j"),
         ("Temperature", "temperature_c"),
         ("ClocksEventReasons", "throttle_reasons"),
+        ("Processes", "foreign_processes"),
     ],
 )
 def test_what_is_not_supported_is_none_and_nothing_else_is(
@@ -121,7 +123,7 @@ def test_unsupported_identity_is_none(nvml_double: NvmlDouble) -> None:
 
 
 def test_a_lost_gpu_is_noted_once_and_the_other_goes_on(nvml_double: NvmlDouble) -> None:
-    # one identity (a handle and 7 calls), one whole reading (9 calls), and the second is cut short
+    # one identity (a handle and 7 calls), one whole reading (10 calls), and the second is cut short
     seen = observe(nvml_double("gpus=2 lost=1@20"), rounds=4)
     assert [[r["device"] for r in readings] for readings in seen["rounds"]] == [[0, 1], [0, 1], [0], [0]]
     whole, lost = seen["rounds"][0][1], seen["rounds"][1][1]

@@ -92,6 +92,54 @@ def test_server_and_client_are_counted_apart_and_the_host_holds_both(start: Star
     assert after.server_memory_bytes is not None and after.server_memory_bytes > 1_000_000
 
 
+def test_harness_is_what_descends_from_this_process_and_is_neither_server_nor_client(start: Start) -> None:
+    """All three are children of this process here, as they are of harness."""
+    busy = "print('ready', flush=True); input(); burn(0.4); print('done', flush=True); input()"
+    server, other = start(busy), start(busy)
+    assert heard(server) == heard(other) == "ready"
+    clients: list[int] = []
+    observed = Host(lambda: [server.pid], lambda: clients)
+    before = observed.read()
+    assert other.pid in observed.others and server.pid not in observed.others
+    for process in (server, other):
+        say(process)
+        assert heard(process) == "done"
+    after = observed.read()
+    assert None not in (before.harness_cpu_s, before.server_cpu_s)
+    ours_s = after.harness_cpu_s - before.harness_cpu_s  # type: ignore[operator]
+    assert 0.4 - 2 * TICK_S <= ours_s < 0.75, "the other child and this process, without the server"
+    assert after.server_cpu_s - before.server_cpu_s == pytest.approx(0.4, abs=2 * TICK_S)  # type: ignore[operator]
+    clients.append(other.pid)
+    claimed = observed.read()
+    assert claimed.harness_cpu_s is not None and after.harness_cpu_s is not None
+    assert claimed.harness_cpu_s >= after.harness_cpu_s, "what it used as harness's stays harness's"
+    assert observed.server == {server.pid} and other.pid in observed.others
+
+
+def test_what_processes_used_holds_the_observed_ones_and_is_left_out_beside_a_hidden_server(
+    start: Start,
+) -> None:
+    process = start("print('ready', flush=True); input(); burn(0.5); print('done', flush=True); input()")
+    assert heard(process) == "ready"
+    observed = Host(lambda: [process.pid], list)
+    before = observed.read()
+    say(process)
+    assert heard(process) == "done"
+    after = observed.read()
+    used_s = after.host_process_cpu_s - before.host_process_cpu_s  # type: ignore[operator]
+    assert used_s >= 0.5 - 4 * TICK_S
+    assert after.host_cpu_s - before.host_cpu_s >= used_s - TICK_S
+    assert after.stolen_cpu_s is not None and after.stolen_cpu_s >= 0
+    hidden = Host(list, list, server_hidden=True).read()
+    assert hidden.host_process_cpu_s is None and hidden.host_cpu_s > 0
+
+
+def test_which_addresses_are_this_machines() -> None:
+    assert host.is_here("127.0.0.1") and host.is_here("localhost")
+    assert not host.is_here("192.0.2.1"), "kept for documentation"
+    assert not host.is_here("no-such-host.invalid")
+
+
 def test_children_and_grandchildren_count(start: Start) -> None:
     parent = start(
         """

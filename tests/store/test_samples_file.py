@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.schema.errors import HarnessError, InputError
-from harness.schema.samples import REQUEST, GpuReading, HostReading, Phase, Requests, Status, Window
-from harness.store import samples_file
+from harness.schema.samples import (
+    REQUEST,
+    GpuReading,
+    HostReading,
+    Measured,
+    Phase,
+    Requests,
+    Status,
+    Window,
+)
+from harness.store import parquet, samples_file
 
 texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), unique=True, max_size=5)
 counts = st.integers(0, 2**63 - 1)
@@ -73,7 +81,7 @@ def test_requests_come_back_exactly(
 ) -> None:
     requests, classes, reasons = data
     path = folder / "requests.parquet"
-    samples_file.write_requests(path, requests, classes, reasons, window)
+    samples_file.write_requests(path, [requests], classes, reasons, window)
     stored = samples_file.read_requests(path)
     assert stored.requests.dtype == REQUEST
     assert stored.requests.tobytes() == requests.tobytes()
@@ -108,17 +116,17 @@ def test_readings_come_back_exactly(folder: Path, host: list[HostReading], gpu: 
 
 
 def test_more_rows_than_a_chunk_come_back_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples_file, "CHUNK_ROWS", 1000)
+    monkeypatch.setattr(parquet, "CHUNK_ROWS", 1000)
     requests = some_requests(3210)
     path = tmp_path / "requests.parquet"
-    samples_file.write_requests(path, requests, ["a", "b"], ["why"], None)
+    samples_file.write_requests(path, [requests], ["a", "b"], ["why"], None)
     assert pq.ParquetFile(path).metadata.num_row_groups == 4
     assert samples_file.read_requests(path).requests.tobytes() == requests.tobytes()
 
 
 def test_another_tool_reads_names_nulls_and_the_clock(tmp_path: Path) -> None:
     path = tmp_path / "requests.parquet"
-    samples_file.write_requests(path, some_requests(3), ["short", "long"], ["HTTP 503"], Window(5, 9))
+    samples_file.write_requests(path, [some_requests(3)], ["short", "long"], ["HTTP 503"], Window(5, 9))
     table = pq.read_table(path)
     assert table.column("request_class").to_pylist() == ["short", "long", "short"]
     assert table.column("status").to_pylist() == ["ok", "refused", "connection"]
@@ -141,45 +149,40 @@ def test_records_that_point_to_nothing_are_refused_and_leave_no_file(
     requests = some_requests(5)
     requests[field][3] = value
     with pytest.raises(HarnessError, match=f"has a {field} that doesn't exist"):
-        samples_file.write_requests(tmp_path / "requests.parquet", requests, ["a", "b"], ["why"], None)
+        samples_file.write_requests(tmp_path / "requests.parquet", [requests], ["a", "b"], ["why"], None)
     assert list(tmp_path.iterdir()) == []
 
 
-WRITER = """
-import sys, threading
-from pathlib import Path
-import numpy as np
-from harness.schema.samples import REQUEST
-from harness.store.samples_file import write_requests
+def test_figures_columns_are_those_of_the_records_in_the_order_they_were_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "CHUNK_ROWS", 1000)
+    random = np.random.default_rng(3)
+    requests = some_requests(3210)
+    requests["phase"] = random.integers(0, 2, requests.size)
+    random.shuffle(requests)
+    requests["intended_ns"][:500] = 7_000_000  # due at the same time: in the order in which they ended
+    path = tmp_path / "requests.parquet"
+    chunks = [requests[:1], requests[1:1], requests[1:]]
+    samples_file.write_requests(path, chunks, ["a", "b"], ["why"], None)
+    stored = samples_file.read_samples(path)
+    for phase, columns in ((Phase.WARMUP, stored.warmup), (Phase.MEASURE, stored.measured)):
+        mine = requests[requests["phase"] == phase]
+        mine = mine[np.argsort(mine["intended_ns"], kind="stable")]
+        for name in Measured.__slots__:
+            column = getattr(columns, name)
+            assert column.dtype == REQUEST[name]
+            assert column.tolist() == mine[name].tolist()
+    assert (stored.classes, stored.reasons) == (("a", "b"), ("why",))
 
-def anonymous_bytes():
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
-done, peak = threading.Event(), [0]
-def watch():
-    while not done.wait(0.002):
-        peak[0] = max(peak[0], anonymous_bytes())
-threading.Thread(target=watch, daemon=True).start()
-records = np.memmap(sys.argv[1], dtype=REQUEST, mode="r")
-write_requests(Path(sys.argv[2]), records, ["a", "b"], ["why"], None)
-done.set()
-print(peak[0])
-"""
-"""Watches the process's own memory; the pages of the mapped file are the kernel's cache, not its own."""
-
-
-def test_ten_million_records_are_written_in_little_memory(tmp_path: Path) -> None:
-    spool, target = tmp_path / "spool", tmp_path / "requests.parquet"
-    block = some_requests(1_000_000).tobytes()
-    with spool.open("wb") as stream:
-        for _ in range(10):
-            stream.write(block)
-    command = [sys.executable, "-c", WRITER, str(spool), str(target)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    spool.unlink()
-    assert pq.read_metadata(target).num_rows == 10_000_000
-    assert 20e6 < int(done.stdout) < 300e6
+def test_no_requests_at_all_are_columns_without_any(tmp_path: Path) -> None:
+    path = tmp_path / "requests.parquet"
+    for chunks in ([], [some_requests(0)]):
+        samples_file.write_requests(path, chunks, ["a"], [], None)
+        stored = samples_file.read_samples(path)
+        assert stored.measured.size == stored.warmup.size == 0
+        assert samples_file.read_requests(path).requests.size == 0
 
 
 @pytest.fixture
@@ -197,11 +200,11 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def test_on_a_full_disk_the_earlier_file_stays_whole(tiny_disk: Path) -> None:
     path = tiny_disk / "requests.parquet"
     few = some_requests(10)
-    samples_file.write_requests(path, few, ["a", "b"], ["why"], None)
+    samples_file.write_requests(path, [few], ["a", "b"], ["why"], None)
     many = some_requests(300_000)
     many["completed_ns"] = np.random.default_rng(1).integers(0, 2**62, many.size)  # doesn't compress
     with pytest.raises(HarnessError, match=r"No space left on device.*make room"):
-        samples_file.write_requests(path, many, ["a", "b"], ["why"], None)
+        samples_file.write_requests(path, [many], ["a", "b"], ["why"], None)
     assert list(tiny_disk.iterdir()) == [path]
     assert samples_file.read_requests(path).requests.tobytes() == few.tobytes()
 
@@ -218,9 +221,10 @@ def test_what_is_missing_damaged_or_another_s_is_refused_with_the_remedy(tmp_pat
     with pytest.raises(InputError, match=r"is missing: .*--resume"):
         samples_file.read_requests(path)
     path.write_bytes(b"not parquet")
-    with pytest.raises(InputError, match="is damaged"):
-        samples_file.read_requests(path)
-    samples_file.write_requests(path, some_requests(50_000), ["a", "b"], ["why"], None)
+    for read in (samples_file.read_requests, samples_file.read_samples):
+        with pytest.raises(InputError, match="is damaged"):
+            read(path)
+    samples_file.write_requests(path, [some_requests(50_000)], ["a", "b"], ["why"], None)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="is damaged"):
@@ -234,7 +238,7 @@ def test_a_flipped_bit_in_the_data_is_never_read_as_a_measurement(tmp_path: Path
     path = tmp_path / "requests.parquet"
     requests = some_requests(5_000)
     requests["received_bytes"] = np.random.default_rng(1).integers(0, 2**32, requests.size)  # stays as it is
-    samples_file.write_requests(path, requests, ["a", "b"], ["why"], None)
+    samples_file.write_requests(path, [requests], ["a", "b"], ["why"], None)
     whole = path.read_bytes()
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
     refused = 0
@@ -251,7 +255,7 @@ def test_a_flipped_bit_in_the_data_is_never_read_as_a_measurement(tmp_path: Path
 @pytest.mark.parametrize("classes", ['["a"]', '["a", "b"', "null"])
 def test_a_file_whose_class_names_do_not_fit_its_rows_is_damaged(tmp_path: Path, classes: str) -> None:
     path = tmp_path / "requests.parquet"
-    samples_file.write_requests(path, some_requests(5), ["a", "b"], ["why"], None)
+    samples_file.write_requests(path, [some_requests(5)], ["a", "b"], ["why"], None)
     table = pq.read_table(path)
     changed = table.schema.metadata | {b"harness.classes": classes.encode()}
     pq.write_table(table.replace_schema_metadata(changed), path)

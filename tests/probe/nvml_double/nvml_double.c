@@ -13,6 +13,7 @@
  *     flaky=3                 every third call on a GPU answers NVML_ERROR_TIMEOUT
  *     mig=1                   MIG is on: utilization is then not supported, as on the real one
  *     reasons=0x24            the mask of active clock event reasons
+ *     processes=17,4242       ids of the processes that compute on each GPU
  *     init=9                  nvmlInit answers this error code
  */
 #include <stdint.h>
@@ -32,6 +33,11 @@ typedef struct device { int index; long calls; } *nvmlDevice_t;
 typedef struct { unsigned gpu, memory; } nvmlUtilization_t;
 typedef struct { unsigned long long total, free, used; } nvmlMemory_t;
 typedef struct { unsigned version, sensor; int temperature; } nvmlTemperature_t;
+typedef struct {
+    unsigned pid;
+    unsigned long long used;
+    unsigned gpu_instance, compute_instance;
+} nvmlProcessInfo_t;
 
 static struct device devices[MAX_GPUS];
 
@@ -193,6 +199,20 @@ nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device, unsi
     ANSWER("ClocksThrottleReasons");
     *mask = (unsigned long long)number("reasons", 0x4);
     return OK;
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(
+    nvmlDevice_t device, unsigned *count, nvmlProcessInfo_t *processes) {
+    const char *at = setting("processes");
+    unsigned room = *count;
+    ANSWER("Processes");
+    for (*count = 0; at && *at && *at != ' '; (*count)++) {
+        char *end;
+        unsigned pid = (unsigned)strtoul(at, &end, 10);
+        if (processes && *count < room) processes[*count] = (nvmlProcessInfo_t){pid, 1u << 30, ~0u, ~0u};
+        at = *end == ',' ? end + 1 : end;
+    }
+    return *count > room ? INSUFFICIENT_SIZE : OK;
 }
 
 nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t device, unsigned *milliwatts) {

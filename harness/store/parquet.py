@@ -1,0 +1,100 @@
+"""A Parquet file of this project: whole or not there, notes in its metadata, every page checked when read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.schema.errors import HarnessError, InputError
+
+SCHEMA_VERSION = 1
+
+CHUNK_ROWS = 1 << 18
+"""Most rows of a row group, and so of what is in memory at once when a file is read."""
+
+
+def write(path: Path, schema: Any, notes: dict[str, str], tables: Iterable[Any]) -> None:
+    """All of `tables` become `path` at once, or it stays what it was."""
+    notes = {"schema_version": str(SCHEMA_VERSION)} | notes
+    schema = schema.with_metadata({f"harness.{key}": value for key, value in notes.items()})
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("wb") as stream:
+            with pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer:
+                for table in tables:
+                    writer.write_table(table.replace_schema_metadata(schema.metadata), CHUNK_ROWS)
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise HarnessError(
+            f"{path} can't be written ({error.strerror or error}): make room or choose another folder with "
+            "--results; what was measured before is kept, and `harness run --resume` goes on from there"
+        ) from error
+    finally:
+        with suppress(OSError):
+            scratch.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the new name, too, outlives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, TypeError)
+"""What reading a file raises whose bytes aren't those that were written."""
+
+
+class Opened:
+    """A Parquet file that must be one of ours; what is wrong with it becomes an InputError."""
+
+    def __init__(self, path: Path, schema: Any) -> None:
+        self._path, self._schema = path, schema
+
+    def __enter__(self) -> Any:
+        try:
+            self._file = pq.ParquetFile(self._path, page_checksum_verification=True)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self._path} is missing: measure the point again with `harness run --resume`"
+            ) from error
+        except _DAMAGE as error:
+            raise self._damaged() from error
+        if not self._file.schema_arrow.equals(self._schema, check_metadata=False) or (
+            noted(self._file, "schema_version") != SCHEMA_VERSION
+        ):
+            self._file.close()
+            raise InputError(
+                f"{self._path} isn't a file this version of harness wrote: "
+                "read it with the version in its run's result.json"
+            )
+        return self._file
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._file.close()
+        if isinstance(error, _DAMAGE):
+            raise self._damaged() from error
+
+    def _damaged(self) -> InputError:
+        return InputError(
+            f"{self._path} is damaged: remove its folder and measure the point again with "
+            "`harness run --resume`"
+        )
+
+
+def noted(file: Any, key: str) -> Any:
+    """A value of the key-value metadata; None where the file has none of that name."""
+    value = (file.schema_arrow.metadata or {}).get(f"harness.{key}".encode())
+    return None if value is None else json.loads(value)
