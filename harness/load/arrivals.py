@@ -1,7 +1,8 @@
 """When each request should be sent, and of which class it is: fixed beforehand, the same for the same seed.
 
 An open loop's times come from the inverse of the cumulative rate L(t): constant spacing takes L's inverse at
-0, 1, 2, …; Poisson takes it at the points of a unit-rate Poisson process (time change, e.g. Çınlar 1975).
+0, 1, 2, …; Poisson and gamma take it at the points of a renewal process of rate 1 whose gaps are exponential
+or gamma distributed (time change, e.g. Çınlar 1975). A longer schedule begins with the shorter one.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ def schedule(load: PointLoad, duration_s: float, seed: int, base_dir: Path) -> T
         if rate.total > MOST_ARRIVALS:
             raise InputError(
                 f"the load makes {rate.total:.3g} requests, and a phase has at most {MOST_ARRIVALS:,}: "
-                "lower the rate or measure.duration_s"
+                "lower the rate, measure.duration_s or measure.at_most_s"
             )
         if load.arrivals == "poisson":
-            counts = _poisson(rate.total, np.random.default_rng([seed, 0]))
+            counts = _renewals(rate.total, 1.0, seed)
+        elif load.arrivals == "gamma":
+            counts = _renewals(rate.total, load.cv or 1.0, seed)
         else:
             counts = np.arange(math.ceil(rate.total - 1e-9), dtype=np.float64)
         times = rate.when(counts)
@@ -67,11 +70,16 @@ def warmup_load(load: PointLoad, times: Times) -> PointLoad:
         rate = load.spike.base_per_s
     else:
         rate = len(times) / max(float(times[-1]), 1.0)
-    return PointLoad(rate_per_s=rate, arrivals=load.arrivals or "constant")
+    return PointLoad(rate_per_s=rate, arrivals=load.arrivals or "constant", cv=load.cv)
 
 
-def draws(weights: Sequence[float], variants: Sequence[int], seed: int) -> Iterator[tuple[int, int]]:
-    """Endless (class, variant): the class by weight, then one of its `variants` payloads, each as likely."""
+def draws(
+    weights: Sequence[float], variants: Sequence[int], seed: int, first: int = 0, every: int = 1
+) -> Iterator[tuple[int, int]]:
+    """Endless (class, variant): the class by weight, then one of its `variants` payloads, each as likely.
+
+    Of all draws, number `first`, `first + every`, …: what `every` processes take is then what one would.
+    """
     rng = np.random.default_rng([seed, 1])
     share = np.asarray(weights, dtype=np.float64)
     share /= share.sum()
@@ -79,7 +87,8 @@ def draws(weights: Sequence[float], variants: Sequence[int], seed: int) -> Itera
     while True:
         classes = rng.choice(len(share), size=_DRAWS_AT_ONCE, p=share)
         chosen = rng.integers(0, sizes[classes])
-        yield from zip(classes.tolist(), chosen.tolist(), strict=True)
+        yield from zip(classes[first::every].tolist(), chosen[first::every].tolist(), strict=True)
+        first = (first - _DRAWS_AT_ONCE) % every
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +145,18 @@ class _Rate:
         return times
 
 
-def _poisson(total: float, rng: np.random.Generator) -> Times:
-    """Points of a unit-rate Poisson process in [0, total)."""
-    points = np.cumsum(rng.exponential(size=int(total + 6 * math.sqrt(total) + 16)))
-    while points[-1] < total:
-        points = np.concatenate([points, points[-1] + np.cumsum(rng.exponential(size=1024))])
-    return points[points < total]
+def _renewals(total: float, cv: float, seed: int) -> Times:
+    """Points in [0, total) whose gaps are independent, of mean 1 and coefficient of variation `cv`.
+
+    1 is a Poisson process. The gaps are gamma distributed with shape 1/cv².
+    """
+    rng = np.random.default_rng([seed, 0])
+    gaps: list[Times] = []
+    while True:
+        size = _DRAWS_AT_ONCE  # always the same, so that a longer schedule draws the same first gaps
+        gaps.append(rng.exponential(size=size) if cv == 1.0 else rng.gamma(cv**-2, cv**2, size=size))
+        if sum(map(len, gaps)) >= total and (points := np.cumsum(np.concatenate(gaps)))[-1] >= total:
+            return points[points < total]
 
 
 def _recorded(file: str, base_dir: Path) -> Times:

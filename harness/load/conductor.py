@@ -1,4 +1,4 @@
-"""The two phases of a measurement inside the load process, in step with the driver.
+"""The phases of a measurement inside a load process, in step with the driver.
 
 Warm-up and measurement run in one process, on the same connections. Each phase starts and ends with nothing
 in flight, so that differences of Triton's statistics around the measured one agree to the request.
@@ -6,17 +6,17 @@ in flight, so that differences of Triton's statistics around the measured one ag
 
 from __future__ import annotations
 
-import json
 import os
-import resource
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
-import gevent.os
 from gevent.event import Event
+from gevent.queue import Queue
 
+from harness.load.channel import Channel
 from harness.load.plan import LoadPlan
 from harness.load.recorder import Recorder
 from harness.load.wire import Reply
@@ -24,70 +24,52 @@ from harness.schema.samples import Phase
 
 _TICK_S = 0.5
 _STOP_GRACE_S = 2.0
-_LEAD_NS = 20_000_000
-"""An open loop's first arrivals are this far ahead, so that none is late because the phase had to begin."""
+_HEAD_START_S = 0.01
+"""An open loop is let go this long before the phase's time, and then waits for its first send."""
 _FAR_NS = 2**62
 
 
-class Channel:
-    """Lines of JSON to and from the driver, over inherited pipes."""
-
-    def __init__(self, described: str) -> None:
-        self._read, self._write = (int(number) for number in described.split(","))
-        gevent.os.make_nonblocking(self._read)
-
-    def say(self, event: str, **facts: Any) -> None:
-        os.write(self._write, (json.dumps({"event": event} | facts) + "\n").encode())
-
-    def heard(self) -> Iterator[str]:
-        """The driver's words, until it is gone."""
-        rest = b""
-        while got := gevent.os.nb_read(self._read, 4096):
-            *lines, rest = (rest + got).split(b"\n")
-            yield from (line.decode() for line in lines)
-
-
 class Conductor:
-    """Opens each phase to the users when all are there, and closes it when the last has its answer."""
+    """Opens each phase to the users when the driver says so, and closes it when the last has its answer."""
 
     def __init__(
-        self, plan: LoadPlan, recorder: Recorder, channel: Channel, users: int, quit_: Callable[[], None]
+        self, plan: LoadPlan, recorder: Recorder, channel: Channel, quit_: Callable[[], None]
     ) -> None:
         self.phases = (Phase.WARMUP, Phase.MEASURE) if plan.warmup_s > 0 else (Phase.MEASURE,)
         self.start_ns = 0
         """When the phase began; an open loop's times count from it."""
-        self._plan, self._recorder, self._channel, self._quit = plan, recorder, channel, quit_
+        self._recorder, self._channel, self._quit = recorder, channel, quit_
+        self._head_start_s = _HEAD_START_S if plan.concurrency is None else 0.0
         self._begun = {phase: Event() for phase in self.phases}
-        self._users = self._absent = users
-        self._gathered = Event()
-        self._go = Event()
+        self._orders: Queue = Queue()
+        self._arrived = self._users = self._active = 0
+        self._somebody_came = Event()
         self._over = Event()
-        self._stopped = False
-        self._stop_ns = self._limit_ns = 0
+        self._closed = False
+        """Who comes from now on is too late: the load is shared out."""
+        self._stop_ns = 0
         self._first_ns, self._last_ns = _FAR_NS, 0
-        self._phase = self.phases[0]
+        self._phase: Phase | None = None
 
     # What a user calls.
 
     def arrive(self) -> None:
-        """A user is ready for the first phase."""
-        self._absent -= 1
-        if not self._absent:
-            self._gathered.set()
+        """A user is ready for the first phase. One that comes after its begin is kept waiting for ever."""
+        if self._closed:
+            gevent.sleep(float("inf"))
+        self._arrived += 1
+        self._somebody_came.set()
 
     def wait(self, phase: Phase) -> None:
         self._begun[phase].wait()
 
     def more(self) -> bool:
         """Whether a closed loop goes on."""
-        now = time.monotonic_ns()
-        if now < self._stop_ns:
-            return True
-        return now < self._limit_ns and self._recorder.succeeded < self._plan.min_requests
+        return time.monotonic_ns() < self._stop_ns
 
-    def running(self) -> bool:
-        """Whether an open loop goes on."""
-        return not self._stopped
+    def due(self, intended_ns: int) -> bool:
+        """Whether an open loop goes on with what is due at `intended_ns`."""
+        return intended_ns < self._stop_ns
 
     def record(self, request_class: int, intended_ns: int, reply: Reply) -> None:
         self._recorder.record(request_class, intended_ns, reply)
@@ -104,18 +86,14 @@ class Conductor:
     # What the process runs.
 
     def run(self) -> None:
-        """Both phases, then the end of the process."""
-        gevent.spawn(self._listen)
+        """The phases that the driver asks for, then the end of the process."""
+        for service in (self._tell_arrivals, self._tick):
+            gevent.spawn(service)
         try:
-            self._gathered.wait()
-            self._channel.say("started")
-            gevent.spawn(self._tick)
-            if Phase.WARMUP in self.phases and not self._stopped:
-                self._run(Phase.WARMUP, self._plan.warmup_s, self._plan.warmup_s)
-            self._channel.say("idle")
-            self._go.wait()
-            if not self._stopped:
-                self._measure()
+            self._channel.say("here", host=socket.gethostname(), pid=os.getpid())
+            self._channel.listen(self._told)
+            while (order := self._orders.get()) is not None:
+                self._run(Phase[order["phase"]], order["at_ns"], order["seconds"])
         except Exception as error:
             self._channel.say("failed", reason=f"{type(error).__name__}: {error}")
             raise
@@ -123,54 +101,73 @@ class Conductor:
             self._recorder.close()
             self._quit()
 
-    def _measure(self) -> None:
-        cpu_s = time.process_time()
-        self._run(Phase.MEASURE, self._plan.duration_s, self._plan.at_most_s)
-        cpu_s = time.process_time() - cpu_s
-        self._channel.say(
-            "done",
-            window=[self._first_ns, self._last_ns] if self._last_ns else None,
-            cpu_s=cpu_s,
-            max_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            requests=self._recorder.succeeded + self._recorder.failed,
-        )
+    def _told(self, order: dict[str, Any]) -> None:
+        """A word of the driver: `begin` a phase, `enough` at a time, `stop` at once, or `end` the process."""
+        match order["do"]:
+            case "begin":
+                self._orders.put(order)
+            case "enough":
+                self._stop_ns = min(self._stop_ns, order["at_ns"])
+            case "stop":
+                self._stop()
+            case "end":
+                self._stop_ns = 0
+                self._over.set()
+                self._orders.put(None)
 
-    def _run(self, phase: Phase, seconds: float, at_most_s: float) -> None:
-        self._phase = phase
+    def _run(self, phase: Phase, at_ns: int, seconds: float) -> None:
+        self._closed = True
         self._recorder.begin(phase)
         self._first_ns, self._last_ns = _FAR_NS, 0
-        self._active = self._users
+        self._users = self._active = self._arrived
         self._over.clear()
-        self.start_ns = time.monotonic_ns() + (0 if self._plan.concurrency else _LEAD_NS)
-        self._stop_ns = self.start_ns + int(seconds * 1e9)
-        self._limit_ns = self.start_ns + int(at_most_s * 1e9)
+        self.start_ns = at_ns
+        self._stop_ns = at_ns + int(seconds * 1e9)
+        self._phase = phase
+        cpu_s = time.process_time()
+        gevent.sleep(max(0.0, (at_ns - time.monotonic_ns()) / 1e9 - self._head_start_s))
         self._begun[phase].set()
-        self._over.wait()
-        self._recorder.flush()
+        if self._users:
+            self._over.wait()
+        cpu_s = time.process_time() - cpu_s
+        self._phase = None
+        self._say_over(phase.name, cpu_s)
 
-    def _listen(self) -> None:
-        for word in self._channel.heard():
-            if word == "go":
-                self._go.set()
-            elif word == "stop":
-                self._stop()
-        self._stop()  # the driver is gone
+    def _say_over(self, phase: str | None, cpu_s: float | None) -> None:
+        self._recorder.flush()
+        self._channel.say(
+            "over",
+            phase=phase,
+            window=[self._first_ns, self._last_ns] if phase and self._last_ns else None,
+            cpu_s=cpu_s,
+            requests=self._recorder.succeeded + self._recorder.failed,
+            spool_bytes=self._recorder.spool_bytes,
+            text_bytes=self._recorder.text_bytes,
+        )
 
     def _stop(self) -> None:
         """Send no more. Answers that don't come at once are not waited for."""
-        self._stopped = True
-        self._stop_ns = self._limit_ns = 0
-        self._recorder.flush()
-        self._go.set()
-        gevent.spawn_later(_STOP_GRACE_S, self._over.set)
+        self._stop_ns = 0
+        if self._phase is None:
+            self._say_over(None, None)
+        else:
+            self._recorder.flush()
+            gevent.spawn_later(_STOP_GRACE_S, self._over.set)
+
+    def _tell_arrivals(self) -> None:
+        while True:
+            self._somebody_came.wait()
+            self._somebody_came.clear()
+            self._channel.say("ready", users=self._arrived)
 
     def _tick(self) -> None:
+        """A sign of life; and what was recorded outlives this process."""
         while True:
             gevent.sleep(_TICK_S)
             self._recorder.flush()
             self._channel.say(
                 "progress",
-                phase=self._phase.name.lower(),
+                phase=None if self._phase is None else self._phase.name,
                 succeeded=self._recorder.succeeded,
                 failed=self._recorder.failed,
                 elapsed_s=(time.monotonic_ns() - self.start_ns) / 1e9,

@@ -1,50 +1,42 @@
-"""Runs the load of one point: a Locust process of its own, led through warm-up and measurement.
+"""Runs the load of one point: its load processes, led through warm-up and measurement in step.
 
-Locust patches the process that imports it, so it is never imported here. The two talk over inherited pipes
-in lines of JSON; requests go to a spool file, which outlives the process whatever becomes of it.
+A load process says `here`, `ready` with the users that have arrived, `progress` twice a second, `over` at
+the end of a phase, or `failed`. It is told to `begin` a phase at a time, that there is `enough` at a time, to
+`stop` at once, and to `end`. Requests go to spool files, which outlive the processes whatever becomes of
+them. Of load processes on other machines Locust's master says that one `came`, is `receiving` the plan, was
+`refused` or is `lost`, and what its `clock` shows.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import selectors
-import signal
-import site
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.load import arrivals
-from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, LoadPlan, PayloadFile, PlannedClass, write_plan
+from harness.load.address import reachable
+from harness.load.job import Job, prepared, write_job
+from harness.load.looks import Enough, Looks
+from harness.load.members import EndedEarly, Members, Progress
+from harness.load.plan import LoadPlan
+from harness.load.team import Alone, Team, Together
 from harness.schema.errors import HarnessError
-from harness.schema.point import Point
-from harness.schema.samples import Window
-from harness.schema.tensors import Tensors
+from harness.schema.result import LoadProcess, StoppedBy
+from harness.schema.samples import Phase, Window
 
-_LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _LOOK_S = 0.25
 _START_S = 60.0
 _SILENT_S = 15.0
-"""The load process reports twice a second; after this long without a word it is taken for hung."""
-_FLUSH_S = 4.0
-_EXIT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the phase is."""
-
-    phase: str
-    """"warmup" or "measure"."""
-    elapsed_s: float
-    succeeded: int
-    failed: int
+"""A load process reports twice a second; after this long without a word it is taken for hung."""
+_STOP_S = 4.0
+_LEAD_S = 0.05
+"""An open loop's first arrivals are this far ahead, so that none is late because the phase had to begin."""
+_LEAD_TOGETHER_S = 0.2
+"""The same for several load processes, which are told over Locust's channel."""
+_LEAD_ELSEWHERE_S = 0.5
+"""And where a packet may be lost on the way, and sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,231 +48,219 @@ class LoadOutcome:
     """None where the measured phase did not come to its end, or had no request."""
     ended: str | None
     """Why the drive ended early; None for one that ran to its end."""
-    pid: int | None
-    client_cpu_s: float | None
-    """CPU seconds of the load process in the measured phase."""
-    client_max_rss_bytes: int | None
+    stopped_by: StoppedBy | None = None
+    """What ended the measured phase; None where the drive ended early."""
+    processes: tuple[LoadProcess, ...] = ()
+    pids: tuple[int, ...] = ()
+    """Processes of the load on this machine, Locust's master among them."""
+
+    @property
+    def client_cpu_s(self) -> float | None:
+        """CPU seconds of the load processes in the measured phase; None where one didn't say."""
+        used = [process.cpu_s for process in self.processes]
+        return None if not used or None in used else sum(s for s in used if s is not None)
 
 
 def drive(
-    point: Point,
-    model: str,
-    payloads: Mapping[str, Sequence[Tensors]],
-    outputs: Sequence[str],
-    host: str,
-    port: int,
-    folder: Path,
-    base_dir: Path,
+    job: Job,
     *,
-    min_requests: int = 0,
+    enough: Enough | None = None,
     between: Callable[[], None] = lambda: None,
     alive: Callable[[], str | None] = lambda: None,
-    on_started: Callable[[int], None] = lambda _: None,
+    on_started: Callable[[tuple[int, ...]], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> LoadOutcome:
     """Warm up, call `between` with nothing in flight, measure; return with nothing in flight.
 
-    `payloads` has the variants of each of the point's classes, by name; `outputs` are asked for (none: all).
-    `folder` gets the plan, the spool and Locust's log. `base_dir` is the scenario's folder. A closed loop
-    goes on to `point.measure.at_most_s` while fewer than `min_requests` have succeeded. `alive` is asked four
-    times a second; a reason from it ends the drive. `on_started` is given the load process's id.
+    With `enough` and `measure.at_most_s`, a steady load goes on past `duration_s` until a look finds enough,
+    up to `at_most_s`. `alive` is asked at least four times a second; a reason from it ends the drive.
+    `on_started` is given the ids of the load's processes on this machine; `say` gets a sentence for the user
+    where load processes of other machines are awaited.
 
-    Raises InputError for a schedule that can't be made, and what `between` and the other callables raise; the
-    load process is gone by then. Its own death or silence is no exception but an outcome with its reason.
+    Raises InputError for a schedule that can't be made or memory that can't be shared, HarnessError where too
+    few load processes come from other machines, and what the callables raise; the load processes are gone by
+    then. The death or silence of one of them is no exception but an outcome with its reason.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("requests-*"):
-        old.unlink()
-    plan = _write(point, model, payloads, outputs, host, port, folder, base_dir, min_requests)
-    users = point.load.concurrency or 1
-    process = _LoadProcess(plan, users, f"{host}:{port}", folder)
-    try:
-        on_started(process.pid)
-        return _led(process, folder, between, alive, on_progress)
-    finally:
-        process.end()
-
-
-def _write(
-    point: Point,
-    model: str,
-    payloads: Mapping[str, Sequence[Tensors]],
-    outputs: Sequence[str],
-    host: str,
-    port: int,
-    folder: Path,
-    base_dir: Path,
-    min_requests: int,
-) -> Path:
-    from harness.load.wire import prepare  # tritonclient takes half a second to import
-
-    measure = point.measure
-    times: dict[str, arrivals.Times] = {}
-    if point.load.open_loop:
-        times["measure"] = arrivals.schedule(point.load, measure.duration_s, point.seed, base_dir)
-        warmup = arrivals.warmup_load(point.load, times["measure"])
-        if measure.warmup_s > 0:
-            times["warmup"] = arrivals.schedule(
-                warmup, max(measure.warmup_s, 1 / (warmup.rate_per_s or 1)), point.seed + 1, base_dir
-            )
-    for old in folder.glob("load-times-*"):
-        old.unlink()
-    places = PayloadFile.write(
-        [
-            [
-                prepare(point.protocol, model, tensors, outputs, f"{host}:{port}")
-                for tensors in payloads[c.name]
-            ]
-            for c in point.requests
-        ],
-        folder,
-    )
-    plan = LoadPlan(
-        protocol=point.protocol,
-        host=host,
-        port=port,
-        classes=tuple(
-            PlannedClass(name=c.name, weight=c.weight, requests=place)
-            for c, place in zip(point.requests, places, strict=True)
-        ),
-        seed=point.seed,
-        timeout_s=measure.timeout_s,
-        concurrency=point.load.concurrency,
-        warmup_s=measure.warmup_s,
-        duration_s=measure.duration_s,
-        at_most_s=measure.at_most_s or measure.duration_s,
-        min_requests=min_requests,
-    )
-    return write_plan(plan, times, folder)
-
-
-def _led(
-    process: _LoadProcess,
-    folder: Path,
-    between: Callable[[], None],
-    alive: Callable[[], str | None],
-    on_progress: Callable[[Progress], None],
-) -> LoadOutcome:
-    outcome = LoadOutcome(folder, None, None, process.pid, None, None)
-    last_word, patience_s = time.monotonic(), _START_S
-    stopping: str | None = None
-    while True:
-        for message in process.messages(_LOOK_S):
-            last_word, patience_s = time.monotonic(), _SILENT_S
-            match message["event"]:
-                case "progress" if stopping is None:
-                    facts = (message[each] for each in ("phase", "elapsed_s", "succeeded", "failed"))
-                    on_progress(Progress(*facts))
-                case "idle" if stopping is None:
-                    between()
-                    process.tell("go")
-                    last_word = time.monotonic()
-                case "done":
-                    window = message["window"]
-                    return replace(
-                        outcome,
-                        window=None if window is None else Window(*window),
-                        ended=stopping,
-                        client_cpu_s=message["cpu_s"],
-                        client_max_rss_bytes=message["max_rss_bytes"],
-                    )
-                case "failed":
-                    return replace(outcome, ended=stopping or f"the load process failed: {message['reason']}")
-        if process.over:
-            return replace(outcome, ended=stopping or process.epitaph())
-        now = time.monotonic()
-        if stopping is not None:
-            if now > last_word + _FLUSH_S:
-                return replace(outcome, ended=stopping)
-            continue
-        stopping = alive()
-        if stopping is not None:
-            process.tell("stop")
-            last_word = now
-        elif now > last_word + patience_s:
-            return replace(outcome, ended=f"the load process said nothing for {patience_s:g} s and was ended")
-
-
-class _LoadProcess:
-    """Locust in a session of its own, and the two pipes to it."""
-
-    def __init__(self, plan: Path, users: int, host: str, folder: Path) -> None:
-        to_child, self._tell = os.pipe()
-        self._hear, from_child = os.pipe()
-        self._output = folder / "locust.out"
-        # Locust reads options from LOCUST_*, ~/.locust.conf and its working folder: a user's must not change
-        # this run. Packages that were installed for the user are still found where they are.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("LOCUST_")}
-        environment |= {"PYTHONUSERBASE": site.getuserbase(), "HOME": str(folder.absolute())}
-        environment[PLAN_VARIABLE] = str(plan.absolute())
-        environment[CHANNEL_VARIABLE] = f"{to_child},{from_child}"
-        command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--host", host]
-        command += ["--users", str(users), "--spawn-rate", str(users), "--only-summary"]
-        command += ["--exit-code-on-error", "0", "--loglevel", "WARNING"]
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with prepared(job) as (slots, requests):
+        plan, path = write_job(job, slots, requests, extensible=enough is not None)
+        team: Team = Alone(job, path) if job.alone else Together(job, path)
         try:
-            with self._output.open("wb") as output:
-                self._process = subprocess.Popen(
-                    command,
-                    env=environment,
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=(to_child, from_child),
-                    start_new_session=True,
-                )
-        except OSError as error:
-            os.close(self._tell)
-            os.close(self._hear)
-            raise HarnessError(
-                f"the load process could not be started ({error.strerror}): run `harness doctor`"
-            ) from error
+            on_started(team.pids)
+            lead = _Lead(job, plan, team, alive, on_progress, say)
+            return lead.run(enough, between)
         finally:
-            os.close(to_child)
-            os.close(from_child)
-        self._rest = b""
-        self.over = False
-        """Its end of the pipe is closed: it is gone, or about to go."""
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._hear, selectors.EVENT_READ)
+            team.end()
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
-    def messages(self, wait_s: float) -> list[dict[str, Any]]:
-        """What it says within `wait_s`."""
-        if not self._selector.select(wait_s):
-            return []
-        got = os.read(self._hear, 65536)
-        self.over = not got
-        *lines, self._rest = (self._rest + got).split(b"\n")
-        return [json.loads(line) for line in lines]
+class _Lead:
+    """Leads a team from its start to the end of the measured phase."""
 
-    def tell(self, word: str) -> None:
+    def __init__(
+        self,
+        job: Job,
+        plan: LoadPlan,
+        team: Team,
+        alive: Callable[[], str | None],
+        on_progress: Callable[[Progress], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._job, self._plan, self._team = job, plan, team
+        self._alive, self._say = alive, say
+        self._members = Members(job, on_progress, say)
+        self._patience_s = _START_S
+        self._due = float("inf")
+        self._stopped_by: StoppedBy | None = None
+
+    def run(self, enough: Enough | None, between: Callable[[], None]) -> LoadOutcome:
+        ended: str | None = None
         try:
-            os.write(self._tell, f"{word}\n".encode())
-        except BrokenPipeError:
-            self.over = True
+            if self._job.listen is not None:
+                self._await_others()
+            self._listen_until(self._members.here)
+            self._team.spawn(self._job.users)
+            self._due = time.monotonic() + _START_S
+            self._listen_until(self._members.gathered)
+            self._patience_s = _SILENT_S
+            if self._plan.warmup_s > 0:
+                self._begin(Phase.WARMUP, self._plan.warmup_s)
+                self._listen_until(self._members.over)
+            between()
+            self._measure(enough)
+            if self._job.listen is not None:
+                self._bring_home()
+        except EndedEarly as early:
+            ended = str(early)
+            self._stop()
+        else:
+            self._team.tell({"do": "end"})
+        windows = [window for member in self._members if (window := member.window())]
+        return LoadOutcome(
+            folder=self._job.folder,
+            window=Window(min(w.start_ns for w in windows), max(w.end_ns for w in windows))
+            if windows
+            else None,
+            ended=ended,
+            stopped_by=self._stopped_by if ended is None else None,
+            processes=tuple(member.result(self._job.folder) for member in self._members),
+            pids=self._team.pids,
+        )
 
-    def epitaph(self) -> str:
-        """Why it ended, in its own last words where it had any."""
+    def _measure(self, enough: Enough | None) -> None:
+        duration_s, precision = self._job.point.measure.duration_s, self._job.point.measure.precision
+        extensible = self._plan.limit_s > duration_s
+        began_ns = self._begin(Phase.MEASURE, self._plan.limit_s)
+        looks = Looks(enough, self._job.folder, duration_s) if enough is not None and extensible else None
+        self._stopped_by = "time" if extensible or precision is not None else "duration"
+
+        def look() -> bool:
+            now_ns = time.monotonic_ns()
+            if looks is not None and looks.enough((now_ns - began_ns) / 1e9) and not self._members.over():
+                self._tell("enough", at_ns=now_ns + self._lead_ns())
+                self._stopped_by = "duration" if looks.taken == 1 and precision is None else "precision"
+            return self._members.over()
+
         try:
-            code = self._process.wait(_EXIT_S)
-        except subprocess.TimeoutExpired:
-            return "the load process closed its pipe and hung"
-        if code < 0:
-            return f"the load process was killed by {signal.Signals(-code).name}"
-        lines = self._output.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-        return f"the load process ended with code {code}: {lines[-1][:300]}"
+            self._listen_until(look)
+        finally:
+            if looks is not None:
+                looks.close()
 
-    def end(self) -> None:
-        """Give it a moment where it is ending by itself, then kill it and what it started."""
-        os.close(self._tell)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._selector.close()
-        os.close(self._hear)
+    def _begin(self, phase: Phase, seconds: float) -> int:
+        """Start a phase everywhere at the same time; that time, on our clock."""
+        for member in self._members:
+            member.over, member.recorded = None, (0, 0)
+            member.heard_at = member.moved_at = time.monotonic()
+        # An answer may take `timeout_s`, and a request as long to get a connection.
+        self._due = time.monotonic() + seconds + 2 * self._plan.timeout_s
+        at_ns = time.monotonic_ns() + self._lead_ns()
+        self._tell("begin", at_ns, phase=phase.name, seconds=seconds)
+        return at_ns
+
+    def _lead_ns(self) -> int:
+        if self._job.listen is not None:
+            slowest_s = max(member.clock.error_s for member in self._members if member.clock)
+            return int((_LEAD_ELSEWHERE_S + 4 * slowest_s) * 1e9)
+        if not self._job.alone:
+            return int(_LEAD_TOGETHER_S * 1e9)
+        return int(_LEAD_S * 1e9) if self._job.load.open_loop else 0
+
+    def _tell(self, what: str, at_ns: int, **facts: Any) -> None:
+        for member in self._members:
+            self._team.tell({"do": what, "at_ns": member.theirs(at_ns)} | facts, member.worker)
+
+    # Load processes on other machines.
+
+    def _await_others(self) -> None:
+        """Raises HarnessError where not all have come in time."""
+        assert self._job.listen is not None
+        of, (host, port) = self._job.load.workers, self._job.listen
+        host = reachable(host)
+        processes = "a load process" if of == 1 else f"{of} load processes"
+        command = f"harness worker --master {host}:{port}"
+        self._say(f"waiting for {processes}: run `{command}` on the machines that shall send the load")
+        give_up = time.monotonic() + _START_S
+
+        def all_came() -> bool:
+            came = self._members.came()
+            if came < of and time.monotonic() > give_up:
+                raise HarnessError(
+                    f"{came} of {processes} came to {host}:{port} within {_START_S:g} s: "
+                    f"run `{command}` on the machines that shall send the load, then run this again"
+                )
+            return came == of
+
+        self._patience_s = 2 * _START_S
+        self._listen_until(all_came)
+        self._patience_s = _START_S
+
+    def _bring_home(self) -> None:
+        """The last records, and what the clocks show at the end."""
+        self._team.tell({"do": "clocks"})
+        missing, moved_at = self._members.missing(), time.monotonic()
+
+        def complete() -> bool:
+            nonlocal missing, moved_at
+            if (still := self._members.missing()) != missing:
+                missing, moved_at = still, time.monotonic()
+            for worker, count in missing.items():
+                if time.monotonic() > moved_at + _SILENT_S:
+                    raise self._members.lost(worker, f"kept {count:,} bytes of its records to itself")
+            return not missing and self._members.clocks_read_again()
+
+        self._listen_until(complete)
+
+    def _listen_until(self, done: Callable[[], bool]) -> None:
+        """Raises EndedEarly when the server or a load process is gone, or one has been silent too long."""
+        while not done():
+            for message in self._team.messages(_LOOK_S):
+                self._members.hear(message)
+            if (reason := self._alive()) is not None:
+                raise EndedEarly(reason)
+            if (lost := self._team.lost()) is not None and not done():
+                raise self._members.lost(*lost)
+            if silent := self._members.silent(self._patience_s):
+                raise self._members.lost(*silent)
+            if time.monotonic() > self._due and (stuck := self._members.stuck(_SILENT_S)):
+                raise self._members.lost(*stuck)
+
+    def _stop(self) -> None:
+        """Send no more, and wait a moment for the answers that are under way and for what is recorded."""
+        for member in self._members:
+            member.over = None
+        self._team.tell({"do": "stop"})
+        give_up = time.monotonic() + _STOP_S
+        missing: dict[int, int] = {}
+        while time.monotonic() < give_up:
+            for message in self._team.messages(_LOOK_S):
+                with suppress(EndedEarly):
+                    self._members.hear(message)
+            if (lost := self._team.lost()) is not None:
+                self._members.lost(*lost)
+                if lost[0] is None:  # the one through which all others speak
+                    return
+            if (still := self._members.missing()) != missing:
+                missing, give_up = still, time.monotonic() + _STOP_S
+            if all(m.lost or (m.over and m.worker not in missing) for m in self._members):
+                return

@@ -7,10 +7,9 @@ request in flight for a closed loop, one stream of arrivals for an open one.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import signal
+from itertools import cycle
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -18,9 +17,11 @@ from typing import Any
 import gevent
 from locust import events, task
 
-from harness.load.arrivals import draws
-from harness.load.conductor import Channel, Conductor
-from harness.load.loops import OpenLoop, closed_loop
+from harness.load.arrivals import Times, draws
+from harness.load.channel import Channel, Pipes
+from harness.load.conductor import Conductor
+from harness.load.locust_process import die_with_parent
+from harness.load.loops import Draws, OpenLoop, closed_loop
 from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, PayloadFile, read_plan, read_times
 from harness.load.recorder import Recorder
 from harness.load.user import TritonUser
@@ -28,35 +29,47 @@ from harness.load.wire import Reply
 from harness.load.wire.connection import Fault
 from harness.schema.samples import Phase
 
-_PR_SET_PDEATHSIG = 1
-
 plan_path = Path(os.environ.get(PLAN_VARIABLE, ""))
 plan = read_plan(plan_path)
-payloads = PayloadFile.read(plan, plan_path)
+slots = PayloadFile.read(plan, plan_path)
+payloads = cycle(slots)
 names = [each.name for each in plan.classes]
-times = {phase: read_times(plan_path, phase.name.lower()) for phase in Phase}
 conductor: Conductor | None = None
+times: dict[Phase, Times | None] = {}
+drawn: dict[Phase, Draws] = {}
 
 
-def drawn(phase: Phase) -> Any:
-    """Classes and variants of one phase; its users take from it in turn."""
+def share(worker: int, of: int) -> None:
+    """Take every `of`-th arrival, draw and slot, from number `worker` on: all shares are the load."""
+    global payloads
+    payloads = cycle(slots[worker::of] or slots)
+    for phase in Phase:
+        due = read_times(plan_path, phase.name.lower())
+        times[phase] = None if due is None else due[worker::of]
+        drawn[phase] = draws_of(phase, worker, of)
+
+
+def draws_of(phase: Phase, worker: int = 0, of: int = 1) -> Draws:
+    """Classes and variants of one phase; the users of a process take from it in turn."""
     seed = plan.seed * len(Phase) + phase
-    return draws([each.weight for each in plan.classes], [len(each) for each in payloads], seed)
+    return draws([each.weight for each in plan.classes], [len(each) for each in slots[0]], seed, worker, of)
 
 
-drawn_for = {phase: drawn(phase) for phase in Phase}
+def conduct(runner: Any, channel: Channel, worker: int = 0, of: int = 1) -> None:
+    """Let the driver at the other end of `channel` lead this process, which is number `worker` of `of`."""
+    global conductor
+    share(worker, of)
+    conductor = Conductor(plan, Recorder(plan_path.parent, worker), channel, runner.quit)
+    gevent.spawn(conductor.run)
 
+
+share(worker=0, of=1)
 if CHANNEL_VARIABLE in os.environ:
-    # The load must not outlive the harness that asked for it, however that ended.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
 
     @events.init.add_listener  # type: ignore[untyped-decorator]
     def _conduct(runner: Any, **_: Any) -> None:
-        global conductor
-        channel = Channel(os.environ[CHANNEL_VARIABLE])
-        recorder = Recorder(plan_path.parent, worker=0)
-        conductor = Conductor(plan, recorder, channel, plan.concurrency or 1, runner.quit)
-        gevent.spawn(conductor.run)
+        conduct(runner, Pipes(os.environ[CHANNEL_VARIABLE]))
 
 
 class PlannedUser(TritonUser):
@@ -64,6 +77,7 @@ class PlannedUser(TritonUser):
 
     host = f"{plan.host}:{plan.port}"
     protocol = plan.protocol
+    tls = plan.tls
     timeout_s = plan.timeout_s
 
     @task  # type: ignore[untyped-decorator]
@@ -80,16 +94,17 @@ class PlannedUser(TritonUser):
 
         pool = OpenLoop(self.new_connection, payloads, record, plan.timeout_s)
         if plan.concurrency is not None:
+            own = next(payloads)
             self._connect()
         conductor.arrive()
         for phase in conductor.phases:
             conductor.wait(phase)
             if plan.concurrency is not None:
-                closed_loop(self.connection, payloads, drawn_for[phase], conductor.more, record)
+                closed_loop(self.connection, own, drawn[phase], conductor.more, record)
             else:
                 due = times[phase]
                 if due is not None:
-                    pool.run(conductor.start_ns, due, drawn_for[phase], conductor.running)
+                    pool.run(conductor.start_ns, due, drawn[phase], conductor.due)
             conductor.leave()
         gevent.sleep(float("inf"))  # until Locust quits
 
@@ -100,17 +115,17 @@ class PlannedUser(TritonUser):
         def more() -> bool:
             return bool(self._state == "running")
 
-        own = drawn(Phase.MEASURE)
+        own = draws_of(Phase.MEASURE)
         due = times[Phase.MEASURE]
         if due is None:
-            closed_loop(self.connection, payloads, own, more, record)
+            closed_loop(self.connection, next(payloads), own, more, record)
             return
         pool = OpenLoop(self.new_connection, payloads, record, plan.timeout_s)
         try:
             start_ns = monotonic_ns()
             while more():
-                pool.run(start_ns, due, own, more)
-                start_ns = max(start_ns + int(plan.duration_s * 1e9), monotonic_ns())
+                pool.run(start_ns, due, own, lambda _: more())
+                start_ns = max(start_ns + int(plan.limit_s * 1e9), monotonic_ns())
         finally:
             pool.close()
 

@@ -51,8 +51,13 @@ class OpenLoop:
     """
 
     def __init__(
-        self, connect: Callable[[], Connection], payloads: Payloads, record: Record, timeout_s: float
+        self,
+        connect: Callable[[], Connection],
+        payloads: Iterator[Payloads],
+        record: Record,
+        timeout_s: float,
     ) -> None:
+        """Each new connection takes its requests from the next of `payloads`."""
         self._connect, self._payloads, self._record = connect, payloads, record
         self._timeout_s = timeout_s
         self._free: list[Waiter] = []
@@ -61,31 +66,35 @@ class OpenLoop:
         self._unanswered = 0
         self._idle = Event()
 
-    def run(self, start_ns: int, times: Times, draws: Draws, more: Callable[[], bool]) -> None:
+    def run(self, start_ns: int, times: Times, draws: Draws, due: Callable[[int], bool]) -> None:
         """Send at `start_ns` + each of `times` (seconds, ascending); returns when every answer is in.
 
-        When `more()` is no longer true, the rest is not sent.
+        From the first time on for which `due` is no longer true, nothing is sent. What was due before is sent
+        and awaited even then, or the slowest answers would be those that are missing.
         """
         timer = ExactTimer()
-        burst = 0
         try:
-            for first in range(0, len(times), _CHUNK):
-                due = (start_ns + times[first : first + _CHUNK] * 1e9).astype("int64").tolist()
-                for intended_ns in due:
-                    burst += 1
-                    if burst > _BURST or intended_ns > monotonic_ns():
-                        timer.wait_until(intended_ns)
-                        burst = 0
-                    if not more():
-                        self._unanswered -= len(self._waiting)
-                        self._waiting.clear()
-                        return
-                    self._hand((intended_ns, *next(draws)))
+            self._hand_out(timer, start_ns, times, draws, due)
         finally:
             timer.close()
         while self._unanswered:
             self._idle.clear()  # it was set whenever all was answered on the way
             self._idle.wait()
+
+    def _hand_out(
+        self, timer: ExactTimer, start_ns: int, times: Times, draws: Draws, due: Callable[[int], bool]
+    ) -> None:
+        burst = 0
+        for first in range(0, len(times), _CHUNK):
+            offsets = (times[first : first + _CHUNK] * 1e9).astype("int64")
+            for intended_ns in (start_ns + offsets).tolist():
+                burst += 1
+                if burst > _BURST or intended_ns > monotonic_ns():
+                    timer.wait_until(intended_ns)
+                    burst = 0
+                if not due(intended_ns):
+                    return
+                self._hand((intended_ns, *next(draws)))
 
     def close(self) -> None:
         gevent.killall(self._senders)
@@ -101,11 +110,11 @@ class OpenLoop:
 
     def _send_from(self, item: tuple[int, int, int]) -> None:
         """One sender: this request, then what waits for a connection, then whatever it is woken with."""
-        connection = self._connect()
+        connection, payloads = self._connect(), next(self._payloads)
         woken = Waiter()
         try:
             while True:
-                self._send(connection, *item)
+                self._send(connection, payloads, *item)
                 if self._waiting:
                     item = self._waiting.popleft()
                 else:
@@ -114,7 +123,9 @@ class OpenLoop:
         finally:
             connection.close()
 
-    def _send(self, connection: Connection, intended_ns: int, request_class: int, variant: int) -> None:
+    def _send(
+        self, connection: Connection, payloads: Payloads, intended_ns: int, request_class: int, variant: int
+    ) -> None:
         now = monotonic_ns()
         if now - intended_ns > self._timeout_s * 1e9:
             reason = (
@@ -122,7 +133,7 @@ class OpenLoop:
             )
             reply = Reply(Status.TIMEOUT, reason, now, -1, now, 0, 0)
         else:
-            reply = connection.call(self._payloads[request_class][variant])
+            reply = connection.call(payloads[request_class][variant])
         self._record(request_class, intended_ns, reply)
         self._unanswered -= 1
         if not self._unanswered:

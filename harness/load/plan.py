@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
 from harness.load.arrivals import Times
+from harness.load.tls import Tls
 from harness.schema.errors import InputError
 from harness.schema.frozen import Frozen
 from harness.schema.scenario import Protocol
@@ -17,9 +18,10 @@ from harness.schema.scenario import Protocol
 PLAN_VARIABLE = "HARNESS_LOAD_PLAN"
 """The environment variable with the plan's path."""
 CHANNEL_VARIABLE = "HARNESS_LOAD_CHANNEL"
-"""Set by the driver: "read,write", the two inherited pipes. Without it the load runs until it is stopped."""
+"""Set by the driver for a load process that is alone: "read,write", two inherited pipes."""
 
 _PLAN, _PAYLOADS = "load-plan.json", "load-payloads.bin"
+_FILES = (_PLAN, _PAYLOADS, "load-times-warmup.npy", "load-times-measure.npy")
 _ALIGNED = 64
 
 
@@ -29,7 +31,7 @@ class PlannedClass(Frozen):
     name: str
     weight: float
     requests: tuple[tuple[int, int], ...]
-    """(offset, length) of each variant."""
+    """(offset, length) of each variant, one slot after the other."""
 
 
 class LoadPlan(Frozen):
@@ -38,16 +40,18 @@ class LoadPlan(Frozen):
     protocol: Protocol
     host: str
     port: int
+    tls: Tls | None = None
+    """Of a gRPC endpoint; its files are read by each load process, on its own machine."""
     classes: tuple[PlannedClass, ...]
     seed: int
     timeout_s: float
+    slots: int = 1
+    """How many connections may each have requests of their own; see harness.load.shared_memory."""
     concurrency: int | None
     """Users of a closed loop; None for an open one, whose times are in files beside the plan."""
     warmup_s: float
-    duration_s: float
-    at_most_s: float
-    """A closed loop goes on up to this while fewer than `min_requests` have succeeded."""
-    min_requests: int
+    limit_s: float
+    """Longest the measured phase may take to send; the driver may end it earlier."""
 
 
 def write_plan(plan: LoadPlan, times: dict[str, Times], folder: Path) -> Path:
@@ -84,7 +88,7 @@ class PayloadFile:
     """Prepared requests end to end, each aligned; written once, then mapped by the load process."""
 
     @staticmethod
-    def write(requests: Sequence[Sequence[bytes]], folder: Path) -> list[tuple[tuple[int, int], ...]]:
+    def write(requests: Iterable[Sequence[bytes]], folder: Path) -> list[tuple[tuple[int, int], ...]]:
         """Write the variants of each class; (offset, length) of each variant of each class."""
         places = []
         with (folder / _PAYLOADS).open("wb") as out:
@@ -98,11 +102,36 @@ class PayloadFile:
         return places
 
     @staticmethod
-    def read(plan: LoadPlan, path: Path) -> list[list[memoryview]]:
-        """The prepared requests, by class and variant, without copying them; `path` is the plan's."""
+    def read(plan: LoadPlan, path: Path) -> list[list[list[memoryview]]]:
+        """The prepared requests, by slot, class and variant, without copying; `path` is the plan's."""
         with (path.parent / _PAYLOADS).open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return [[view[at : at + size] for at, size in each.requests] for each in plan.classes]
+        whole = [[view[at : at + size] for at, size in each.requests] for each in plan.classes]
+        return [
+            [
+                requests[len(requests) // plan.slots * slot :][: len(requests) // plan.slots]
+                for requests in whole
+            ]
+            for slot in range(plan.slots)
+        ]
+
+
+def plan_files(path: Path) -> list[Path]:
+    """The plan at `path` and what stands beside it."""
+    return [file for name in _FILES if (file := path.with_name(name)).exists()]
+
+
+def accept_file(folder: Path, name: str, at: int, data: bytes) -> int:
+    """Write a part of one of the plan's files, from another machine, into `folder`; how many bytes.
+
+    Raises ValueError for a name that no plan has: nothing else is written, whatever is sent.
+    """
+    if name not in _FILES:
+        raise ValueError(f"{name!r} is no file of a load plan")
+    with (folder / name).open("r+b" if at else "wb") as file:
+        file.seek(at)
+        file.write(data)
+    return len(data)
 
 
 def _times(folder: Path, phase: str) -> Path:

@@ -11,15 +11,31 @@ import json
 import os
 import re
 import struct
+from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from harness.load.wire.connection import Reply
+from harness.load.clocks import Clock, Reading
 from harness.schema.samples import REQUEST, Phase, Requests
+
+if TYPE_CHECKING:
+    from harness.load.wire import Reply  # brings gevent, which the driver does without
 
 _RECORD = struct.Struct("<HBBHHqqqqII")
 assert _RECORD.size == REQUEST.itemsize
+
+CHUNK = 1 << 18
+"""Records of a spool that are in memory at once: 13 MB."""
+
+NO_BYTE = -1
+"""`first_byte_ns` of a request that was not answered."""
+
+SPOOL_KINDS = ("reasons", "spool")
+"""What a load process leaves: error texts, which come first, and the records that name them."""
 
 _BUFFERED = 2048
 _MOST_REASONS = 1000
@@ -35,6 +51,9 @@ class Recorder:
         self.succeeded = 0
         self.failed = 0
         """Both count what was recorded in the current phase."""
+        self.spool_bytes = 0
+        """Handed to the kernel so far."""
+        self.text_bytes = 0
         self._phase = Phase.WARMUP
         self._worker = worker
         self._buffer = bytearray(_RECORD.size * _BUFFERED)
@@ -82,6 +101,7 @@ class Recorder:
     def flush(self) -> None:
         """Hand what is buffered to the kernel, where it outlives this process."""
         _write_all(self._spool, memoryview(self._buffer)[: self._end])
+        self.spool_bytes += self._end
         self._end = 0
 
     def close(self) -> None:
@@ -101,34 +121,137 @@ class Recorder:
                 if same in self._reasons:
                     return self._reasons[same]
             known = self._reasons[same] = len(self._reasons) + 1
-            _write_all(self._texts, memoryview((json.dumps(same) + "\n").encode()))
+            line = (json.dumps(same) + "\n").encode()
+            _write_all(self._texts, memoryview(line))
+            self.text_bytes += len(line)
         return known
 
 
-def read_spool(folder: Path) -> tuple[Requests, list[str]]:
-    """Every whole record that the load processes of one drive left in `folder`, and their error texts.
+class SpoolKeeper:
+    """Writes what a load process on another machine has recorded, as it comes, into the same files here."""
 
-    `reason` in the records is 0, or 1 + index into the list, whichever process wrote them.
+    def __init__(self, folder: Path, worker: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._files = {kind: os.open(spool_file(folder, worker, kind), flags, 0o644) for kind in SPOOL_KINDS}
+        self._sizes = dict.fromkeys(SPOOL_KINDS, 0)
+
+    def keep(self, kind: str, at: int, data: bytes) -> int:
+        """Append `data`, which begins at byte `at` of its file; bytes of all files that are kept by now."""
+        if at != self._sizes[kind]:
+            raise ValueError(f"byte {at} of the {kind} came, and {self._sizes[kind]} was due")
+        _write_all(self._files[kind], memoryview(data))
+        self._sizes[kind] += len(data)
+        return sum(self._sizes.values())
+
+
+class Spools:
+    """Every whole record that the load processes of one drive left in `folder`, so far.
+
+    `reason` in the records is 0, or 1 + index into `reasons`, whichever process wrote them, and their times
+    are all on the clock of this machine.
     """
-    parts: list[Requests] = []
-    reasons: dict[str, int] = {}
-    for spool in sorted(folder.glob("requests-*.spool")):
-        worker = int(spool.stem.partition("-")[2])
-        raw = spool.read_bytes()
-        part = np.frombuffer(raw, REQUEST, count=len(raw) // REQUEST.itemsize).copy()
-        texts = [json.loads(line) for line in _texts(folder, worker).read_text().splitlines()]
-        numbers = [0] + [reasons.setdefault(text, len(reasons) + 1) for text in texts]
-        part["reason"] = np.array(numbers, dtype=np.uint16)[part["reason"]]
-        parts.append(part)
-    return np.concatenate(parts) if parts else np.empty(0, REQUEST), list(reasons)
+
+    def __init__(self, folder: Path) -> None:
+        known: dict[str, int] = {}
+        self._files: list[_Spool] = []
+        for path in sorted(folder.glob("requests-*.spool"), key=_worker):
+            # The size first: the texts of all records that it covers are then already there.
+            records = path.stat().st_size // REQUEST.itemsize
+            texts = _texts(folder, _worker(path))
+            lines = texts.read_text().splitlines(keepends=True) if texts.exists() else []
+            numbers = np.full(2**16, 2**16 - 1, dtype=np.uint16)  # of no text, where the spool is damaged
+            numbers[0] = 0
+            for own, line in enumerate((line for line in lines if line.endswith("\n")), start=1):
+                numbers[own] = known.setdefault(json.loads(line), len(known) + 1)
+            self._files.append(_Spool(path, records, numbers, read_clock(folder, _worker(path))))
+        self.reasons = list(known)
+        self.size = sum(file.records for file in self._files)
+        """Records."""
+
+    def chunks(self) -> Iterator[Requests]:
+        """The records, one load process after the other, each in the order in which its requests ended."""
+        for file in self._files:
+            with file.path.open("rb") as records:
+                for start in range(0, file.records, CHUNK):
+                    chunk = np.fromfile(records, REQUEST, count=min(CHUNK, file.records - start))
+                    chunk["reason"] = file.numbers[chunk["reason"]]
+                    if file.clock is not None:
+                        unanswered = chunk["first_byte_ns"] == NO_BYTE
+                        for name in ("intended_ns", "sent_ns", "first_byte_ns", "completed_ns"):
+                            chunk[name] = file.clock.ours(chunk[name])
+                        chunk["first_byte_ns"][unanswered] = NO_BYTE
+                    yield chunk
+
+
+class _Spool(NamedTuple):
+    path: Path
+    records: int
+    numbers: npt.NDArray[np.uint16]
+    """Of each number of a reason, the one that it has among those of all processes."""
+    clock: Clock | None
+
+
+def read_spool(folder: Path) -> tuple[Requests, list[str]]:
+    """What `Spools` gives, in one array, and the texts of its reasons."""
+    spools = Spools(folder)
+    requests = np.empty(spools.size, REQUEST)
+    end = 0
+    for chunk in spools.chunks():
+        requests[end : end + chunk.size] = chunk
+        end += chunk.size
+    return requests, spools.reasons
+
+
+def recorded(folder: Path, worker: int, phase: Phase) -> int:
+    """How many requests of `phase` one load process has left."""
+    path = _spool(folder, worker)
+    if not path.exists() or path.stat().st_size < REQUEST.itemsize:  # an empty file can't be mapped
+        return 0
+    records = np.memmap(path, REQUEST, mode="r", shape=(path.stat().st_size // REQUEST.itemsize,))
+    return int((records["phase"] == phase).sum())
+
+
+def recorded_bytes(folder: Path, worker: int) -> int:
+    """How much one load process has left, in all its files."""
+    files = (spool_file(folder, worker, kind) for kind in SPOOL_KINDS)
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def write_clock(folder: Path, worker: int, clock: Clock) -> None:
+    """Keep what is known of the clock that a load process on another machine took its times from."""
+    path = _clock(folder, worker)
+    scratch = path.with_suffix(".new")
+    scratch.write_text(json.dumps([astuple(reading) for reading in clock.readings]))
+    scratch.replace(path)  # a look may be reading it
+
+
+def read_clock(folder: Path, worker: int) -> Clock | None:
+    """None for a load process on this machine, where there is one clock."""
+    path = _clock(folder, worker)
+    return Clock(tuple(Reading(*r) for r in json.loads(path.read_text()))) if path.exists() else None
+
+
+def _worker(spool: Path) -> int:
+    return int(spool.stem.partition("-")[2])
+
+
+def _clock(folder: Path, worker: int) -> Path:
+    return folder / f"requests-{worker}.clock"
+
+
+def spool_file(folder: Path, worker: int, kind: str) -> Path:
+    """Of one load process, the file of one of `SPOOL_KINDS`."""
+    if kind not in SPOOL_KINDS:
+        raise ValueError(f"{kind!r} is nothing that a load process records")
+    return folder / f"requests-{worker}.{kind}"
 
 
 def _spool(folder: Path, worker: int) -> Path:
-    return folder / f"requests-{worker}.spool"
+    return spool_file(folder, worker, "spool")
 
 
 def _texts(folder: Path, worker: int) -> Path:
-    return folder / f"requests-{worker}.reasons"
+    return spool_file(folder, worker, "reasons")
 
 
 def _write_all(file: int, data: memoryview) -> None:

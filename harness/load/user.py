@@ -8,7 +8,7 @@ from typing import Any
 from locust import User
 
 from harness.load.address import parsed_address
-from harness.load.wire import Connection, Reply, open_connection, prepare
+from harness.load.wire import Connection, Reply, Tls, open_connection, prepare
 from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
@@ -45,6 +45,8 @@ class TritonUser(User):  # type: ignore[misc]  # locust is untyped
     """The model's name in Triton's repository."""
     outputs: Sequence[str] = ()
     """The outputs to ask for; none means all."""
+    tls: Tls | None = None
+    """Of a gRPC endpoint that has it: `Tls(ca="ca.pem")`."""
     timeout_s: float = 30.0
     """Bounds each call, connecting included."""
 
@@ -66,7 +68,7 @@ class TritonUser(User):  # type: ignore[misc]  # locust is untyped
         return self._connection
 
     def new_connection(self) -> Connection:
-        return open_connection(self.protocol, *self.address, self.timeout_s)
+        return open_connection(self.protocol, *self.address, self.timeout_s, self.tls)
 
     def prepare(self, inputs: Tensors) -> bytes:
         """The bytes of a request, to be sent any number of times."""

@@ -125,3 +125,26 @@ def grpc_says(
                     return
 
     return handle
+
+
+def grpc_answers(*answers: bytes) -> Handler:
+    """Answer the n-th call with the n-th bytes; after the last, hang up once the client has had its turn."""
+
+    def handle(connection: socket.socket) -> None:
+        stream = connection.makefile("rb")
+        assert stream.read(len(http2.PREFACE)) == http2.PREFACE
+        connection.sendall(http2.frame(Kind.SETTINGS, 0, 0))
+        for answer in answers:
+            kind, flags = Kind.SETTINGS, 0
+            while not (kind == Kind.DATA and flags & Flag.END_STREAM):
+                head = stream.read(FRAME.size)
+                if len(head) < FRAME.size:
+                    return
+                first, flags, _ = FRAME.unpack(head)
+                kind = Kind(first & 0xFF)
+                stream.read(first >> 8)
+            connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1)
+
+    return handle

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,19 +24,20 @@ rates = st.floats(0.5, 2000)
 
 @st.composite
 def shapes(draw: st.DrawFn) -> PointLoad:
-    arrivals = draw(st.sampled_from(["constant", "poisson"]))
+    arrivals = draw(st.sampled_from(["constant", "poisson", "gamma"]))
+    cv = draw(st.floats(0.2, 3)) if arrivals == "gamma" else None
     kind = draw(st.sampled_from(["rate", "ramp", "spike"]))
     if kind == "rate":
-        return PointLoad(rate_per_s=draw(rates), arrivals=arrivals)
+        return PointLoad(rate_per_s=draw(rates), arrivals=arrivals, cv=cv)
     if kind == "ramp":
-        return PointLoad(ramp=Ramp(from_per_s=draw(rates), to_per_s=draw(rates)), arrivals=arrivals)
+        return PointLoad(ramp=Ramp(from_per_s=draw(rates), to_per_s=draw(rates)), arrivals=arrivals, cv=cv)
     spike = Spike(
         base_per_s=draw(rates),
         peak_per_s=draw(rates),
         at_s=draw(st.floats(0, 30)),
         for_s=draw(st.floats(0.1, 30)),
     )
-    return PointLoad(spike=spike, arrivals=arrivals)
+    return PointLoad(spike=spike, arrivals=arrivals, cv=cv)
 
 
 def rate_at(load: PointLoad, duration_s: float, at_s: np.ndarray) -> np.ndarray:
@@ -56,7 +58,7 @@ def test_times_are_ordered_in_their_window_and_as_many_as_the_rate_says(
     try:
         times = schedule(load, duration_s, seed, HERE)
     except InputError:
-        assert load.arrivals == "poisson"  # few arrivals may be none
+        assert load.arrivals != "constant"  # few arrivals may be none
         return
     assert times.dtype == np.float64 and np.isfinite(times).all()
     assert (np.diff(times) >= 0).all() and times[0] >= 0 and times[-1] < duration_s
@@ -69,7 +71,10 @@ def test_times_are_ordered_in_their_window_and_as_many_as_the_rate_says(
         assert np.abs(np.interp(times, steps, expected) - np.arange(len(times))).max() < slack
         assert abs(len(times) - expected[-1]) < slack
     else:
-        assert abs(len(times) - expected[-1]) < 6 * math.sqrt(expected[-1]) + 3
+        cv = load.cv or 1.0
+        # The number of a renewal process's points has about cv² times the variance of a Poisson process's,
+        # and its first gap makes it more.
+        assert abs(len(times) - expected[-1]) < 6 * cv * math.sqrt(expected[-1]) + 3 + 20 * cv**2
     assert (schedule(load, duration_s, seed, HERE) == times).all()
 
 
@@ -96,9 +101,93 @@ def test_poisson_gaps_are_exponential_where_the_rate_is_one(load: PointLoad) -> 
     assert abs(np.corrcoef(gaps[:-1], gaps[1:])[0, 1]) < 4 / math.sqrt(len(gaps))
 
 
+@pytest.mark.parametrize("cv", [0.3, 1.0, 1.7])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"rate_per_s": 1000},
+        {"ramp": Ramp(from_per_s=100, to_per_s=2000)},
+        {"spike": Spike(base_per_s=300, peak_per_s=2000, at_s=20, for_s=10)},
+    ],
+    ids=["rate", "ramp", "spike"],
+)
+def test_gamma_gaps_are_gamma_distributed_where_the_rate_is_one(shape: dict[str, Any], cv: float) -> None:
+    load = PointLoad(**shape, arrivals="gamma", cv=cv)
+    times = schedule(load, 60.0, 7, HERE)
+    steps = np.linspace(0, 60, 1_200_001)
+    cumulative = (
+        np.concatenate([[0], np.cumsum(rate_at(load, 60, (steps[1:] + steps[:-1]) / 2))]) * 60 / 1.2e6
+    )
+    gaps = np.diff(np.interp(times, steps, cumulative))
+    assert stats.kstest(gaps, stats.gamma(cv**-2, scale=cv**2).cdf).pvalue > 0.01
+    assert gaps.mean() == pytest.approx(1, abs=4 * cv / math.sqrt(len(gaps)))
+    assert gaps.std() / gaps.mean() == pytest.approx(cv, rel=0.05)
+    assert abs(np.corrcoef(gaps[:-1], gaps[1:])[0, 1]) < 4 / math.sqrt(len(gaps))
+
+
+def test_gamma_arrivals_of_cv_1_are_distributed_as_poisson_ones() -> None:
+    gamma = schedule(PointLoad(rate_per_s=1000, arrivals="gamma", cv=1.0), 60, 3, HERE)
+    poisson = schedule(PointLoad(rate_per_s=1000, arrivals="poisson"), 60, 4, HERE)
+    assert stats.ks_2samp(np.diff(gamma), np.diff(poisson)).pvalue > 0.01
+    for times in (gamma, poisson):
+        counts = np.histogram(times, bins=600)[0]
+        assert counts.var() / counts.mean() == pytest.approx(1, abs=0.25)
+
+
+def test_a_larger_cv_comes_in_bursts() -> None:
+    def dispersion(cv: float) -> float:
+        """Variance over mean of the arrivals in a tenth of a second, which tends to cv²."""
+        times = schedule(PointLoad(rate_per_s=1000, arrivals="gamma", cv=cv), 120, 5, HERE)
+        counts = np.histogram(times, bins=1200)[0]
+        return float(counts.var() / counts.mean())
+
+    assert dispersion(0.3) == pytest.approx(0.09, rel=0.25)
+    assert dispersion(3.0) == pytest.approx(9, rel=0.25)
+
+
+OPEN_LOOPS = [{"arrivals": "constant"}, {"arrivals": "poisson"}, {"arrivals": "gamma", "cv": 2.0}]
+
+
+@pytest.mark.parametrize("how", OPEN_LOOPS, ids=lambda how: how["arrivals"])
+def test_a_longer_schedule_begins_with_the_shorter_one(how: dict[str, Any]) -> None:
+    load = PointLoad(rate_per_s=5000, **how)
+    short, long = schedule(load, 10, 1, HERE), schedule(load, 100, 1, HERE)
+    assert (long[: len(short)] == short).all()
+    assert long[len(short)] >= 10
+
+
+@pytest.mark.parametrize(
+    ("how", "first", "count", "last"),
+    [
+        ({"arrivals": "constant"}, [0.0, 0.01, 0.02], 1000, 9.99),
+        (
+            {"arrivals": "poisson"},
+            [0.010730290263725, 0.013814821704978, 0.067569190431059],
+            991,
+            9.997464462856,
+        ),
+        (
+            {"arrivals": "gamma", "cv": 2.0},
+            [0.0027449504903806, 0.071663803210603, 0.072948384540202],
+            968,
+            9.97423991194,
+        ),
+    ],
+    ids=lambda value: value.get("arrivals") if isinstance(value, dict) else "",
+)
+def test_a_seeds_times_are_the_same_in_every_version(
+    how: dict[str, Any], first: list[float], count: int, last: float
+) -> None:
+    """A scenario's load is part of its identity: a new version must not draw other times for it."""
+    times = schedule(PointLoad(rate_per_s=100, **how), 10, 1, HERE)
+    assert times[:3] == pytest.approx(first, rel=1e-12)
+    assert (len(times), times[-1]) == (count, pytest.approx(last, rel=1e-12))
+
+
 def test_seeds_differ() -> None:
-    load = PointLoad(rate_per_s=100, arrivals="poisson")
-    assert len(np.intersect1d(schedule(load, 5, 1, HERE), schedule(load, 5, 2, HERE))) == 0
+    for how in OPEN_LOOPS[1:]:
+        load = PointLoad(rate_per_s=100, **how)
+        assert len(np.intersect1d(schedule(load, 5, 1, HERE), schedule(load, 5, 2, HERE))) == 0
 
 
 def test_a_load_without_an_arrival_or_with_too_many_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,11 +18,12 @@ import psutil
 import pytest
 
 from harness.load.driver import LoadOutcome, Progress, drive
+from harness.load.job import Job
 from harness.load.recorder import read_spool
 from harness.schema.errors import InputError
 from harness.schema.point import Point, PointClass, PointLoad, ServerSettings
-from harness.schema.samples import Phase, Status
-from harness.schema.scenario import Measure, Objective, Protocol, Replay
+from harness.schema.samples import Measured, Phase, Status
+from harness.schema.scenario import Measure, Objective, Precision, Protocol, Ramp, Replay
 from harness.triton.embedded import EmbeddedServer
 from tests.load.triton_models import tiny_triton
 
@@ -61,7 +63,11 @@ def run(
 ) -> LoadOutcome:
     port = triton.http_port if what.protocol == "http" else triton.grpc_port
     payloads = options.pop("payloads", PAYLOADS)
-    return drive(what, model, payloads, ["Y"], "127.0.0.1", port, folder / "load", folder, **options)
+    return drive(job(what, port, folder, model, payloads), **options)
+
+
+def job(what: Point, port: int, folder: Path, model: str = "echo", payloads: Any = PAYLOADS) -> Job:
+    return Job(what, model, payloads, ["Y"], "127.0.0.1", port, folder / "load", folder)
 
 
 def left_over(folder: Path) -> list[str]:
@@ -94,7 +100,7 @@ def test_the_measured_requests_are_those_that_triton_counted(
 ) -> None:
     (tmp_path / "times.txt").write_text(REPLAY)
     before: list[int] = []
-    started: list[int] = []
+    started: list[tuple[int, ...]] = []
     progress: list[Progress] = []
     outcome = run(
         triton,
@@ -107,7 +113,7 @@ def test_the_measured_requests_are_those_that_triton_counted(
     counted = triton.statistics("echo").successes - before[0]
     requests, reasons = read_spool(outcome.folder)
     assert outcome.ended is None and reasons == [] and len(before) == 1
-    assert started == [outcome.pid] and {p.phase for p in progress} >= {"measure"}
+    assert started == [outcome.pids] and {p.phase for p in progress} >= {"measure"}
     measured = requests[requests["phase"] == Phase.MEASURE]
     warm = requests[requests["phase"] == Phase.WARMUP]
     assert len(measured) == counted > 0 and len(warm) > 0
@@ -126,7 +132,10 @@ def test_the_measured_requests_are_those_that_triton_counted(
     sizes = {c: set(measured["sent_bytes"][measured["request_class"] == c].tolist()) for c in (0, 1)}
     assert max(sizes[0]) < 1000 < 36_000 < min(sizes[1])
     assert outcome.client_cpu_s is not None and 0 < outcome.client_cpu_s < 2
-    assert outcome.client_max_rss_bytes is not None and outcome.client_max_rss_bytes > 10e6
+    (process,) = outcome.processes
+    assert process.requests == counted and process.pid == outcome.pids[0] and process.lost is None
+    assert process.host == socket.gethostname() and process.clock_offset_s is None
+    assert outcome.stopped_by == "duration"
     if load.open_loop:
         due = np.diff(np.sort(measured["intended_ns"])) / 1e9
         if load.replay is not None:
@@ -152,6 +161,44 @@ def test_a_server_that_is_late_does_not_delay_the_schedule(triton: EmbeddedServe
     assert (requests["completed_ns"] - requests["intended_ns"]).max() / 1e9 > 0.5
 
 
+def test_a_server_that_stalls_is_sent_to_all_the_same(tmp_path: Path) -> None:
+    """Stopped for 0.8 s: what is due meanwhile is sent on time, waits, and counts from when it was due."""
+    with tiny_triton(tmp_path / "triton") as triton:
+        stopped: list[int] = []
+        family = triton.process_ids()
+
+        def signal_all(number: int) -> None:
+            stopped.append(time.monotonic_ns())
+            for pid in family:
+                os.kill(pid, number)
+
+        def stall() -> None:
+            time.sleep(0.6)
+            signal_all(signal.SIGSTOP)
+            time.sleep(0.8)
+            signal_all(signal.SIGCONT)
+
+        load = PointLoad(rate_per_s=200, arrivals="constant")
+        what = point("http", load, duration_s=2.0)
+        outcome = run(triton, tmp_path, what, between=lambda: threading.Thread(target=stall).start())
+    requests = np.sort(read_spool(outcome.folder)[0], order="intended_ns")
+    requests = requests[requests["phase"] == Phase.MEASURE]
+    assert outcome.ended is None and (requests["status"] == Status.OK).all()
+    due = (requests["intended_ns"] - requests["intended_ns"][0]) / 1e9
+    assert due == pytest.approx(np.arange(400) / 200, abs=1e-6)
+    lag_s = (requests["sent_ns"] - requests["intended_ns"]) / 1e9
+    latency_s = (requests["completed_ns"] - requests["intended_ns"]) / 1e9
+    service_s = (requests["completed_ns"] - requests["sent_ns"]) / 1e9
+    began_ns, ended_ns = stopped
+    stalled = (requests["intended_ns"] > began_ns) & (requests["intended_ns"] < ended_ns)
+    assert 140 <= stalled.sum() <= 180
+    assert np.quantile(lag_s[stalled], 0.9) < 0.1, "sent while the server stood still"
+    assert (requests["completed_ns"][stalled] >= ended_ns).all()
+    waited_s = (ended_ns - requests["intended_ns"][stalled]) / 1e9
+    assert (latency_s[stalled] >= waited_s).all() and latency_s.max() > 0.75
+    assert (service_s[stalled] >= waited_s - lag_s[stalled]).all()
+
+
 def test_refusals_are_recorded_with_their_words_and_do_not_end_the_drive(
     triton: EmbeddedServer, tmp_path: Path
 ) -> None:
@@ -165,21 +212,63 @@ def test_refusals_are_recorded_with_their_words_and_do_not_end_the_drive(
     assert ((requests["reason"] == 1) == (requests["status"] == Status.REFUSED)).all()
 
 
-def test_a_closed_loop_goes_on_until_it_has_its_requests(triton: EmbeddedServer, tmp_path: Path) -> None:
-    slow = {
-        "short": [{"X": np.full((1, 4), 0.05, np.float32)}],
-        "long": [{"X": np.zeros((1, 4), np.float32)}],
-    }
-    slow["long"] = slow["short"]
-    for min_requests, at_most_s, least, most in ((12, 10.0, 12, 14), (10_000, 0.6, 8, 16)):
-        what = point("http", PointLoad(concurrency=1), warmup_s=0.0, duration_s=0.3, at_most_s=at_most_s)
-        outcome = run(triton, tmp_path, what, "moody", payloads=slow, min_requests=min_requests)
-        assert least <= len(read_spool(outcome.folder)[0]) <= most
+def counting(enough_at: int, seen: list[int]) -> Callable[[Measured], bool]:
+    def enough(measured: Measured) -> bool:
+        seen.append(measured.size)
+        return seen[-1] >= enough_at
+
+    return enough
+
+
+@pytest.mark.parametrize(
+    "load", [PointLoad(concurrency=1), PointLoad(rate_per_s=20, arrivals="poisson")], ids=["closed", "open"]
+)
+def test_a_steady_load_goes_on_until_it_is_enough(
+    triton: EmbeddedServer, tmp_path: Path, load: PointLoad
+) -> None:
+    """A request takes 50 ms: some 20 a second, with both loads."""
+    slow = {name: [{"X": np.full((1, 4), 0.05, np.float32)}] for name in ("short", "long")}
+    for enough_at, precision, at_most_s, least, most, stopped_by in (
+        (0, None, 10.0, 3, 30, "duration"),
+        (0, Precision(mean=0.5), 10.0, 3, 30, "precision"),
+        (25, None, 10.0, 25, 60, "precision"),
+        (10_000, Precision(mean=0.5), 1.2, 12, 60, "time"),
+    ):
+        seen: list[int] = []
+        what = point("http", load, warmup_s=0.0, duration_s=0.5, at_most_s=at_most_s, precision=precision)
+        outcome = run(triton, tmp_path, what, "moody", payloads=slow, enough=counting(enough_at, seen))
+        requests, _ = read_spool(outcome.folder)
+        assert outcome.ended is None and outcome.stopped_by == stopped_by
+        assert least <= len(requests) <= most and seen == sorted(seen)
+        assert (seen[-1] >= enough_at) == (stopped_by != "time")
+        assert outcome.window is not None and outcome.window.seconds > 0.4
+
+
+def test_a_load_that_changes_by_design_and_one_without_a_limit_are_not_looked_at(
+    triton: EmbeddedServer, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    ramp = PointLoad(ramp=Ramp(from_per_s=20, to_per_s=60), arrivals="constant")
+    for load, at_most_s in ((ramp, 9.0), (PointLoad(rate_per_s=40, arrivals="constant"), None)):
+        what = point("http", load, warmup_s=0.0, duration_s=0.5, at_most_s=at_most_s)
+        outcome = run(triton, tmp_path, what, enough=counting(10_000, seen))
+        assert outcome.stopped_by == "duration" and seen == []
+        assert len(read_spool(outcome.folder)[0]) == 20 if load is not ramp else 15
+
+
+def test_what_is_wrong_with_a_look_ends_the_drive(triton: EmbeddedServer, tmp_path: Path) -> None:
+    def fails(_: Measured) -> bool:
+        raise ZeroDivisionError
+
+    what = point("http", PointLoad(concurrency=1), warmup_s=0.0, duration_s=0.2, at_most_s=30.0)
+    with pytest.raises(ZeroDivisionError):
+        run(triton, tmp_path, what, enough=fails)
+    assert left_over(tmp_path) == []
 
 
 def test_a_drive_on_a_server_that_is_gone_has_errors_and_ends(tmp_path: Path) -> None:
     gone = point("http", PointLoad(concurrency=3), warmup_s=0.0, duration_s=0.5)
-    outcome = drive(gone, "echo", PAYLOADS, ["Y"], "127.0.0.1", 1, tmp_path / "load", tmp_path)
+    outcome = drive(job(gone, 1, tmp_path))
     requests, reasons = read_spool(outcome.folder)
     assert outcome.ended is None and reasons == ["connection refused"]
     assert 3 <= len(requests) <= 30 and (requests["status"] == Status.CONNECTION).all()
@@ -212,13 +301,13 @@ def test_a_server_killed_during_a_drive_ends_it_with_the_reason(tmp_path: Path, 
 def test_a_load_process_that_dies_is_an_outcome_and_leaves_its_requests(
     triton: EmbeddedServer, tmp_path: Path, number: signal.Signals, words: str
 ) -> None:
-    pids: list[int] = []
+    pids: list[tuple[int, ...]] = []
     outcome = run(
         triton,
         tmp_path,
         point("http", PointLoad(concurrency=2), duration_s=30.0),
         on_started=pids.append,
-        between=lambda: threading.Timer(1.5, os.kill, (pids[0], number)).start(),
+        between=lambda: threading.Timer(1.5, os.kill, (pids[0][0], number)).start(),
     )
     assert outcome.window is None and outcome.ended is not None and words in outcome.ended
     requests, _ = read_spool(outcome.folder)
@@ -230,14 +319,14 @@ def test_a_load_process_that_hangs_is_ended(
     triton: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.load.driver._SILENT_S", 2.0)
-    pids: list[int] = []
+    pids: list[tuple[int, ...]] = []
     began = time.monotonic()
     outcome = run(
         triton,
         tmp_path,
         point("http", PointLoad(concurrency=2), duration_s=60.0),
         on_started=pids.append,
-        between=lambda: threading.Timer(0.5, os.kill, (pids[0], signal.SIGSTOP)).start(),
+        between=lambda: threading.Timer(0.5, os.kill, (pids[0][0], signal.SIGSTOP)).start(),
     )
     assert outcome.ended == "the load process said nothing for 2 s and was ended"
     assert time.monotonic() - began < 15 and left_over(tmp_path) == []
@@ -262,12 +351,12 @@ def test_an_exception_in_between_and_an_interrupt_leave_nothing_behind(
 def test_the_load_dies_with_a_harness_that_is_killed(triton: EmbeddedServer, tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
-from tests.load.test_drive import PAYLOADS, point
+from tests.load.test_drive import job, point
 from harness.load.driver import drive
 from harness.schema.point import PointLoad
 what = point("http", PointLoad(concurrency=2), duration_s=60.0)
-drive(what, "echo", PAYLOADS, ["Y"], "127.0.0.1", {triton.http_port}, Path({str(tmp_path)!r}) / "load",
-      Path("."), between=lambda: print("measuring", flush=True))
+drive(job(what, {triton.http_port}, Path({str(tmp_path)!r})),
+      between=lambda: print("measuring", flush=True))
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as harness:
         assert harness.stdout is not None and harness.stdout.readline() == b"measuring\n"

@@ -209,9 +209,7 @@ def test_a_plan_runs_under_plain_locust_until_it_is_stopped(
         timeout_s=5.0,
         concurrency=2 if closed else None,
         warmup_s=1.0,
-        duration_s=0.5,
-        at_most_s=0.5,
-        min_requests=0,
+        limit_s=0.5,
     )
     path = write_plan(plan, {} if closed else {"measure": np.arange(50) / 100}, tmp_path)
     done = locust(

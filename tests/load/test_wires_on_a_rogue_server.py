@@ -130,7 +130,7 @@ WRONG_GRPC: dict[str, tuple[rogue.Handler, Status, str]] = {
     "closed at once": (
         lambda c: c.recv(4096),
         Status.CONNECTION,
-        "the server closed the connection without an answer",
+        "the server closed the connection without an answer; if it uses TLS, give its CA with --grpc-ca",
     ),
     "closed after the request": (
         grpc_says(then=close),
@@ -164,7 +164,7 @@ WRONG_GRPC: dict[str, tuple[rogue.Handler, Status, str]] = {
         "the answer is not HTTP/2",
     ),
     "a frame too large": (
-        grpc_says(START, on_stream(Kind.DATA, 0, bytes(16_385))),
+        grpc_says(START, lambda s: http2.FRAME.pack((http2.LARGEST_DATA + 1) << 8 | Kind.DATA, 0, s)),
         Status.PROTOCOL,
         "the answer is not HTTP/2",
     ),

@@ -8,26 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.load.tls import Tls
 from harness.load.wire.connection import Connection, Reply
+from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
 
-__all__ = ["Connection", "Reply", "open_connection", "prepare"]
+__all__ = ["Connection", "Reply", "Tls", "open_connection", "prepare"]
 
 
 def prepare(protocol: Protocol, model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> bytes:
     """The bytes that `Connection.call` of this protocol sends; `host` is "name:port"."""
-    from harness.load.wire import grpc, http
+    from harness.load.wire import grpc_messages, http
 
     if protocol == "http":
         return http.prepare(model, inputs, outputs, host)
-    return grpc.prepare(model, inputs, outputs)
+    return grpc_messages.prepare(model, inputs, outputs)
 
 
-def open_connection(protocol: Protocol, host: str, port: int, timeout_s: float) -> Connection:
-    """A connection of this protocol; nothing is sent before its first `connect` or `call`."""
+def open_connection(
+    protocol: Protocol, host: str, port: int, timeout_s: float, tls: Tls | None = None
+) -> Connection:
+    """A connection of this protocol; nothing is sent before its first `connect` or `call`.
+
+    Raises InputError for TLS that can't be had.
+    """
     from harness.load.wire import grpc, http
 
     if protocol == "http":
+        if tls is not None:
+            raise InputError("Triton's HTTP endpoint has no TLS: use `protocol: grpc` with it")
         return http.HttpConnection(host, port, timeout_s)
-    return grpc.GrpcConnection(host, port, timeout_s)
+    return grpc.GrpcConnection(host, port, timeout_s, tls)

@@ -70,6 +70,9 @@ class Connection(ABC):
         self._body: bytes | None = None
         self._json_bytes: int | None = None
 
+    def _new_stream(self) -> Stream:
+        return Stream(self.host, self.port)
+
     @abstractmethod
     def _open(self, stream: Stream) -> None:
         """Say what the protocol says first on a new stream."""
@@ -148,7 +151,7 @@ class Connection(ABC):
         self._deadline.close()
 
     def _connect(self) -> Stream:
-        stream = Stream(self.host, self.port)
+        stream = self._new_stream()
         try:
             self._open(stream)
         except BaseException:

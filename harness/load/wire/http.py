@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from time import monotonic_ns
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES = 64 * 1024
 _LONGEST_HEAD = 32 * 1024
-_sink = memoryview(bytearray(1 << 20))
-"""Where bodies that nobody keeps are read to; shared, because nothing reads it."""
 
 
 def prepare(model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> bytes:
@@ -34,8 +32,15 @@ def prepare(model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> b
         tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(np.ascontiguousarray(array), binary_data=True)
         tensors.append(tensor)
-    wanted = [triton.InferRequestedOutput(name, binary_data=True) for name in outputs] or None
-    body, json_bytes = triton.InferenceServerClient.generate_request_body(tensors, outputs=wanted)
+    wanted = [triton.InferRequestedOutput(name, binary_data=True) for name in outputs]
+    return request(model, tensors, wanted, host)
+
+
+def request(model: str, inputs: Sequence[Any], outputs: Sequence[Any], host: str) -> bytes:
+    """The same of tritonclient's own InferInput and InferRequestedOutput objects."""
+    import tritonclient.http as triton
+
+    body, json_bytes = triton.InferenceServerClient.generate_request_body(inputs, outputs=outputs or None)
     head = [
         f"POST /v2/models/{quote(model, safe='')}/infer HTTP/1.1",
         f"Host: {host}",
@@ -118,7 +123,7 @@ class HttpConnection(Connection):
         missing = length - (end - start)
         if not keep:
             while missing:
-                missing -= self._more(stream, _sink[:missing])
+                missing -= self._came(stream.discard(missing))
             return None
         body = bytearray(length)
         view = memoryview(body)
@@ -165,7 +170,9 @@ class HttpConnection(Connection):
         return bytes(body)
 
     def _more(self, stream: Stream, view: memoryview) -> int:
-        got = stream.receive_into(view)
+        return self._came(stream.receive_into(view))
+
+    def _came(self, got: int) -> int:
         if not got:
             raise Fault(Status.CONNECTION, "the server closed the connection before the answer was whole")
         self._received_bytes += got

@@ -27,6 +27,9 @@ _READ, _WRITE = 1, 2
 _MOST_BUFFERS = 512
 """Below the kernel's limit of vectors in one sendmsg (1024)."""
 
+_sink = bytearray(1 << 20)
+"""Where bytes that nobody keeps may be read to; shared, because nothing reads it."""
+
 
 class Expired(Exception):
     """The deadline of a call passed."""
@@ -97,6 +100,17 @@ class Stream:
             try:
                 return self._socket.recv_into(view)
             except BlockingIOError:  # readiness may be false, select(2) says
+                continue
+
+    def discard(self, size: int) -> int:
+        """Wait for bytes and drop `size` of them at most; how many; 0 when the peer has closed."""
+        while True:
+            self._wait(self._readable)
+            try:
+                # tcp(7): with MSG_TRUNC the bytes are dropped and not copied. A system that copies them all
+                # the same finds room for them.
+                return self._socket.recv_into(_sink, min(size, len(_sink)), socket.MSG_TRUNC)
+            except BlockingIOError:
                 continue
 
     def close(self) -> None:

@@ -1,0 +1,131 @@
+"""What one drive is to send, and the files that hand it to the load processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.load import arrivals
+from harness.load.plan import LoadPlan, PayloadFile, PlannedClass, write_plan
+from harness.load.shared_memory import OPEN_LOOP_SLOTS, SharedMemory, Target
+from harness.load.tls import Tls
+from harness.schema.point import Point, PointLoad
+from harness.schema.tensors import Tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The load of one point on one server."""
+
+    point: Point
+    model: str
+    """Its name in Triton."""
+    payloads: Mapping[str, Sequence[Tensors]]
+    """The variants of each of the point's classes, by name."""
+    outputs: Sequence[str]
+    """What to ask for; none means all."""
+    host: str
+    port: int
+    folder: Path
+    """Gets the plan, the spools and Locust's output."""
+    base_dir: Path
+    """The scenario's folder, for a replay's file."""
+    tls: Tls | None = None
+    """Of a gRPC endpoint."""
+    http_port: int | None = None
+    """Where the server is told of shared memory; None: it is `port`."""
+    listen: tuple[str, int] | None = None
+    """Where load processes of other machines are awaited; None: all of them are started here."""
+
+    @property
+    def load(self) -> PointLoad:
+        return self.point.load
+
+    @property
+    def alone(self) -> bool:
+        """Whether one load process on this machine does it."""
+        return self.load.workers == 1 and self.listen is None
+
+    @property
+    def users(self) -> int:
+        """Locust users of all load processes together: an open loop needs one in each."""
+        return self.load.concurrency or self.load.workers
+
+
+@contextmanager
+def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
+    """How many slots there are, and the requests of each class: each variant, one slot after the other.
+
+    Raises what SharedMemory does, where the point asks for it.
+    """
+    from harness.load.wire import prepare  # tritonclient takes half a second to import
+
+    point, address = job.point, f"{job.host}:{job.port}"
+    classes = [job.payloads[each.name] for each in point.requests]
+    if point.shared_memory == "none":
+        yield (
+            1,
+            (
+                [prepare(point.protocol, job.model, tensors, job.outputs, address) for tensors in variants]
+                for variants in classes
+            ),
+        )
+        return
+    http_port = job.port if job.http_port is None else job.http_port
+    target = Target(
+        point.protocol, job.model, job.host, job.port, http_port, point.measure.timeout_s, job.tls
+    )
+    slots = job.load.concurrency or OPEN_LOOP_SLOTS
+    with SharedMemory(target, classes, job.outputs, slots) as memory:
+        yield (
+            slots,
+            ([bytes_ for slot in memory.prepared for bytes_ in slot[kind]] for kind in range(len(classes))),
+        )
+
+
+def write_job(
+    job: Job, slots: int, requests: Iterable[Sequence[bytes]], *, extensible: bool
+) -> tuple[LoadPlan, Path]:
+    """Write plan, payloads and an open loop's times into the job's folder; the plan and its path.
+
+    `slots` and `requests` are what `prepared` gives.
+
+    `extensible`: whether the measured phase may go on past `duration_s`, up to `at_most_s`. An open loop's
+    times reach that far then, and begin with those that a shorter one has.
+
+    Raises InputError for a schedule that can't be made.
+    """
+    point, measure = job.point, job.point.measure
+    limit_s = measure.duration_s
+    if extensible and job.load.steady_by_design:
+        limit_s = measure.at_most_s or limit_s
+    warmup_s = measure.warmup_s
+    times: dict[str, arrivals.Times] = {}
+    if job.load.open_loop:
+        times["measure"] = arrivals.schedule(job.load, limit_s, point.seed, job.base_dir)
+        if warmup_s > 0:
+            load = arrivals.warmup_load(job.load, times["measure"])
+            warmup_s = max(warmup_s, 1 / (load.rate_per_s or 1))  # at least one arrival
+            times["warmup"] = arrivals.schedule(load, warmup_s, point.seed + 1, job.base_dir)
+    for old in (*job.folder.glob("load-times-*"), *job.folder.glob("requests-*")):
+        old.unlink()
+    places = PayloadFile.write(requests, job.folder)
+    plan = LoadPlan(
+        protocol=point.protocol,
+        host=job.host,
+        port=job.port,
+        tls=job.tls,
+        classes=tuple(
+            PlannedClass(name=c.name, weight=c.weight, requests=place)
+            for c, place in zip(point.requests, places, strict=True)
+        ),
+        seed=point.seed,
+        timeout_s=measure.timeout_s,
+        slots=slots,
+        concurrency=job.load.concurrency,
+        warmup_s=warmup_s,
+        limit_s=limit_s,
+    )
+    return plan, write_plan(plan, times, job.folder)

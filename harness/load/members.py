@@ -1,0 +1,181 @@
+"""The load processes of one drive, by what they have said of themselves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.load.clocks import Clock, Reading
+from harness.load.job import Job
+from harness.load.recorder import recorded, recorded_bytes, write_clock
+from harness.load.team import Message
+from harness.schema.result import LoadProcess
+from harness.schema.samples import Phase, Window
+
+
+class EndedEarly(Exception):
+    """The drive can't go on, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the phase is."""
+
+    phase: str
+    """"warmup" or "measure"."""
+    elapsed_s: float
+    succeeded: int
+    failed: int
+
+
+@dataclass(slots=True)
+class Member:
+    """One load process, by its own account."""
+
+    worker: int
+    host: str = ""
+    pid: int | None = None
+    here: bool = False
+    users: int = 0
+    heard_at: float = field(default_factory=time.monotonic)
+    recorded: tuple[int, int] = (0, 0)
+    """Requests that succeeded and failed in this phase, so far."""
+    moved_at: float = 0.0
+    """When that last changed."""
+    over: Message | None = None
+    clock: Clock | None = None
+    lost: str | None = None
+
+    def theirs(self, ours_ns: int) -> int:
+        return ours_ns if self.clock is None else self.clock.theirs(ours_ns)
+
+    def window(self) -> Window | None:
+        """Of the measured phase, on our clock."""
+        if self.over is None or self.over["phase"] != Phase.MEASURE.name or self.over["window"] is None:
+            return None
+        start_ns, end_ns = self.over["window"]
+        return Window(
+            *((start_ns, end_ns) if self.clock is None else map(self.clock.ours, (start_ns, end_ns)))
+        )
+
+    def missing(self, folder: Path) -> int:
+        """Bytes of what it has recorded that are not in `folder` yet."""
+        if self.over is None:
+            return 0
+        recorded = self.over["spool_bytes"] + self.over["text_bytes"]
+        return max(0, int(recorded) - recorded_bytes(folder, self.worker))
+
+    def result(self, folder: Path) -> LoadProcess:
+        measured = self.over if self.over is not None and self.over["phase"] == Phase.MEASURE.name else None
+        return LoadProcess(
+            worker=self.worker,
+            host=self.host,
+            pid=self.pid,
+            requests=measured["requests"] if measured else recorded(folder, self.worker, Phase.MEASURE),
+            cpu_s=measured["cpu_s"] if measured else None,
+            clock_offset_s=self.clock.offset_s if self.clock else None,
+            clock_error_s=self.clock.error_s if self.clock else None,
+            lost=self.lost,
+        )
+
+
+class Members:
+    """All of them, whether they are here already or not."""
+
+    def __init__(self, job: Job, on_progress: Callable[[Progress], None], say: Callable[[str], None]) -> None:
+        self._job, self._on_progress, self._say = job, on_progress, say
+        self._all = [Member(worker) for worker in range(job.load.workers)]
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._all)
+
+    # How far they are.
+
+    def came(self) -> int:
+        """How many have shown themselves."""
+        return sum(member.pid is not None for member in self)
+
+    def here(self) -> bool:
+        """Whether all are ready for users; those of other machines with a clock that is known."""
+        elsewhere = self._job.listen is not None
+        return all(member.here and (member.clock is not None or not elsewhere) for member in self)
+
+    def gathered(self) -> bool:
+        """Whether all users are there. Of an open loop each process has its share, and one user for it."""
+        users = [member.users for member in self]
+        return set(users) == {1} if self._job.load.open_loop else sum(users) == self._job.users
+
+    def over(self) -> bool:
+        return all(member.over is not None for member in self)
+
+    def missing(self) -> dict[int, int]:
+        """Bytes that each has recorded and that are not in the job's folder, where there are any."""
+        missing = {member.worker: member.missing(self._job.folder) for member in self}
+        return {worker: count for worker, count in missing.items() if count}
+
+    def clocks_read_again(self) -> bool:
+        return all(member.clock is not None and len(member.clock.readings) > 1 for member in self)
+
+    def silent(self, patience_s: float) -> tuple[int | None, str] | None:
+        """Who has said nothing for too long, and how. Where all are silent, it is what they speak through."""
+        quiet = [member for member in self if time.monotonic() > member.heard_at + patience_s]
+        if not quiet:
+            return None
+        through_master = len(self._all) > 1 and len(quiet) == len(self._all)
+        return (
+            None if through_master else quiet[0].worker,
+            f"said nothing for {patience_s:g} s and was ended",
+        )
+
+    def stuck(self, patience_s: float) -> tuple[int, str] | None:
+        """Who has not ended its phase, or not even begun it, and records nothing, though it lives."""
+        for member in self:
+            if member.over is None and time.monotonic() > member.moved_at + patience_s:
+                return (
+                    member.worker,
+                    "did not end its phase" if member.moved_at else "did not start its users",
+                )
+        return None
+
+    # What is heard of them.
+
+    def hear(self, message: Message) -> None:
+        if message["event"] == "refused":
+            self._say(f"the load process on {message['host']} can't take part: {message['why']}")
+            return
+        member = self._all[message["worker"]]
+        member.heard_at = time.monotonic()
+        match message["event"]:
+            case "came":
+                member.host, member.pid = message["host"], message["pid"]
+            case "here":
+                member.host, member.pid, member.here = message["host"], message["pid"], True
+            case "ready":
+                member.users = message["users"]
+            case "clock":
+                readings = member.clock.readings if member.clock else ()
+                member.clock = Clock((*readings, Reading(*message["reading"])))
+                write_clock(self._job.folder, member.worker, member.clock)
+            case "progress" if message["phase"] is not None:
+                if member.recorded != (counts := (message["succeeded"], message["failed"])):
+                    member.recorded, member.moved_at = counts, time.monotonic()
+                succeeded, failed = map(sum, zip(*(m.recorded for m in self), strict=True))
+                self._on_progress(Progress(message["phase"].lower(), message["elapsed_s"], succeeded, failed))
+            case "over":
+                member.over = message
+            case "failed":
+                raise self.lost(member.worker, f"failed: {message['reason']}")
+            case "lost":
+                raise self.lost(member.worker, message["how"])
+
+    def lost(self, worker: int | None, how: str) -> EndedEarly:
+        """Note that one can't go on (None: Locust's master), for this reason; the reason with its name."""
+        if worker is None:
+            return EndedEarly(f"Locust's master {how}")
+        member = self._all[worker]
+        member.lost = how
+        if self._job.alone:
+            return EndedEarly(f"the load process {how}")
+        return EndedEarly(f"load process {worker}{member.host and f' on {member.host}'} {how}")

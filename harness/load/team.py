@@ -1,0 +1,134 @@
+"""The load processes of one drive, as the driver sees them: however many, and wherever they are."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.load.address import LOOPBACK
+from harness.load.job import Job
+from harness.load.locust_process import LocustProcess, PipedProcess
+from harness.load.plan import PLAN_VARIABLE
+from harness.schema.errors import InputError
+
+Message = dict[str, Any]
+"""`event` says what, `worker` who: see `Conductor`."""
+Order = dict[str, Any]
+
+_LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+
+
+class Team(Protocol):
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Processes of the load that run on this machine."""
+
+    def spawn(self, users: int) -> None:
+        """Start that many Locust users, once all load processes are here."""
+
+    def messages(self, wait_s: float) -> list[Message]:
+        """What the load processes say within `wait_s`."""
+
+    def tell(self, order: Order, worker: int | None = None) -> None:
+        """To one load process, or to all."""
+
+    def lost(self) -> tuple[int | None, str] | None:
+        """A load process that is gone (None: the one that leads them) and how; None while all live."""
+
+    def end(self) -> None:
+        """End them all, wait for their end."""
+
+
+class Alone:
+    """One load process: plain Locust on harness's locustfile, led over two pipes."""
+
+    def __init__(self, job: Job, plan: Path) -> None:
+        command = ["locust", "-f", str(_LOCUSTFILE), "--headless", "--host", f"{job.host}:{job.port}"]
+        command += ["--users", str(job.users), "--spawn-rate", str(job.users), "--only-summary"]
+        command += ["--exit-code-on-error", "0", "--loglevel", "WARNING"]
+        self._process = PipedProcess(
+            command, {PLAN_VARIABLE: str(plan.absolute())}, job.folder / "locust.out"
+        )
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return (self._process.pid,)
+
+    def spawn(self, users: int) -> None:
+        """Locust has started them by itself."""
+
+    def messages(self, wait_s: float) -> list[Message]:
+        return [message | {"worker": 0} for message in self._process.messages(wait_s)]
+
+    def tell(self, order: Order, worker: int | None = None) -> None:  # noqa: ARG002 - there is only one
+        self._process.tell(order)
+
+    def lost(self) -> tuple[int | None, str] | None:
+        return (0, self._process.epitaph()) if self._process.over else None
+
+    def end(self) -> None:
+        self._process.end()
+
+
+class Together:
+    """Several load processes, workers of one Locust master: started here, or awaited from other machines."""
+
+    def __init__(self, job: Job, plan: Path) -> None:
+        of, environment = job.load.workers, {PLAN_VARIABLE: str(plan.absolute())}
+        host, port = checked_address(*(job.listen or (LOOPBACK, 0)))
+        where = ["local" if job.listen is None else "remote"]
+        self._workers: list[LocustProcess] = []
+        self._master = PipedProcess(
+            ["harness.load.master", host, str(port), str(of), *where], environment, job.folder / "locust.out"
+        )
+        try:
+            for worker in range(of if job.listen is None else 0):
+                command = ["harness.load.worker", host, str(port), secrets.token_hex(8), str(worker)]
+                output = job.folder / f"locust-{worker}.out"
+                self._workers.append(LocustProcess(command, environment, output))
+        except BaseException:
+            self.end()
+            raise
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return (self._master.pid, *(process.pid for process in self._workers))
+
+    def spawn(self, users: int) -> None:
+        self._master.tell({"do": "spawn", "users": users})
+
+    def messages(self, wait_s: float) -> list[Message]:
+        return self._master.messages(wait_s)
+
+    def tell(self, order: Order, worker: int | None = None) -> None:
+        self._master.tell(order | {"worker": worker})
+
+    def lost(self) -> tuple[int | None, str] | None:
+        for worker, process in enumerate(self._workers):
+            if process.gone:
+                return worker, process.epitaph()
+        return (None, self._master.epitaph()) if self._master.over else None
+
+    def end(self) -> None:
+        self._master.end()
+        for process in self._workers:
+            process.end(grace_s=0)
+
+
+def checked_address(host: str, port: int) -> tuple[str, int]:
+    """`host` and `port` where a master can listen; any free port for 0. Raises InputError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return str(address[0]), int(probe.getsockname()[1])
+    except OSError as error:
+        remedy = "give --listen an address of this machine, and a port that is free"
+        if error.errno == errno.EACCES:
+            remedy = "give --listen a port above 1023"
+        text = error.strerror or str(error)
+        raise InputError(f"load processes can't be awaited at {host}:{port} ({text}): {remedy}") from error

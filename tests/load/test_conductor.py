@@ -1,0 +1,115 @@
+"""What a load process does with the driver's words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from harness.load.conductor import Conductor
+from harness.load.plan import LoadPlan
+from harness.load.recorder import Recorder
+from harness.load.wire import Reply
+from harness.schema.samples import Phase, Status
+
+
+class Heard:
+    """A channel that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[dict[str, Any]] = []
+
+    def say(self, event: str, **facts: Any) -> None:
+        self.said.append({"event": event} | facts)
+
+    def listen(self, told: Callable[[dict[str, Any]], None]) -> None:
+        self.tell = told
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [message for message in self.said if message["event"] == event]
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def conductor(heard: Heard, tmp_path: Path) -> Conductor:
+    plan = LoadPlan(
+        protocol="http",
+        host="127.0.0.1",
+        port=1,
+        classes=(),
+        seed=1,
+        timeout_s=1.0,
+        concurrency=None,
+        warmup_s=0.0,
+        limit_s=60.0,
+    )
+    made = Conductor(plan, Recorder(tmp_path, 0), heard, lambda: None)
+    gevent.spawn(made.run)
+    gevent.sleep(0)
+    return made
+
+
+def test_enough_is_at_a_time_that_all_share_and_nothing_that_was_due_before_is_left_out(
+    conductor: Conductor, heard: Heard
+) -> None:
+    conductor.arrive()
+    now_ns = time.monotonic_ns()
+    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": now_ns, "seconds": 60.0})
+    conductor.wait(Phase.MEASURE)
+    end_ns = now_ns + 50_000_000
+    heard.tell({"do": "enough", "at_ns": end_ns})
+    assert conductor.due(end_ns - 1) and not conductor.due(end_ns)
+    assert conductor.more()
+    heard.tell({"do": "enough", "at_ns": end_ns + 1})
+    assert not conductor.due(end_ns), "a phase is never made longer"
+    while conductor.more():
+        gevent.sleep(0.01)
+    assert time.monotonic_ns() >= end_ns
+
+
+def test_a_phase_is_over_when_its_last_user_has_left_and_says_what_was_recorded(
+    conductor: Conductor, heard: Heard
+) -> None:
+    for _ in range(2):
+        conductor.arrive()
+    gevent.sleep(0)
+    assert heard.of("ready")[-1]["users"] == 2
+    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
+    conductor.wait(Phase.MEASURE)
+    conductor.record(0, 5, Reply(Status.OK, None, 6, 7, 8, 1, 1))
+    conductor.record(0, 4, Reply(Status.TIMEOUT, "late", 6, -1, 9, 1, 1))
+    conductor.leave()
+    gevent.sleep(0.01)
+    assert heard.of("over") == []
+    conductor.leave()
+    gevent.sleep(0.01)
+    (over,) = heard.of("over")
+    assert (over["phase"], over["window"], over["requests"]) == ("MEASURE", [4, 9], 2)
+    assert (over["spool_bytes"], over["text_bytes"]) == (96, len('"late"\n'))
+
+
+def test_who_comes_after_the_begin_gets_no_share(conductor: Conductor, heard: Heard) -> None:
+    conductor.arrive()
+    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
+    conductor.wait(Phase.MEASURE)
+    late = gevent.spawn(conductor.arrive)
+    assert not late.ready() and late.join(0.05) is None and not late.ready()
+    conductor.leave()
+    gevent.sleep(0.01)
+    assert len(heard.of("over")) == 1, "nobody waits for it"
+    late.kill()
+
+
+def test_a_process_without_users_is_over_at_once(conductor: Conductor, heard: Heard) -> None:
+    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
+    gevent.sleep(0.01)
+    (over,) = heard.of("over")
+    assert over["window"] is None and over["requests"] == 0 and conductor.start_ns == 1
