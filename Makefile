@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format schema clean
+.PHONY: help demo test bench accuracy check format schema clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -17,6 +17,9 @@ test: $(VENV)/.for-test ## the whole test suite
 
 bench: $(VENV)/.for-test ## speed: start time, time to load, client CPU beside perf_analyzer's
 	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-disable-gc -s -o addopts=
+
+accuracy: $(VENV)/.for-test ## measure harness itself (most of an hour) into docs/accuracy.md
+	$(BIN)/harness calibrate --write docs/accuracy.md
 
 check: $(VENV)/.for-test ## formatting, linting, strict types, import layers
 	$(BIN)/ruff format --check .

@@ -84,14 +84,18 @@ def serve(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of one instance.")] = 1,
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="0 finds a free one.")] = 8000,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 finds a free one.")] = 8001,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; other machines reach all but loopback.")
+    ] = "127.0.0.1",
     for_s: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Serve a model on loopback through the embedded Triton until Ctrl-C."""
+    """Serve a model through the embedded Triton until Ctrl-C, on loopback unless --host says otherwise."""
     from harness.commands import serve as story
 
     settings = story.settings(max_batch, queue_delay_us, instances, threads)
-    story.serve(model, settings, Path.cwd(), http_port, grpc_port, for_s, _print_json if as_json else None)
+    tell = _print_json if as_json else None
+    story.serve(model, settings, Path.cwd(), http_port, grpc_port, for_s, tell, host)
 
 
 @app.command()
@@ -106,6 +110,24 @@ def run(
         str | None, typer.Option(help="A Triton that is already running, e.g. http://127.0.0.1:8000.")
     ] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Its gRPC port, for scenarios over gRPC.")] = None,
+    grpc_tls: Annotated[bool, typer.Option("--grpc-tls", help="Its gRPC port speaks TLS.")] = False,
+    grpc_ca: Annotated[
+        Path | None, typer.Option(help="The CA of its TLS, a PEM file; else the system's.")
+    ] = None,
+    grpc_cert: Annotated[
+        Path | None, typer.Option(help="A certificate for it, where it asks for one.")
+    ] = None,
+    grpc_key: Annotated[Path | None, typer.Option(help="The private key of --grpc-cert.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Load processes that share the load: load.workers.")
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS[:PORT]",
+            help="Await the load processes here: `harness worker` on other machines.",
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with a run that was cut off: the last one, or the one named."),
@@ -116,20 +138,38 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Measure a scenario: a table, a page, an exit code."""
+    from harness.commands import deployment
     from harness.commands import run as story
 
+    if workers is not None:
+        overrides = [*overrides, f"load.workers={workers}"]
     if dry_run:
         from harness.commands import dry_run as planning
 
         plan = planning.plan(story.load(what, overrides))
         _print_json(plan) if as_json else planning.show(plan)
         return
+    tls = deployment.tls(grpc_tls, grpc_ca, grpc_cert, grpc_key)
     if resume:
-        result = story.resume(what, results, overrides, url=url, grpc_port=grpc_port)
+        result = story.resume(what, results, overrides, url=url, grpc_port=grpc_port, tls=tls, listen=listen)
     else:
-        result = story.run(story.load(what, overrides), results=results, url=url, grpc_port=grpc_port)
+        loaded = story.load(what, overrides)
+        result = story.run(loaded, results=results, url=url, grpc_port=grpc_port, tls=tls, listen=listen)
     _print_json(result) if as_json else story.show(result)
     raise typer.Exit(story.exit_code(result))
+
+
+@app.command()
+def worker(
+    master: Annotated[
+        str, typer.Option(metavar="HOST[:PORT]", help="The machine of the run, as its --listen says.")
+    ],
+    once: Annotated[bool, typer.Option("--once", help="End with the first point.")] = False,
+) -> None:
+    """Send load for `harness run --listen` on another machine, point by point, until Ctrl-C."""
+    from harness.commands import worker as story
+
+    story.work(master, once=once)
 
 
 @app.command()
@@ -143,6 +183,31 @@ def report(
 
     result = story.rebuild(run_folder)
     _print_json(result) if as_json else run_story.show(result)
+
+
+@app.command()
+def calibrate(
+    parts: Annotated[
+        list[str],
+        typer.Option(
+            "--part", metavar="PART", help="truth, coverage, against or noise. Repeatable; left out: all."
+        ),
+    ] = [],  # noqa: B006 - typer reads it, nobody writes it
+    against: Annotated[
+        str | None, typer.Option(metavar="perf_analyzer", help="Only this comparison, as its ratios.")
+    ] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the page, e.g. docs/accuracy.md.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of most of an hour.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure harness itself: against known truths, and against perf_analyzer."""
+    from harness.commands import calibrate as story
+
+    found = story.calibrate(story.chosen(parts, against), quick=quick)
+    if write is not None:
+        story.write_page(found, write)
+    _print_json(story.document(found, against)) if as_json else story.show(found)
+    raise typer.Exit(story.exit_code(found))
 
 
 @app.command()

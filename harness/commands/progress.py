@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.status import Status
 
+from harness.report import words
 from harness.schema.point import Point
 from harness.schema.result import PointResult
+from harness.schema.scenario import Measure
 
 VERDICT_STYLE = {"valid": "green", "invalid": "red", "inconclusive": "yellow"}
 
@@ -24,6 +26,7 @@ class Progress:
         self._quiet = quiet
         self._status: Status | None = None
         self._point = ""
+        self._measure: Measure | None = None
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -52,6 +55,7 @@ class Progress:
     @contextmanager
     def point(self, number: int, of: int, point: Point) -> Iterator[None]:
         self._point = f"[{number}/{of}] {point.label}"
+        self._measure = point.measure if point.load.steady_by_design else None
         if self._live:
             with self._console.status(self._escaped(self._point)) as self._status:
                 yield
@@ -65,14 +69,25 @@ class Progress:
         if self._status is not None:
             failed = f", {errors} errors" if errors else ""
             text = f"{self._point}: {phase} {elapsed_s:.0f} s, {requests} requests{failed}"
-            self._status.update(self._escaped(text))
+            self._status.update(self._escaped(text + self._why_longer(phase, elapsed_s)))
+
+    def _why_longer(self, phase: str, elapsed_s: float) -> str:
+        """Why a measured phase goes on past its time."""
+        measure = self._measure
+        if measure is None or measure.at_most_s is None or phase != "measure":
+            return ""
+        if not measure.duration_s < elapsed_s < measure.at_most_s:
+            return ""
+        return f"; not precise enough yet, goes on to {measure.at_most_s:g} s at most"
 
     def result(self, number: int, of: int, result: PointResult) -> None:
         if self._quiet:
             return
         p99, rate = result.latency_s.p99, result.throughput_inferences_per_s
-        figures = f"{rate:.1f} inferences/s" if rate is not None else "no throughput"
-        figures += f", p99 {p99 * 1e3:.1f} ms" if p99 is not None else ", no p99"
+        interval = words.span(result.latency_s.interval_95.get("p99"), words.ms)
+        figures = f"{words.number(rate)} inferences/s" if rate is not None else "no throughput"
+        figures += f", p99 {words.ms(p99)} ms ({interval})" if p99 is not None else ", no p99"
+        figures += f", limited by {result.limiter.name}" if result.limiter is not None else ""
         style = VERDICT_STYLE[result.verdict]
         label = self._escaped(result.point.label)
         self._console.print(f"[{style}]{result.verdict:>12}[/]  {number}/{of} {label}: {figures}")

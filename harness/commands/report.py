@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from harness.commands.measure import derived
+from harness.commands.derived import Derived, derived
 from harness.commands.progress import Progress
 from harness.report.markdown import summary
 from harness.report.page import write_page
 from harness.report.perf_analyzer import csv_files
-from harness.report.series import PointSeries, series_of
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.model import ModelArtifact
-from harness.schema.point import Point
-from harness.schema.result import Environment, PointResult, RunResult
-from harness.schema.samples import Window
-from harness.store import samples_file
+from harness.schema.result import Environment, RunResult
 from harness.store.run_folder import RunFolder, open_run, write_atomically
 
 
@@ -23,11 +20,12 @@ def rebuild(path: Path, progress: Progress | None = None) -> RunResult:
     """Derive the figures of every finished point again, then write the result, the page and the files."""
     folder = open_run(path)
     with folder.locked():
-        folder.write(collect(folder, {}))
-        return write_reports(folder, progress or Progress())
+        known: dict[str, Derived] = {}
+        folder.write(collect(folder, known))
+        return write_reports(folder, known, progress or Progress())
 
 
-def collect(folder: RunFolder, known: dict[str, PointResult]) -> RunResult:
+def collect(folder: RunFolder, known: dict[str, Derived]) -> RunResult:
     """The run's result from what is on disk. Points that are not yet `known`, by id, are derived and added.
 
     Raises InputError for a folder in which no point was finished.
@@ -52,15 +50,15 @@ def collect(folder: RunFolder, known: dict[str, PointResult]) -> RunResult:
         planned=tuple(p.id for p in loaded.points),
         model=model,
         environment=environment,
-        points=tuple(known[point.id] for point, _ in finished),
+        points=tuple(known[point.id].result for point, _ in finished),
     )
 
 
-def write_reports(folder: RunFolder, progress: Progress) -> RunResult:
-    """The page and the other files, from `result.json` and the samples."""
+def write_reports(folder: RunFolder, known: Mapping[str, Derived], progress: Progress) -> RunResult:
+    """The page and the other files, from `result.json` and the series of its points, by id."""
     result = folder.read(RunResult)
     assert result is not None  # both callers have written it
-    series = {p.id: _series(folder, p.point) for p in result.points}
+    series = {id_: each.series for id_, each in known.items()}
     try:
         write_page(result, series, folder.page)
     except OSError as error:
@@ -73,13 +71,3 @@ def write_reports(folder: RunFolder, progress: Progress) -> RunResult:
         write_atomically(folder.path / name, text)
     progress.say(f"page: {folder.page}")
     return result
-
-
-def _series(folder: RunFolder, point: Point) -> PointSeries:
-    samples = folder.point(point.id)
-    stored = samples_file.read_requests(samples / "requests.parquet")
-    observed = folder.observed(point.id)
-    window = Window(*observed.window_ns) if observed and observed.window_ns else None
-    host = samples_file.read_host(samples / "host.parquet")
-    readings = samples_file.read_gpu(samples / "gpu.parquet")
-    return series_of(stored.requests, stored.classes, host, readings, window)

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.commands.deployment import MODEL_REPOSITORY, deployment
 from harness.commands.export import export_model
 from harness.commands.progress import Progress
+from harness.load.address import LOOPBACK, is_loopback
 from harness.schema.errors import ServerError
 from harness.schema.frozen import Frozen
 from harness.schema.point import ServerSettings
@@ -42,11 +43,18 @@ def settings(max_batch: int, queue_delay_us: int, instances: int, threads: int) 
 
 @contextmanager
 def serving(
-    model: str, settings: ServerSettings, base_dir: Path, http_port: int, grpc_port: int, progress: Progress
+    model: str,
+    settings: ServerSettings,
+    base_dir: Path,
+    http_port: int,
+    grpc_port: int,
+    progress: Progress,
+    host: str = LOOPBACK,
 ) -> Iterator[tuple[Serving, Server]]:
     """A model that is ready to be asked, for the time of the block. Raises HarnessError."""
     artifact = export_model(model, base_dir, progress)
-    with deployment(MODEL_REPOSITORY / "server.log", http_port=http_port, grpc_port=grpc_port) as server:
+    log = MODEL_REPOSITORY / "server.log"
+    with deployment(log, http_port=http_port, grpc_port=grpc_port, host=host) as server:
         name = server.serve(artifact, settings)
         yield (
             Serving(
@@ -69,13 +77,18 @@ def serve(
     grpc_port: int,
     for_s: float | None,
     tell: Callable[[Serving], None] | None,
+    host: str = LOOPBACK,
 ) -> None:
     """Serve until Ctrl-C, SIGTERM or `for_s` seconds. Raises ServerError when Triton goes away by itself."""
     progress = Progress()
-    with serving(model, settings, base_dir, http_port, grpc_port, progress) as (at, server):
+    with serving(model, settings, base_dir, http_port, grpc_port, progress, host) as (at, server):
         if tell is not None:
             tell(at)
         progress.say(f"{at.model} is ready at {at.http} and {at.grpc} (gRPC), metrics at {at.metrics}")
+        if not is_loopback(host):
+            progress.say(
+                f"whoever reaches {host} can use it and load models into it: it asks for no password"
+            )
         progress.say("Ctrl-C stops it")
         began = time.monotonic()
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal, get_args
 
-from harness.report.words import count, ms, number, setting
+from harness.report.words import count, ms, number, percentile, setting, span
 from harness.schema.result import Environment, ObjectiveCheck, PointResult, RunResult, Verdict
 from harness.schema.scenario import Objective
 
@@ -71,10 +71,10 @@ def objective_line(run: RunResult) -> str:
 def objective_words(objective: Objective) -> str:
     """ "p99 ≤ 200 ms, errors ≤ 0.1%"; empty without an objective."""
     words = []
-    for name in ("p50", "p90", "p95", "p99"):
+    for name in ("p50", "p90", "p95", "p99", "p999"):
         limit = getattr(objective, f"{name}_ms")
         if limit is not None:
-            words.append(f"{name} ≤ {limit:g} ms")
+            words.append(f"{percentile(name)} ≤ {limit:g} ms")
     if objective.errors is not None:
         words.append(f"errors ≤ {objective.errors * 100:g}%")
     if objective.throughput_per_s is not None:
@@ -99,10 +99,22 @@ def best_line(run: RunResult) -> str:
     point = best(run)
     if point is None:
         return "no valid point holds the objective" if run.points else "nothing was measured"
-    names = ("p99", "p95", "p90", "p50")
-    tails = [f", {n} {ms(v)} ms" for n in names if (v := getattr(point.latency_s, n)) is not None]
     rate = number(point.throughput_inferences_per_s or 0.0)
-    return f"{rate} inferences/s{tails[0] if tails else ''} ({point_words(point)})"
+    return f"{rate} inferences/s{_tail(point)} at {point_words(point)}"
+
+
+def _tail(point: PointResult) -> str:
+    """The highest percentile up to p99 that there is, with its interval."""
+    for name in ("p99", "p95", "p90", "p50"):
+        value, interval = getattr(point.latency_s, name), point.latency_s.interval_95.get(name)
+        if value is not None:
+            return f", {name} {ms(value)} ms" + (f" ({span(interval, ms)})" if interval else "")
+    return ""
+
+
+def limiter_line(point: PointResult) -> str:
+    """ "compute: the instance was busy 97% of the time …"; empty where it isn't known."""
+    return f"{point.limiter.name}: {point.limiter.why}" if point.limiter else ""
 
 
 def point_words(point: PointResult) -> str:

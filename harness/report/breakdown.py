@@ -1,8 +1,9 @@
-"""Where the time of a request goes, by Triton's own statistics: one bar a point."""
+"""Where the time of a request goes: one bar a point."""
 
 from __future__ import annotations
 
 from harness.report.answer import point_words
+from harness.report.details import PARTS
 from harness.report.figure import HATCHES, Figure, plain
 from harness.report.words import count, number
 from harness.schema.result import PointResult, RunResult
@@ -11,13 +12,11 @@ from harness.schema.result import PointResult, RunResult
 def breakdown(run: RunResult) -> Figure:
     """Mean milliseconds of a request by where it spent them, one bar a point."""
     note = (
-        "Means per request, by Triton's own statistics. Client and network is the mean from the actual send "
-        "to the last byte, less Triton's request time. Hatched bars: not valid."
+        "Means per request. Client: from the intended send to the actual one. Queue, input, compute and "
+        "output: by Triton's own statistics. Network: the rest, that is the wire, Triton's front end, the "
+        "client's own handling. Hatched bars: not valid."
     )
-    parts: dict[str, list[float | None]] = {name: [] for name in _PARTS}
-    for p in run.points:
-        for name, seconds in _parts(p).items():
-            parts[name].append(None if seconds is None else seconds * 1e3)
+    parts = {name: [_ms(p, field) for p in run.points] for name, field in PARTS.items()}
     without = sum(p.server is None for p in run.points)
     if not run.points:
         return Figure("breakdown", "Where the time goes", "Nothing was measured.")
@@ -53,7 +52,7 @@ def breakdown(run: RunResult) -> Figure:
             "hoverinfo": "text",
             "meta": {"legend": name},
         }
-        for name, colour in _PARTS.items()
+        for name, colour in _COLOURS.items()
     ]
     layout = {
         "barmode": "stack",
@@ -72,29 +71,12 @@ def breakdown(run: RunResult) -> Figure:
     )
 
 
-_PARTS = {
-    "client and network": "c4",
-    "queue": "c5",
-    "compute: input": "c2",
-    "compute: inference": "c0",
-    "compute: output": "c3",
-    "rest of Triton": "c6",
-}
+_COLOURS = {"client": "c1", "network": "c4", "queue": "c5", "input": "c2", "compute": "c0", "output": "c3"}
 
 
-def _parts(point: PointResult) -> dict[str, float | None]:
-    """Mean seconds by part. A difference under 0 is two clocks' noise, and not observed."""
-    server, mean = point.server, point.service_s.mean
-    queue, put, infer, out, whole = (
-        (getattr(server, f"{n}_s") if server else None)
-        for n in ("queue", "compute_input", "compute_infer", "compute_output", "request")
-    )
-    client = mean - whole if mean is not None and whole is not None else None
-    inside = (queue, put, infer, out)
-    known = [v for v in inside if v is not None]
-    rest = whole - sum(known) if whole is not None and len(known) == len(inside) else None
-    differences = [None if d is None or d < 0 else d for d in (client, rest)]
-    return dict(zip(_PARTS, (differences[0], *inside, differences[1]), strict=True))
+def _ms(point: PointResult, field: str) -> float | None:
+    seconds: float | None = getattr(point.time_s, field) if point.time_s and point.server else None
+    return None if seconds is None else seconds * 1e3
 
 
 def _bar_label(point: PointResult) -> str:

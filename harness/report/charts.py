@@ -9,10 +9,11 @@ from typing import Any
 from harness.report.figure import Figure, Trace, axis, plain, styles
 from harness.report.marks import Mark, apart, joined, limit, name_of, trace_of
 from harness.report.rows import short_names
+from harness.report.words import percentile as called
 from harness.report.words import setting
 from harness.schema.result import PointResult, RunResult
 
-PERCENTILES = ("p50", "p90", "p95", "p99")
+PERCENTILES = ("p50", "p90", "p95", "p99", "p999")
 MOST_LABELS = 40
 """Marks that carry their load as text; with more, it is read by pointing at them."""
 MARKS = (
@@ -21,14 +22,22 @@ MARKS = (
 
 
 def default_percentile(run: RunResult) -> str:
-    """The percentile to show first: the objective's, else the highest, that four in five points have."""
+    """The percentile to show first: the objective's, else the highest up to p99, that four in five points
+    have."""
     usable = [p for p in run.points if p.verdict != "invalid"]
     named = [c.name.removesuffix("_ms") for p in usable for c in p.objective if c.name.endswith("_ms")]
-    for name in (*sorted(set(named), reverse=True), *reversed(PERCENTILES)):
+    for name in (*sorted(set(named), reverse=True), "p99", "p95", "p90"):
         have = sum(getattr(p.latency_s, name) is not None for p in usable)
         if have and have >= 0.8 * len(usable):
             return name
     return "p50"
+
+
+def percentiles(run: RunResult) -> list[str]:
+    """What can be chosen: every percentile that some point has."""
+    return [
+        n for n in PERCENTILES if n == "p50" or any(getattr(p.latency_s, n) is not None for p in run.points)
+    ]
 
 
 def latency_throughput(run: RunResult) -> Figure:
@@ -158,7 +167,10 @@ def _latency_figure(
     for percentile in PERCENTILES:
         drawn = [v for t in traces if t["meta"]["percentile"] == percentile for v in t["y"] if v is not None]
         without = dict.fromkeys(name_of(m) for m in marks if getattr(m.latency, percentile) is None)
-        choices[percentile] = {"yaxis": axis(f"{percentile} latency, ms", drawn), "absent": list(without)}
+        choices[percentile] = {
+            "yaxis": axis(f"{called(percentile)} latency, ms", drawn),
+            "absent": list(without),
+        }
     layout = {"hovermode": "closest", "xaxis": x}
     return Figure(name, title, note, traces, layout, by_percentile=choices)
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from harness.report.answer import best_line, objective_line, ran_on, served_by, verdict_line
+from harness.report.answer import (
+    best,
+    best_line,
+    limiter_line,
+    objective_line,
+    ran_on,
+    served_by,
+    verdict_line,
+)
 from harness.report.rows import columns, rows
 from harness.report.words import when
 from harness.schema.result import RunResult
@@ -10,11 +18,13 @@ from harness.schema.result import RunResult
 
 def summary(run: RunResult) -> str:
     """GitHub-flavoured Markdown."""
+    found = best(run)
     lines = [
         f"# {_plain(run.model.name)}, {_plain(run.scenario)}",
         "",
         *([f"> {_plain(run.model.note)}", ""] if run.model.note else []),
         f"- **Best**: {_plain(best_line(run))}",
+        *([f"- **Limited by**: {_plain(limiter_line(found))}"] if found and found.limiter else []),
         f"- **Objective**: {_plain(objective_line(run))}",
         f"- **Points**: {_plain(verdict_line(run))}",
         f"- **Ran on**: {_plain(ran_on(run.environment))}",
@@ -41,7 +51,8 @@ def _table(run: RunResult) -> list[str]:
     why = dict.fromkeys(c.why for row in table for c in row.cells if c.why)
     lines += [
         "",
-        "In parentheses: the 95% interval, and the share of errors. Latency counts from the intended send.",
+        "In parentheses: the 95% interval, and the share of errors. Latency counts from the intended send, "
+        "and leaves out the approach to the steady state.",
     ]
     if why:
         lines += ["", "A dash: " + _plain("; ".join(why)) + "."]

@@ -8,8 +8,8 @@ from typing import Any
 
 from harness.report.answer import point_words
 from harness.report.figure import SYMBOLS, Trace, plain
-from harness.report.rows import no_percentile, span
-from harness.report.words import ms, number
+from harness.report.words import ms, number, span
+from harness.report.words import percentile as called
 from harness.schema.result import Interval, Latency, PointResult
 
 
@@ -86,13 +86,16 @@ def _hover(mark: Mark, percentile: str) -> str:
     p = mark.point
     value = getattr(mark.latency, percentile)
     if value is None:
-        return plain(f"{point_words(p)}: {no_percentile(p, percentile)}")
-    lines = [f"<b>{plain(point_words(p))}</b>", f"{percentile} {ms(value)} ms"]
+        why = mark.latency.unsupported.get(percentile, "the sample can't support it")
+        return plain(f"{point_words(p)}: no {called(percentile)}: {why}")
+    lines = [f"<b>{plain(point_words(p))}</b>", f"{called(percentile)} {ms(value)} ms"]
     interval = mark.latency.interval_95.get(percentile)
     if interval:
         lines[-1] += f" ({span(interval, ms)})"
     if p.throughput_inferences_per_s is not None:
         lines.append(f"{number(p.throughput_inferences_per_s)} inferences/s")
+    if p.limiter is not None:
+        lines.append(f"limited by: {p.limiter.name}")
     lines.append(p.verdict)
     lines += [plain(r) for r in p.reasons]
     return "<br>".join(lines)
@@ -109,9 +112,12 @@ def limit(marks: Sequence[Mark], percentile: str, from_x: float) -> Iterator[Tra
             "name": "objective",
             "legendgroup": "objective",
             "line": {"color": "@ink", "dash": "longdash", "width": 1},
-            "hovertext": f"objective: {percentile} ≤ {number(limit)} ms",
+            "hovertext": f"objective: {called(percentile)} ≤ {number(limit)} ms",
             "hoverinfo": "text",
-            "meta": {"percentile": percentile, "legend": f"objective: {percentile} ≤ {number(limit)} ms"},
+            "meta": {
+                "percentile": percentile,
+                "legend": f"objective: {called(percentile)} ≤ {number(limit)} ms",
+            },
         }
 
 

@@ -46,10 +46,12 @@
     legend(id, figure, percentile);
   }
 
+  const called = (percentile) => percentile.replace(/^(p\d\d)(\d+)$/, "$1.$2");
+
   function absent(points, percentile) {
     if (points.length === 0) return "";
     const more = points.length > 3 ? ` and ${points.length - 3} more` : "";
-    return `Without a ${percentile}, because the sample can't support one, and so not drawn: ${points.slice(0, 3).join("; ")}${more}.`;
+    return `Without a ${called(percentile)}, because the sample can't support one, and so not drawn: ${points.slice(0, 3).join("; ")}${more}.`;
   }
 
   // In HTML below the chart: it can never cover data, it wraps, and a keyboard reaches it.
@@ -92,8 +94,10 @@
   const line = (name, colour, x, y, extra = {}) => ({ type: "scatter", mode: "lines", name, legendgroup: name, x, y, line: { color: colour, width: 1.8 }, meta: { legend: name }, ...extra });
   const scaled = (values, by) => values.map((v) => (v === null ? null : v / by));
   const seen = (values) => values.some((v) => v !== null);
-  const time = { title: { text: "seconds from the start of the measured phase" } };
-  const warmup = (x) => ({ shapes: [{ type: "rect", xref: "x", yref: "paper", x0: Math.min(0, ...x.filter((v) => v !== null)), x1: 0, y0: 0, y1: 1, fillcolor: "@c6", opacity: 0.14, line: { width: 0 }, layer: "below" }] });
+  const time = { title: { text: "seconds into the measured phase" } };
+  const span = (x0, x1, colour) => ({ type: "rect", xref: "x", yref: "paper", x0, x1, y0: 0, y1: 1, fillcolor: colour, opacity: 0.14, line: { width: 0 }, layer: "below" });
+  // The warm-up, and the approach to the steady state: neither is in a latency figure.
+  const before = (x, approach) => ({ shapes: [span(Math.min(0, ...x.filter((v) => v !== null)), 0, "@c6"), ...(approach?.skipped ? [span(0, approach.skipped_s, "@c5")] : [])] });
 
   // Draws, or says in the note why there is nothing to draw.
   function own(id, traces, layout, height, note, empty) {
@@ -108,29 +112,32 @@
     const { time_s: x, latency_ms: y, class: kind, error, warmup: early } = point.dots;
     const pick = (keep) => x.flatMap((_, i) => (keep(i) ? [i] : []));
     const dots = (indices, name, marker) => ({ type: "scatter", mode: "markers", name, legendgroup: name, x: indices.map((i) => x[i]), y: indices.map((i) => y[i]), marker, hovertemplate: "%{y:.4~r} ms at %{x:.3~f} s<extra></extra>", meta: { legend: name } });
-    const traces = point.classes.map((name, c) => dots(pick((i) => kind[i] === c && !error[i] && !early[i]), name, { color: `@c${c % 7}`, size: 4, opacity: 0.65 }));
+    const traces = point.classes.map((name, c) => dots(pick((i) => kind[i] === c && !error[i] && !early[i]), name, { color: `@c${[0, 2, 3, 4, 5][c % 5]}`, size: 4, opacity: 0.65 }));
     traces.push(dots(pick((i) => !error[i] && early[i]), "warm-up, not counted", { color: "@c6", size: 4, opacity: 0.5 }));
     traces.push(dots(pick((i) => error[i]), "error", { color: "@c1", size: 8, symbol: "x-thin-open", line: { width: 2 } }));
     const ok = y.filter((_, i) => !error[i]);
     const far = ok.length && Math.max(...ok) > 20 * Math.min(...ok);
     const shown = x.length < point.of ? `${x.length.toLocaleString("en")} of ${point.of.toLocaleString("en")} requests: the slowest and fastest of each moment, errors, and an even sample of the rest.` : `All ${point.of.toLocaleString("en")} requests.`;
-    own("raw", traces.filter((t) => t.x.length), { xaxis: time, yaxis: { title: { text: "latency, ms" }, ...(far ? { type: "log", dtick: 1 } : { rangemode: "tozero" }) }, ...warmup(x) }, 380, `${shown} Placed at the intended send; the shaded span is the warm-up.`, "No request was recorded.");
+    const approach = point.approach;
+    const spans = approach?.skipped ? `Shaded: the warm-up in grey; then the approach to the steady state (${approach.skipped_s.toPrecision(2)} s, ${approach.skipped.toLocaleString("en")} requests), which is in no latency figure.` : "The shaded span is the warm-up.";
+    const never = approach?.never ? ` It was never steady: ${approach.never}.` : "";
+    own("raw", traces.filter((t) => t.x.length), { xaxis: time, yaxis: { title: { text: "latency, ms" }, ...(far ? { type: "log", dtick: 1 } : { rangemode: "tozero" }) }, ...before(x, approach) }, 380, `${shown} Placed at the intended send. ${spans}${never}`, "No request was recorded.");
   }
 
-  function host(h) {
+  function host(h, approach) {
     const none = "The host was not observed at this point.";
-    const cores = h ? [["Triton", "@c0", h.server_cores], ["load generator", "@c1", h.client_cores], ["whole host", "@c6", h.host_cores]] : [];
+    const cores = h ? [["Triton", "@c0", h.server_cores], ["load generator", "@c1", h.client_cores], ["other processes", "@c3", h.foreign_cores], ["stolen by the hypervisor", "@c5", h.stolen_cores], ["whole host", "@c6", h.host_cores]] : [];
     const memory = h ? [["Triton", "@c0", h.server_memory_bytes], ["load generator", "@c1", h.client_memory_bytes]] : [];
     const lines = (list, by) => list.filter(([, , v]) => seen(v)).map(([name, colour, v]) => line(name, colour, h.time_s, scaled(v, by)));
-    const unseen = (list) => list.filter(([, , v]) => !seen(v)).map(([name]) => `${name} was not observed.`).join(" ");
-    own("cpu", lines(cores, 1), { xaxis: time, yaxis: { title: { text: "cores in use" }, rangemode: "tozero" }, ...warmup(h?.time_s ?? []) }, 300, `A core is a core-second a second; the host has ${data.cores}. ${unseen(cores)}`, none);
-    own("memory", lines(memory, 2 ** 20), { xaxis: time, yaxis: { title: { text: "memory, MiB" }, rangemode: "tozero" }, ...warmup(h?.time_s ?? []) }, 300, unseen(memory), none);
+    const unseen = (list) => list.filter(([, , v]) => !seen(v)).map(([name]) => `Not observed: ${name}.`).join(" ");
+    own("cpu", lines(cores, 1), { xaxis: time, yaxis: { title: { text: "cores in use" }, rangemode: "tozero" }, ...before(h?.time_s ?? [], approach) }, 300, `A core is a core-second a second; the host has ${data.cores}. ${unseen(cores)}`, none);
+    own("memory", lines(memory, 2 ** 20), { xaxis: time, yaxis: { title: { text: "memory, MiB" }, rangemode: "tozero" }, ...before(h?.time_s ?? [], approach) }, 300, unseen(memory), none);
   }
 
-  function gpus(list) {
+  function gpus(list, approach) {
     const rows = [["utilization", "utilization, %", 0.01], ["power_w", "power, W", 1], ["memory_bytes", "memory, GiB", 2 ** 30], ["sm_clock_hz", "SM clock, MHz", 1e6]].filter(([key]) => list?.some((g) => seen(g[key])));
     const traces = [];
-    const layout = { grid: { rows: rows.length, columns: 1, pattern: "coupled", ygap: 0.18 }, xaxis: time, ...warmup(list?.[0].time_s ?? []) };
+    const layout = { grid: { rows: rows.length, columns: 1, pattern: "coupled", ygap: 0.18 }, xaxis: time, ...before(list?.[0].time_s ?? [], approach) };
     rows.forEach(([key, title, by], row) => {
       const suffix = row ? row + 1 : "";
       layout[`yaxis${suffix}`] = { title: { text: title }, rangemode: "tozero" };
@@ -141,9 +148,10 @@
 
   function choose() {
     const point = data.points[byId("chosen").value];
+    byId("details").replaceChildren(byId(`details-${byId("chosen").value}`).content.cloneNode(true));
     requests(point);
-    host(point.host);
-    gpus(point.gpu);
+    host(point.host, point.approach);
+    gpus(point.gpu, point.approach);
   }
 
   // ---- table ----------------------------------------------------------------------------------------

@@ -18,14 +18,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report import answer, charts, words
+from harness.report import answer, charts, details, words
 from harness.report.breakdown import breakdown
+from harness.report.dots import thinned
 from harness.report.figure import Figure
 from harness.report.percentiles import percentile_curves
 from harness.report.resolved import resolved_scenario
 from harness.report.rows import Cell, columns, rows
-from harness.report.series import PointSeries, thinned
-from harness.schema.result import RunResult
+from harness.report.series import PointSeries
+from harness.schema.result import PointResult, RunResult
 
 MOST_DOTS_A_PAGE = 60_000
 """Single requests drawn on one page, shared out among its points, so that 200 points still open quickly."""
@@ -55,7 +56,7 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
     """The page's text."""
     figures = _figures(run, series)
     scripts = [Markup(_plotly()), Markup(_text("page.js"))]
-    shown = columns(run)
+    shown = [c for c in columns(run) if not c.elsewhere]
     table = rows(run, shown)
     why = list(dict.fromkeys(c.why for row in table for c in row.cells if c.why))
     template = _templates().get_template("page.html.j2")
@@ -70,7 +71,9 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         figures={f.id: f for f in figures},
         pair=[f.id for f in figures if f.traces and f.id in ("size", "batch", "max_batch")],
         flat=[f.note for f in figures if not f.traces],
-        percentiles=charts.PERCENTILES,
+        best=answer.best(run),
+        point=details,
+        percentiles=charts.percentiles(run),
         percentile=charts.default_percentile(run),
         drawable=[p for p in run.points if p.id in series],
         chosen=_chosen(run, series),
@@ -109,15 +112,23 @@ def _data(run: RunResult, series: Mapping[str, PointSeries], figures: Sequence[F
             for f in figures
             if f.traces
         },
-        "points": {p.id: _point(series[p.id], most) for p in run.points if p.id in series},
+        "points": {p.id: _point(p, series[p.id], most) for p in run.points if p.id in series},
         "cores": run.environment.cores,
     }
 
 
-def _point(series: PointSeries, most: int) -> dict[str, Any]:
+def _point(point: PointResult, series: PointSeries, most: int) -> dict[str, Any]:
     """One point's series with short keys' worth of digits: milliseconds of time, four digits of latency."""
     dots = thinned(series.dots, most)
+    steady = point.steady_state
     drawn: dict[str, Any] = {
+        "approach": {
+            "skipped_s": steady.skipped_s,
+            "skipped": steady.skipped_requests,
+            "never": steady.why if steady.steady is False else None,
+        }
+        if steady
+        else None,
         "classes": series.classes,
         "of": dots.of,
         "dots": {

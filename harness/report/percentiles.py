@@ -60,7 +60,10 @@ def percentile_curves(run: RunResult, series: Mapping[str, PointSeries]) -> Figu
         },
         "yaxis": axis("latency, ms", [v for t in traces for v in t["y"]]),
     }
-    note = "Every request of the measured phase that succeeded. Faint: fewer than ten requests are slower."
+    note = (
+        "Every request that succeeded after the approach to the steady state. "
+        "Faint: fewer than ten requests are slower."
+    )
     if len(drawn) > MOST_CURVES:
         note += f" {MOST_CURVES} of {len(drawn)} curves are shown; choose others in the legend."
     return Figure("percentiles", "Latency by percentile", note, traces, layout)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from harness.analysis.latency import PERCENTILES, requests_needed
 from harness.report.answer import Standing, standing
-from harness.report.words import DASH, ms, number, percent, setting
-from harness.schema.result import Interval, PointResult, RunResult
+from harness.report.words import DASH, ms, number, percent, percentile, setting, span
+from harness.schema.result import Latency, PointResult, RunResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Column:
     numeric: bool = True
     varied: bool = False
     """A setting of the scenario, not something that was measured."""
+    elsewhere: bool = False
+    """The page has room for it, but in another place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,15 @@ def columns(run: RunResult) -> tuple[Column, ...]:
         Column("p90", "ms", 7, _latency("p90")),
         Column("p95", "ms", 5, _latency("p95")),
         Column("p99", "ms", 0, _latency("p99")),
+        *([Column("p99.9", "ms", 9, _latency("p999"))] if _any(run, "p999") else []),
         Column("errors", "", 4, _errors),
+        Column("limiter", "", 3, _limiter, numeric=False),
         Column("queue", "ms", 6, _server_ms("queue_s")),
         Column("compute", "ms", 6, _compute),
         Column("mean batch", "", 6, _mean_batch),
-        Column("server", "cores", 8, _cores("server_cpu_cores", "server")),
-        Column("client", "cores", 8, _cores("client_cpu_cores", "load generator")),
+        Column("server", "cores", 8, _cores("server_cpu_cores", "server"), elsewhere=True),
+        Column("client", "cores", 8, _cores("client_cpu_cores", "load generator"), elsewhere=True),
+        *([Column("left out", "s", 8, _left_out, elsewhere=True)] if any(map(_skipped, run.points)) else []),
     )
 
 
@@ -100,9 +106,12 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def span(interval: Interval | None, words: Callable[[float], str]) -> str:
-    """An interval as "low–high", empty without one."""
-    return f"{words(interval[0])}–{words(interval[1])}" if interval else ""
+def _any(run: RunResult, name: str) -> bool:
+    return any(getattr(p.latency_s, name) is not None for p in run.points)
+
+
+def _skipped(point: PointResult) -> int:
+    return point.steady_state.skipped_requests if point.steady_state else 0
 
 
 def _numeric(run: RunResult, path: str) -> bool:
@@ -144,22 +153,38 @@ def _throughput(point: PointResult) -> Cell:
     return Cell(number(value), span(point.throughput_interval_95, number), order=value)
 
 
-def no_percentile(point: PointResult, name: str) -> str:
-    """Why a percentile is null."""
-    ok = point.requests - point.errors
-    if ok == 0:
-        return "no request succeeded"
-    return f"too few requests, or too correlated, to support a {name}"
+def no_percentile(latency: Latency, succeeded: int, name: str) -> str:
+    """Why a percentile of so many successes is null; the same words for all points that are too short."""
+    needed = requests_needed(PERCENTILES[name])
+    if 0 < succeeded < needed:
+        return f"a {percentile(name)} takes at least {needed:,} requests"
+    return latency.unsupported.get(name, f"the sample can't support a {percentile(name)}")
 
 
 def _latency(name: str) -> Callable[[PointResult], Cell]:
     def cell(point: PointResult) -> Cell:
         value = getattr(point.latency_s, name)
         if value is None:
-            return missing(no_percentile(point, name))
+            return missing(no_percentile(point.latency_s, point.requests - point.errors, name))
         return Cell(ms(value), span(point.latency_s.interval_95.get(name), ms), order=value)
 
     return cell
+
+
+def _limiter(point: PointResult) -> Cell:
+    if point.limiter is None:
+        return missing("too little was observed to say what limits the point")
+    return Cell(point.limiter.name, order=point.limiter.name)
+
+
+def _left_out(point: PointResult) -> Cell:
+    steady = point.steady_state
+    if steady is None or steady.steady is None:
+        return missing(steady.why if steady else "whether the point was steady was not tested")
+    if not steady.steady:
+        return Cell("never steady", order=point.duration_s)
+    skipped = f"{steady.skipped_requests:,} requests" if steady.skipped_requests else ""
+    return Cell(number(steady.skipped_s), skipped, order=steady.skipped_s)
 
 
 def _errors(point: PointResult) -> Cell:

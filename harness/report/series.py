@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.schema.samples import GpuReading, HostReading, Phase, Requests, Status, Window
+from harness.report.dots import Dots, Floats, dots_of
+from harness.schema.samples import GpuReading, HostReading, Measured, Window
 
-Floats = npt.NDArray[np.float64]
-
-MOST_DOTS = 2000
-"""Requests drawn of one point."""
 MOST_QUANTILES = 500
 MOST_READINGS = 300
 """Host or GPU readings drawn of one point, of each device."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dots:
-    """Single requests, by intended send. All arrays have one entry a request drawn."""
-
-    time_s: Floats
-    """Intended send, from the start of the measured phase; negative in the warm-up."""
-    latency_s: Floats
-    """From the intended send to the last byte; for an error, to when the failure was seen."""
-    request_class: npt.NDArray[np.int64]
-    """Index into `PointSeries.classes`."""
-    error: npt.NDArray[np.bool_]
-    warmup: npt.NDArray[np.bool_]
-    of: int
-    """How many requests these stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +35,10 @@ class HostSeries:
     server_cores: tuple[float | None, ...]
     client_cores: tuple[float | None, ...]
     host_cores: tuple[float | None, ...]
+    foreign_cores: tuple[float | None, ...]
+    """Of processes that are neither server nor load generator nor harness."""
+    stolen_cores: tuple[float | None, ...]
+    """Given to others by the hypervisor."""
     server_memory_bytes: tuple[float | None, ...]
     client_memory_bytes: tuple[float | None, ...]
 
@@ -84,94 +68,47 @@ class PointSeries:
 
 
 def series_of(
-    requests: Requests,
+    warmup: Measured,
+    measured: Measured,
     classes: Sequence[str],
     host: Sequence[HostReading],
     gpu: Sequence[GpuReading] | None,
     window: Window | None,
+    *,
+    skipped: int = 0,
 ) -> PointSeries:
     """The series of one point, from all that was recorded of it.
 
-    `requests`: every request, warm-up included, in any order. `classes`: the names that `request_class`
-    indexes. `window`: the measured phase; without one, time counts from the first request.
+    `warmup` and `measured`: the requests of the two phases, each in the order they were due. `classes`: the
+    names that `request_class` indexes. `window`: the measured phase; without one, time counts from the first
+    request. `skipped`: first successes of the measured phase that belong to the approach to the steady state
+    and so to no figure, nor to the quantile curve.
     """
-    due = requests["intended_ns"].astype(np.int64)
-    start_ns = window.start_ns if window else int(due.min()) if due.size else 0
-    latency_s = (requests["completed_ns"] - due) / 1e9
-    error = requests["status"] != Status.OK
-    warmup = requests["phase"] == Phase.WARMUP
-    dots = Dots(
-        time_s=(due - start_ns) / 1e9,
-        latency_s=latency_s,
-        request_class=requests["request_class"].astype(np.int64),
-        error=error,
-        warmup=warmup,
-        of=due.size,
-    )
+    first = next((int(p.intended_ns[0]) for p in (warmup, measured) if p.size), 0)
+    start_ns = window.start_ns if window else first
     return PointSeries(
         classes=tuple(classes),
-        dots=thinned(dots, MOST_DOTS),
-        quantiles=_quantiles(latency_s[~error & ~warmup]),
+        dots=dots_of(warmup, measured, start_ns),
+        quantiles=_quantiles(measured, skipped),
         host=_host(host, start_ns),
         gpu=_gpus(gpu, start_ns),
     )
 
 
-def thinned(dots: Dots, most: int) -> Dots:
-    """At most `most` of `dots`: a fifth for errors, the fastest and slowest success of each of many equal
-    spans of time, and an even sample of the rest. Nothing an eye would see at full density goes missing."""
-    if dots.time_s.size <= most:
-        return dots
-    order = np.argsort(dots.time_s, kind="stable")
-    failed = order[dots.error[order]]
-    good = order[~dots.error[order]]
-    kept = [_even(failed, max(most // 5, most - good.size))]
-    room = most - kept[0].size
-    extremes = _extremes(dots.time_s[good], dots.latency_s[good], spans=room // 4)
-    rest = np.ones(good.size, dtype=np.bool_)
-    rest[extremes] = False
-    kept += [good[extremes], _even(good[rest], room - extremes.size)]
-    chosen = np.concatenate(kept)
-    chosen = chosen[np.argsort(dots.time_s[chosen], kind="stable")]
-    return replace(
-        dots,
-        time_s=dots.time_s[chosen],
-        latency_s=dots.latency_s[chosen],
-        request_class=dots.request_class[chosen],
-        error=dots.error[chosen],
-        warmup=dots.warmup[chosen],
-    )
-
-
-def _even(index: npt.NDArray[np.intp], most: int) -> npt.NDArray[np.intp]:
-    if index.size <= most:
-        return index
-    return index[np.linspace(0, index.size - 1, max(most, 0)).astype(np.intp)]
-
-
-def _extremes(time_s: Floats, value: Floats, spans: int) -> npt.NDArray[np.intp]:
-    """Indices of the smallest and the largest value in each of `spans` equal spans of ascending `time_s`."""
-    if time_s.size == 0 or spans < 1:
-        return np.empty(0, dtype=np.intp)
-    edges = np.searchsorted(time_s, np.linspace(time_s[0], time_s[-1], spans + 1)[1:-1])
-    bounds = np.unique(np.concatenate([[0], edges, [time_s.size]]))
-    found = [
-        [low + value[low:high].argmin(), low + value[low:high].argmax()] for low, high in pairwise(bounds)
-    ]
-    return np.unique(np.array(found, dtype=np.intp))
-
-
-def _quantiles(latency_s: Floats) -> Quantiles:
+def _quantiles(measured: Measured, skipped: int) -> Quantiles:
     """Order statistics at shares evenly spaced in log(1 - share), where tails are read; the maximum is last.
 
     The i-th of n is drawn at (i - 1/2) / n, so that the maximum has a place on a logarithmic axis.
     """
-    n = latency_s.size
-    ordered = np.sort(latency_s)
+    took_ns = measured.completed_ns - measured.intended_ns
+    ordered = took_ns[measured.ok][skipped:]
+    del took_ns
+    ordered.sort()
+    n = ordered.size
     above = np.logspace(0, -np.log10(max(2 * n, 2)), MOST_QUANTILES)  # 1 - share, from 1 to 1 / 2n
     rank = np.unique(np.clip(np.ceil((1 - above) * n + 0.5), 1, max(n, 1)).astype(np.int64)) - 1
     rank = rank[:n]
-    return Quantiles(share=(rank + 0.5) / max(n, 1), latency_s=ordered[rank], of=n)
+    return Quantiles(share=(rank + 0.5) / max(n, 1), latency_s=ordered[rank] / 1e9, of=n)
 
 
 def _host(readings: Sequence[HostReading], start_ns: int) -> HostSeries | None:
@@ -185,14 +122,32 @@ def _host(readings: Sequence[HostReading], start_ns: int) -> HostSeries | None:
     def cores(of: Callable[[HostReading], float | None]) -> tuple[float | None, ...]:
         return tuple(_rate(of(a), of(b), (b.at_ns - a.at_ns) / 1e9) for a, b in pairs)
 
+    server, client = cores(lambda r: r.server_cpu_s), cores(lambda r: r.client_cpu_s)
+    ours = (server, client, cores(lambda r: r.harness_cpu_s))
     return HostSeries(
         time_s=tuple((b.at_ns - start_ns) / 1e9 for _, b in pairs),
-        server_cores=cores(lambda r: r.server_cpu_s),
-        client_cores=cores(lambda r: r.client_cpu_s),
+        server_cores=server,
+        client_cores=client,
         host_cores=cores(lambda r: r.host_cpu_s),
+        foreign_cores=_foreign(cores(lambda r: r.host_process_cpu_s), ours),
+        stolen_cores=cores(lambda r: r.stolen_cpu_s),
         server_memory_bytes=tuple(b.server_memory_bytes for _, b in pairs),
         client_memory_bytes=tuple(b.client_memory_bytes for _, b in pairs),
     )
+
+
+def _foreign(
+    processes: Sequence[float | None], ours: Sequence[Sequence[float | None]]
+) -> tuple[float | None, ...]:
+    """What all processes used less `ours`; who was never seen isn't on this host. Ticks of 10 ms are coarse:
+    a little less than nothing is nothing."""
+    seen = [cores for cores in ours if any(c is not None for c in cores)]
+
+    def less(used: float | None, parts: Sequence[float | None]) -> float | None:
+        known = [part for part in parts if part is not None]
+        return None if used is None or len(known) < len(parts) else max(0.0, used - sum(known))
+
+    return tuple(less(used, [cores[i] for cores in seen]) for i, used in enumerate(processes))
 
 
 def _rate(before: float | None, after: float | None, seconds: float) -> float | None:

@@ -10,9 +10,21 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.answer import Standing, best, best_line, objective_line, run_standing, verdict_line
+from harness.report.answer import (
+    Standing,
+    best,
+    best_line,
+    limiter_line,
+    objective_line,
+    run_standing,
+    verdict_line,
+)
 from harness.report.rows import Column, Row, columns, rows
+from harness.report.words import DASH
 from harness.schema.result import RunResult
+
+DEAREST = 2
+"""Columns of a higher rank go before the 95% intervals of the others do."""
 
 COLOURS = {"valid": "green", "inconclusive": "yellow", "invalid": "red"}
 STANDINGS: dict[Standing, str] = {"met": "green", "missed": "red", "unknown": "yellow", "none": ""}
@@ -21,31 +33,48 @@ STANDINGS: dict[Standing, str] = {"met": "green", "missed": "red", "unknown": "y
 def print_table(run: RunResult, console: Console, page: Path | None = None) -> None:
     """Print the points, what is wrong with those that aren't valid, the objective, and where the page is.
 
-    Columns go, least important first, until the table fits the console. `page` is the page's file, left
-    out while there is none.
+    Columns go, least important first, and then the intervals, until the table fits the console. `page` is
+    the page's file, left out while there is none.
     """
-    shown = list(columns(run))
-    table = _table(run, shown, console)
-    unbounded = console.options.update(max_width=10_000)
-    while Measurement.get(console, unbounded, table).maximum > console.width and any(c.rank for c in shown):
-        least = max(c.rank for c in shown)
-        shown.remove([c for c in shown if c.rank == least][-1])
-        table = _table(run, shown, console)
+    shown, table = _fitting(run, console)
     console.print(table)
     for row in rows(run, ()):
         for reason in row.point.reasons:
             name = Text(f"{row.point.id}: ", style=COLOURS[row.point.verdict])
             console.print(name.append(reason, style="default"), soft_wrap=not console.is_terminal)
+    why = dict.fromkeys(cell.why for row in rows(run, shown) for cell in row.cells if cell.why)
+    if why:
+        _say(console, DASH, "; ".join(why))
     standing = run_standing(run)
     _say(console, "points", verdict_line(run))
     _say(console, "objective", objective_line(run), STANDINGS[standing])
-    if best(run) is not None:
+    found = best(run)
+    if found is not None:
         _say(console, "best", best_line(run))
+        if found.limiter is not None:
+            _say(console, "limited by", limiter_line(found))
     if page is not None:
         _say(console, "page", str(page))
 
 
-def _table(run: RunResult, shown: list[Column], console: Console) -> Table:
+def _fitting(run: RunResult, console: Console) -> tuple[list[Column], Table]:
+    """As many columns as fit, with intervals where that leaves the dearest ones."""
+    unbounded = console.options.update(max_width=10_000)
+    for intervals, dearest in ((True, DEAREST), (False, 0)):
+        shown = list(columns(run))
+        table = _table(run, shown, console, intervals)
+        while Measurement.get(console, unbounded, table).maximum > console.width:
+            least = max(c.rank for c in shown)
+            if least <= dearest:
+                break
+            shown.remove([c for c in shown if c.rank == least][-1])
+            table = _table(run, shown, console, intervals)
+        else:
+            break
+    return shown, table
+
+
+def _table(run: RunResult, shown: list[Column], console: Console, intervals: bool) -> Table:
     plain = not console.is_terminal
     table = Table(box=box.MARKDOWN if plain else box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in shown:
@@ -54,17 +83,18 @@ def _table(run: RunResult, shown: list[Column], console: Console) -> Table:
             title.append(f" {column.unit}")
         table.add_column(title, justify="right" if column.numeric else "left", no_wrap=True)
     for row in rows(run, shown):
-        table.add_row(*_cells(row, shown), style="" if row.point.verdict == "valid" else "dim")
+        table.add_row(*_cells(row, shown, intervals), style="" if row.point.verdict == "valid" else "dim")
     return table
 
 
-def _cells(row: Row, shown: list[Column]) -> list[Text]:
+def _cells(row: Row, shown: list[Column], intervals: bool) -> list[Text]:
     """Text, never markup: a name may hold brackets."""
     styles = {"verdict": COLOURS[row.point.verdict], "objective": STANDINGS[row.standing]}
     cells = []
     for column, cell in zip(shown, row.cells, strict=True):
-        share = f" ({cell.small})" if column.title == "errors" and cell.small else ""
-        cells.append(Text(cell.text + share, style=styles.get(column.title, "")))
+        beside = cell.small and (intervals or column.title == "errors")
+        text = f"{cell.text} ({cell.small})" if beside else cell.text
+        cells.append(Text(text, style=styles.get(column.title, "")))
     return cells
 
 

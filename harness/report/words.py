@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from math import floor, log10
+
+from harness.schema.result import Interval
 
 DASH = "–"
 
@@ -25,12 +27,22 @@ def ms(seconds: float) -> str:
     return number(seconds * 1e3)
 
 
+def percentile(name: str) -> str:
+    """ "p99.9" of a figure named p999: that of four digits has a tenth."""
+    return f"p{name[1:3]}.{name[3:]}" if len(name) > 3 else name
+
+
 def percent(share: float) -> str:
     return f"{number(share * 100)}%"
 
 
 def memory(size_bytes: float) -> str:
     return f"{number(size_bytes / 2**30)} GiB" if size_bytes >= 2**30 else f"{number(size_bytes / 2**20)} MiB"
+
+
+def span(interval: Interval | None, words: Callable[[float], str]) -> str:
+    """An interval as "low–high", empty without one."""
+    return f"{words(interval[0])}–{words(interval[1])}" if interval else ""
 
 
 def setting(value: str | int | float | bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.report.words import percentile
 from harness.schema.model import ModelArtifact, Parity, ParityCase
 from harness.schema.point import Point, expand
 from harness.schema.result import (
@@ -13,10 +14,14 @@ from harness.schema.result import (
     GpuFigures,
     HostFigures,
     Latency,
+    Limiter,
+    LoadProcess,
     ObjectiveCheck,
     PointResult,
     RunResult,
     ServerFigures,
+    SteadyState,
+    TimeSplit,
     Verdict,
 )
 from harness.schema.scenario import Load, Measure, Objective, RequestClass, Scenario, Server
@@ -159,7 +164,13 @@ def served_s(point: Point) -> float:
 
 def latency(mean_s: float, requests: int) -> Latency:
     """A percentile that the sample can't support is None, as the analysis has it."""
-    factors = {"p50": (0.95, 1), "p90": (1.35, 30), "p95": (1.6, 73), "p99": (2.3, 381)}
+    factors = {
+        "p50": (0.95, 1),
+        "p90": (1.35, 30),
+        "p95": (1.6, 73),
+        "p99": (2.3, 381),
+        "p999": (3.1, 3838),
+    }
     values = {n: mean_s * f if requests >= least else None for n, (f, least) in factors.items()}
     known = {n: v for n, v in values.items() if v is not None}
     return Latency(
@@ -168,11 +179,56 @@ def latency(mean_s: float, requests: int) -> Latency:
         min=mean_s * 0.6 if requests else None,
         max=mean_s * 4 if requests else None,
         interval_95={n: (v * 0.96, v * 1.06) for n, v in known.items()},
+        unsupported={
+            n: f"{requests} requests; a {percentile(n)} takes {factors[n][1]} that are independent"
+            for n in factors
+            if n not in known
+        },
+    )
+
+
+def steady_state(point: Point, requests: int, *, never: bool) -> SteadyState:
+    """Points with many users come to their steady state after 0.4 s."""
+    if never:
+        why = "latency grew steadily from 13 ms to 41 ms over the measured phase"
+        return SteadyState(steady=False, skipped_requests=0, skipped_s=0.0, why=why)
+    skipped = requests // 25 if (point.load.concurrency or 0) > 4 else 0
+    cut = f"after the first {skipped} requests (0.4 s), " if skipped else ""
+    return SteadyState(
+        steady=True,
+        skipped_requests=skipped,
+        skipped_s=0.4 if skipped else 0.0,
+        why=f"{cut}latency went from 13.1 ms to 13.3 ms over the measured phase: within 25% of its mean",
+    )
+
+
+def load_processes(point: Point, requests: int, *, died: bool) -> tuple[LoadProcess, ...]:
+    """One for a closed loop; for an open one three, the last of them on another machine."""
+    if not point.load.open_loop:
+        return (LoadProcess(worker=0, host="bench-1", pid=4711, requests=requests, cpu_s=0.8),)
+    away = {"clock_offset_s": 0.001_234, "clock_error_s": 0.000_047}
+    return tuple(
+        LoadProcess(
+            worker=worker,
+            host="bench-2" if worker == 2 else "bench-1",
+            pid=4711 + worker,
+            requests=requests // 3,
+            cpu_s=None if died and worker == 2 else 0.4,
+            lost="no word for 15 s" if died and worker == 2 else None,
+            **(away if worker == 2 else {}),
+        )
+        for worker in range(3)
     )
 
 
 def point_result(
-    point: Point, *, verdict: Verdict, gpu: bool, server: bool = True, error_text: str = "HTTP 503"
+    point: Point,
+    *,
+    verdict: Verdict,
+    gpu: bool,
+    server: bool = True,
+    error_text: str = "HTTP 503",
+    never_steady: bool = False,
 ) -> PointResult:
     mean = served_s(point)
     load = point.load
@@ -182,6 +238,7 @@ def point_result(
     errors = max(requests // 8, 1) if died else requests // 2500
     batch = sum(c.weight * c.batch for c in point.requests) / sum(c.weight for c in point.requests)
     figures = latency(mean, requests - errors)
+    service = latency(mean * 0.995, requests - errors)
     reasons = {
         "valid": (),
         "inconclusive": (
@@ -194,6 +251,10 @@ def point_result(
             "the server went away after 6.2 s and was started again",
         ),
     }
+    if never_steady:
+        reasons["inconclusive"] = (
+            "never steady: latency grew steadily from 13 ms to 41 ms over the measured phase",
+        )
     checks = []
     if point.objective.p99_ms is not None:
         observed = figures.p99 * 1e3 if figures.p99 is not None else None
@@ -227,6 +288,8 @@ def point_result(
         notes=("2 other processes used more than half a core",) if point.params else (),
         started_at="2026-03-02T09:30:00Z",
         duration_s=6.2 if died else 10.0,
+        stopped_by=None if died else "time" if verdict == "inconclusive" else "precision",
+        steady_state=steady_state(point, requests, never=never_steady),
         requests=requests,
         errors=errors,
         error_reasons={error_text: errors} if errors else {},
@@ -234,7 +297,7 @@ def point_result(
         throughput_inferences_per_s=rate * batch,
         throughput_interval_95=(rate * batch * 0.97, rate * batch * 1.03),
         latency_s=figures,
-        service_s=latency(mean * 0.995, requests - errors),
+        service_s=service,
         send_lag_p99_s=0.0004 if load.open_loop else None,
         classes=tuple(
             ClassFigures(
@@ -247,7 +310,19 @@ def point_result(
             )
             for i, c in enumerate(point.requests)
         ),
+        load_processes=load_processes(point, requests, died=died),
+        in_flight_mean=rate * mean * 0.995,
         server=figures_server if server else None,
+        time_s=split(figures, service, figures_server if server else None),
+        limiter=Limiter(
+            name="load" if load.concurrency == 1 else "compute",
+            why="the instance was busy 41% of the time with 1 user: more would raise the throughput"
+            if load.concurrency == 1
+            else "the instance was busy 97% of the time, a request waits 8.13 ms for 4.02 ms of the model's "
+            "own time, and 1.9 of 2 cores were busy, 1.8 of them with the server",
+        )
+        if server
+        else None,
         gpu=(
             GpuFigures(
                 device=0,
@@ -260,6 +335,7 @@ def point_result(
                 temperature_c_max=61.0,
                 sm_clock_hz_mean=1.755e9,
                 throttle_reasons=("sw_power_cap",),
+                foreign_processes=("python3 (8123)",) if died else (),
             ),
         )
         if gpu
@@ -272,9 +348,33 @@ def point_result(
             client_cpu_s_per_request=74e-6,
             server_memory_bytes=412 * 2**20,
             client_memory_bytes=96 * 2**20,
+            harness_cpu_cores=0.01,
+            foreign_cpu_cores=0.12 if died else 0.004,
+            stolen_cpu_cores=0.002,
         ),
         objective=tuple(checks),
         samples=f"points/{point.id}",
+    )
+
+
+def split(latency_s: Latency, service_s: Latency, server: ServerFigures | None) -> TimeSplit:
+    """Adds up to the mean latency."""
+    assert latency_s.mean is not None and service_s.mean is not None
+    client_s = latency_s.mean - service_s.mean
+    if server is None:
+        return TimeSplit(
+            client_s=client_s, network_s=None, queue_s=None, input_s=None, compute_s=None, output_s=None
+        )
+    inside = (server.queue_s, server.compute_input_s, server.compute_infer_s, server.compute_output_s)
+    network_s = service_s.mean - sum(part or 0.0 for part in inside)
+    queue_s, input_s, compute_s, output_s = inside
+    return TimeSplit(
+        client_s=client_s,
+        network_s=network_s,
+        queue_s=queue_s,
+        input_s=input_s,
+        compute_s=compute_s,
+        output_s=output_s,
     )
 
 
@@ -284,11 +384,12 @@ def run_of(
     gpu: bool = False,
     verdicts: dict[int, Verdict] | None = None,
     without_server: Sequence[int] = (),
+    never_steady: Sequence[int] = (),
     measured: int | None = None,
     model: ModelArtifact | None = None,
     error_text: str = "HTTP 503",
 ) -> RunResult:
-    """`verdicts` and `without_server` go by the place of the point; a point is valid unless told."""
+    """`verdicts`, `without_server` and `never_steady` go by the place of the point; valid unless told."""
     points = expand(scenario)
     verdicts = verdicts or {}
     results = tuple(
@@ -298,6 +399,7 @@ def run_of(
             gpu=gpu,
             server=i not in without_server,
             error_text=error_text,
+            never_steady=i in never_steady,
         )
         for i, p in enumerate(points[:measured])
     )

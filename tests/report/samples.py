@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.analysis.columns import gather
 from harness.report.series import PointSeries, series_of
 from harness.schema.result import PointResult, RunResult
 from harness.schema.samples import REQUEST, GpuReading, HostReading, Phase, Requests, Status, Window
@@ -46,6 +47,9 @@ def host_of(point: PointResult, window: Window) -> list[HostReading]:
                 host_cpu_s=host,
                 server_memory_bytes=(400 + i // 10) * 2**20,
                 client_memory_bytes=96 * 2**20,
+                harness_cpu_s=i / 1000,
+                host_process_cpu_s=host,
+                stolen_cpu_s=i / 5000,
             )
         )
         server += float((point.host.server_cpu_cores or 0) * wave / 10)
@@ -78,7 +82,7 @@ def series_for(run: RunResult) -> dict[str, PointSeries]:
     for seed, point in enumerate(run.points):
         requests, window = requests_of(point, seed)
         series[point.id] = series_of(
-            requests,
+            *gather([requests], requests.size),
             [c.name for c in point.classes],
             host_of(point, window),
             gpu_of(window) if point.gpu else None,

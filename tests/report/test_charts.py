@@ -100,22 +100,23 @@ def test_batch_against_latency_of_each_class():
     assert {t["meta"]["legend"].split(",")[0] for t in traces(figure, "p50")} == {"short", "long"}
 
 
-def test_the_breakdown_adds_up_to_the_mean_service_time():
+def test_the_breakdown_adds_up_to_the_mean_latency():
     run = factory.run_of()
     figure = breakdown(run)
     for i, point in enumerate(run.points):
         parts = [t["x"][i] for t in figure.traces]
         assert None not in parts
-        assert sum(parts) == pytest.approx(point.service_s.mean * 1e3)
+        assert sum(parts) == pytest.approx(point.latency_s.mean * 1e3)
 
 
-def test_a_difference_under_zero_is_not_observed():
+def test_a_part_that_was_not_observed_is_not_drawn_as_nothing():
     run = factory.run_of()
     point = run.points[0]
-    service = point.service_s.model_copy(update={"mean": point.server.request_s * 0.9})
-    run = run.model_copy(update={"points": (point.model_copy(update={"service_s": service}),)})
-    (client,) = [t for t in breakdown(run).traces if t["name"] == "client and network"]
-    assert client["x"] == [None]
+    split = point.time_s.model_copy(update={"network_s": None})
+    run = run.model_copy(update={"points": (point.model_copy(update={"time_s": split}),)})
+    (network,) = [t for t in breakdown(run).traces if t["name"] == "network"]
+    assert network["x"] == [None]
+    assert "not observed" in network["hovertext"][0]
 
 
 def test_a_point_without_statistics_has_no_bar_and_the_note_says_so():

@@ -1,6 +1,8 @@
 """The Markdown summary, perf_analyzer's CSV and the resolved scenario."""
 
 import io
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,8 +12,11 @@ from harness.report.markdown import summary
 from harness.report.perf_analyzer import CLOSED, OPEN, csv_files
 from harness.report.resolved import resolved_scenario
 from harness.schema.point import expand
+from harness.schema.result import Latency, Limiter, LoadProcess, PointResult, SteadyState, TimeSplit
 from harness.schema.scenario import Ramp
 from tests.report import factory
+
+DOCS = Path(__file__).parents[2] / "docs" / "results.md"
 
 # As perf_analyzer 2.48 heads its file.
 PERF_ANALYZER = (
@@ -75,6 +80,13 @@ def test_the_summary_answers_then_lists_every_point():
     assert "not NVIDIA's C++ backend" in text
     assert f"invalid, {RUN.points[5].id}: 61 of 495 requests failed" in text
     assert "Triton's statistics could not be read" in text  # why there is a dash
+    assert "never steady" not in text and "0.400 (189 requests)" in text
+
+
+def test_the_summary_names_the_limiter_of_the_best_point_and_what_was_never_steady():
+    text = summary(factory.run_of(never_steady=(0,)))
+    assert "- **Limited by**: compute: the instance was busy 97% of the time" in text
+    assert "| never steady |" in text
 
 
 def test_a_hostile_name_stays_text_in_the_summary():
@@ -104,3 +116,11 @@ def test_the_resolved_scenario_expands_to_the_same_points(scenario):
     spec["load"] = {k: tuple(v) if isinstance(v, list) else v for k, v in spec["load"].items()}
     again = type(scenario).model_validate(spec)
     assert [p.id for p in expand(again)] == [p.id for p in expand(scenario)]
+
+
+@pytest.mark.parametrize("kind", [PointResult, Latency, SteadyState, LoadProcess, TimeSplit, Limiter])
+def test_every_field_of_a_point_is_explained_in_the_docs(kind):
+    text = DOCS.read_text()
+    known = {"id", "params", "point", "started_at"}  # as in the scenario
+    unsaid = [n for n in kind.model_fields if n not in known and not re.search(rf"[`.]{n}`", text)]
+    assert unsaid == []

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 from selenium.webdriver.support.wait import WebDriverWait
 
+from harness.report import words
 from harness.report.page import page_html, write_page
+from harness.schema.result import Limiter, SteadyState
 from tests.report import factory, samples
 from tests.report.browser import choose, complaints, data_of, drawn, headings, rows
 from tests.report.factory import DEMO_RUN as DEMO
@@ -65,7 +67,7 @@ def test_what_was_not_observed_is_a_dash_with_its_reason(demo):
     assert all(cells[name].startswith("–") for name in ("queue", "compute", "mean batch"))
     assert dict(zip(titles, rows(browser)[2]["cells"], strict=True))["p99"].startswith("–")
     why = browser.execute_script(
-        "return document.querySelectorAll('#points-table tbody tr')[7].querySelector('.none').title"
+        "return document.querySelectorAll('#points-table tbody tr')[7].querySelector('.numeric .none').title"
     )
     assert why == "Triton's statistics could not be read"
     assert why in browser.find_element("css selector", ".footnotes").text
@@ -82,6 +84,84 @@ def test_the_select_box_shows_another_point(demo_to_change):
     measured = requests[requests["phase"] == 1]
     assert text["x"] == pytest.approx((measured["intended_ns"] - window.start_ns) / 1e9, abs=1e-4)
     assert text["y"] == pytest.approx((measured["completed_ns"] - measured["intended_ns"]) / 1e6, rel=1e-3)
+
+
+def details(browser):
+    return browser.find_element("id", "details").text
+
+
+def shaded(browser, chart):
+    return browser.execute_script(
+        "return document.getElementById(arguments[0]).layout.shapes.map(s => [s.x0, s.x1])", chart
+    )
+
+
+def test_the_chosen_point_is_told_in_full(demo_to_change):
+    browser = demo_to_change
+    point = DEMO.points[1]  # many users, so with an approach
+    choose(browser, "chosen", point.id)
+    text = details(browser)
+    assert f"limited by compute: {point.limiter.why}" in text
+    assert "Ended by\nintervals as narrow as asked" in text
+    assert f"Left out\nfirst 0.400 s, {point.steady_state.skipped_requests} requests" in text
+    for name in ("client", "network", "queue", "input", "compute", "output"):
+        assert f"\n{name}\n" in text
+    for value in (point.latency_s.p999, point.service_s.p999, *point.latency_s.interval_95["p999"]):
+        assert words.ms(value) in text
+    assert "Other processes\n0.0040 cores" in text and "Taken by the hypervisor\n0.0020 cores" in text
+
+
+def test_the_approach_to_the_steady_state_is_shaded_and_what_it_cost_is_said(demo_to_change):
+    browser = demo_to_change
+    point = DEMO.points[1]
+    choose(browser, "chosen", point.id)
+    for chart in ("raw", "cpu", "memory"):
+        assert shaded(browser, chart)[1] == [0, point.steady_state.skipped_s]
+    note = browser.find_element("id", "raw-note").text
+    assert "0.40 s, 189 requests" in note and "in no latency figure" in note
+    choose(browser, "chosen", DEMO.points[0].id)
+    assert len(shaded(browser, "raw")) == 1
+    assert "approach" not in browser.find_element("id", "raw-note").text
+
+
+def test_why_a_percentile_is_null_is_said_where_it_would_stand(demo_to_change):
+    browser = demo_to_change
+    point = DEMO.points[2]
+    choose(browser, "chosen", point.id)
+    text = details(browser)
+    assert len(point.latency_s.unsupported) == 3
+    for why in point.latency_s.unsupported.values():
+        assert why in text
+    assert "a p99.9 takes at least 3,838 requests" in browser.find_element("css selector", ".footnotes").text
+
+
+def test_a_point_that_was_never_steady_says_so(show):
+    run = factory.run_of(factory.ONE_POINT, verdicts={0: "inconclusive"}, never_steady=(0,))
+    browser = show(run)
+    assert "never steady: latency grew steadily" in details(browser)
+    assert "It was never steady: latency grew" in browser.find_element("id", "raw-note").text
+    assert "never steady" in browser.find_element("id", "validity").text
+
+
+def test_load_processes_are_listed_with_host_clock_and_what_became_of_them(show):
+    run = factory.run_of(factory.OPEN_LOOP, verdicts={0: "invalid"})
+    browser = show(run)
+    choose(browser, "chosen", run.points[0].id)
+    text = details(browser)
+    assert "bench-2" in text and "1.23 ± 0.0470 ms ahead" in text and "no word for 15 s" in text
+    choose(browser, "chosen", run.points[1].id)
+    assert "no word" not in details(browser)
+
+
+def test_p99_9_can_be_chosen_where_a_point_has_it(demo_to_change):
+    browser = demo_to_change
+    choose(browser, "percentile", "p999")
+    title = browser.execute_script("return document.getElementById('curve').layout.yaxis.title.text")
+    assert title == "p99.9 latency, ms"
+    shown = {y for t in data_of(browser, "curve") for y in t["y"] if y is not None}
+    expected = {p.latency_s.p999 * 1e3 for p in DEMO.points if p.latency_s.p999 is not None}
+    assert sorted(shown) == pytest.approx(sorted(expected))
+    assert "Without a p99.9" in browser.find_element("id", "curve-absent").text
 
 
 def test_choosing_a_percentile_redraws_the_charts_and_says_which_points_lack_it(demo_to_change):
@@ -149,7 +229,18 @@ def test_hostile_names_stay_text(show):
     )
     points = [
         p.model_copy(
-            update={"reasons": (factory.HOSTILE,), "params": {factory.HOSTILE: factory.HOSTILE, **p.params}}
+            update={
+                "reasons": (factory.HOSTILE,),
+                "params": {factory.HOSTILE: factory.HOSTILE, **p.params},
+                "limiter": Limiter(name="compute", why=factory.HOSTILE),
+                "steady_state": SteadyState(
+                    steady=False, skipped_requests=0, skipped_s=0.0, why=factory.HOSTILE
+                ),
+                "load_processes": tuple(
+                    each.model_copy(update={"host": factory.HOSTILE, "lost": factory.HOSTILE})
+                    for each in p.load_processes
+                ),
+            }
         )
         for p in run.points
     ]

@@ -3,7 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.report.series import MOST_DOTS, MOST_QUANTILES, MOST_READINGS, Dots, series_of, thinned
+from harness.analysis.columns import gather
+from harness.report import series
+from harness.report.dots import MOST_DOTS, Dots, thinned
+from harness.report.series import MOST_QUANTILES, MOST_READINGS
 from harness.schema.samples import REQUEST, GpuReading, HostReading, Phase, Status, Window
 from tests.report import factory, samples
 
@@ -20,6 +23,10 @@ def requests(latency_s, *, status=Status.OK, phase=Phase.MEASURE):
     return made
 
 
+def series_of(requests, classes, host, gpu, window, **more):
+    return series.series_of(*gather([requests], requests.size), classes, host, gpu, window, **more)
+
+
 def dots(time_s, latency_s, error):
     n = len(time_s)
     return Dots(
@@ -33,10 +40,10 @@ def dots(time_s, latency_s, error):
 
 
 def test_few_requests_are_all_kept():
-    series = series_of(requests([0.001, 0.002, 0.003]), ["a"], [], None, Window(START, START + 10**9))
-    assert series.dots.time_s.tolist() == pytest.approx([0, 0.001, 0.002])
-    assert series.dots.latency_s.tolist() == pytest.approx([0.001, 0.002, 0.003])
-    assert series.host is None and series.gpu is None
+    made = series_of(requests([0.001, 0.002, 0.003]), ["a"], [], None, Window(START, START + 10**9))
+    assert made.dots.time_s.tolist() == pytest.approx([0, 0.001, 0.002])
+    assert made.dots.latency_s.tolist() == pytest.approx([0.001, 0.002, 0.003])
+    assert made.host is None and made.gpu is None
 
 
 def test_a_million_requests_are_thinned_and_keep_the_extremes_and_the_errors():
@@ -44,8 +51,8 @@ def test_a_million_requests_are_thinned_and_keep_the_extremes_and_the_errors():
     latency[[123_456, 777_777]] = [9.0, 0.00001]
     many = requests(latency)
     many["status"][500_000] = Status.TIMEOUT
-    series = series_of(many, ["a"], [], None, Window(START, START + 10**12))
-    drawn = series.dots
+    made = series_of(many, ["a"], [], None, Window(START, START + 10**12))
+    drawn = made.dots
     assert drawn.time_s.size <= MOST_DOTS
     assert drawn.of == 1_000_000
     assert drawn.latency_s.max() == pytest.approx(9.0)
@@ -65,10 +72,10 @@ def test_slow_moments_survive_thinning():
 
 
 def test_a_run_of_nothing_but_errors_is_drawn():
-    series = series_of(requests(np.full(5000, 30.0), status=Status.TIMEOUT), ["a"], [], None, None)
-    assert series.dots.error.all()
-    assert 0 < series.dots.time_s.size <= MOST_DOTS
-    assert series.quantiles.of == 0 and series.quantiles.share.size == 0
+    made = series_of(requests(np.full(5000, 30.0), status=Status.TIMEOUT), ["a"], [], None, None)
+    assert made.dots.error.all()
+    assert 0 < made.dots.time_s.size <= MOST_DOTS
+    assert made.quantiles.of == 0 and made.quantiles.share.size == 0
 
 
 @given(
@@ -80,7 +87,7 @@ def test_a_run_of_nothing_but_errors_is_drawn():
 @settings(max_examples=60, deadline=None)
 def test_thinning_never_exceeds_its_limit_never_invents_and_keeps_both_extremes(n, most, seed, failing):
     random = np.random.default_rng(seed)
-    all_dots = dots(random.random(n), random.random(n), random.random(n) < failing)
+    all_dots = dots(np.sort(random.random(n)), random.random(n), random.random(n) < failing)
     kept = thinned(all_dots, most)
     assert kept.time_s.size <= most
     assert kept.of == n
@@ -111,9 +118,17 @@ def test_warm_up_and_errors_are_not_in_the_quantile_curve_but_among_the_dots():
     warm = requests([9.0], phase=Phase.WARMUP)
     failed = requests([8.0], status=Status.REFUSED)
     good = requests([0.1, 0.2])
-    series = series_of(np.concatenate([warm, failed, good]), ["a"], [], None, None)
-    assert series.quantiles.latency_s.tolist() == pytest.approx([0.1, 0.2])
-    assert series.dots.warmup.sum() == 1 and series.dots.error.sum() == 1
+    made = series_of(np.concatenate([warm, failed, good]), ["a"], [], None, None)
+    assert made.quantiles.latency_s.tolist() == pytest.approx([0.1, 0.2])
+    assert made.dots.warmup.sum() == 1 and made.dots.error.sum() == 1
+
+
+def test_what_the_approach_skipped_is_drawn_and_not_in_the_quantile_curve():
+    failed = requests([8.0], status=Status.REFUSED)
+    rest = requests([9.0, 7.0, 0.1, 0.2, 0.3])
+    made = series_of(np.concatenate([failed, rest]), ["a"], [], None, None, skipped=2)
+    assert made.quantiles.latency_s.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert made.dots.time_s.size == 6
 
 
 def reading(second, server, client, host):
@@ -176,7 +191,7 @@ def test_an_empty_list_of_gpu_readings_is_no_gpu():
 
 def test_classes_are_told_apart():
     run = factory.run_of(factory.OPEN_LOOP)
-    made, window = samples.requests_of(run.points[0])
-    series = series_of(made, ["short", "long"], [], None, window)
-    assert series.classes == ("short", "long")
-    assert set(series.dots.request_class.tolist()) == {0, 1}
+    requests, window = samples.requests_of(run.points[0])
+    made = series_of(requests, ["short", "long"], [], None, window)
+    assert made.classes == ("short", "long")
+    assert set(made.dots.request_class.tolist()) == {0, 1}

@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from harness.report.table import print_table
+from harness.report.words import ms, span
 from tests.report import factory
 
 RUN = factory.run_of(verdicts={5: "invalid", 2: "inconclusive"}, without_server=(7,))
@@ -39,7 +40,30 @@ def test_less_important_columns_go_first():
     assert kept[0] < kept[1] < kept[2]
     assert {"max_batch", "tokens", "load", "verdict", "p99 ms"} <= kept[0]
     assert "throughput inf/s" in kept[1] and "objective" in kept[1]
-    assert "mean batch" in kept[2] and "client cores" not in kept[1]
+    assert "limiter" in kept[2] and "errors" in kept[2] and "client cores" not in kept[2]
+
+
+def test_all_there_is_stands_in_a_wide_console_and_p99_9_is_the_first_to_go():
+    heads = [table_lines(printed(RUN, width))[0] for width in (300, 230)]
+    assert all(name in heads[0] for name in ("p99.9 ms", "mean batch", "client cores", "left out s"))
+    assert "p99.9" not in heads[1] and "p90 ms" in heads[1]
+
+
+def test_intervals_go_before_the_dearest_columns():
+    wide, narrow = printed(RUN, 120), printed(RUN, 80)
+    figure = f"{ms(RUN.points[0].latency_s.p99)} ({span(RUN.points[0].latency_s.interval_95['p99'], ms)})"
+    assert figure in wide and figure not in narrow
+    assert ms(RUN.points[0].latency_s.p99) in narrow
+
+
+def test_a_dash_has_its_reason_below():
+    line = next(line for line in printed(RUN, 300).splitlines() if line.startswith("–: "))
+    assert "a p99 takes at least 381 requests" in line and "Triton's statistics could not be read" in line
+
+
+def test_the_best_point_s_limiter_is_told():
+    text = printed(factory.run_of(), 120)
+    assert "limited by: compute: the instance was busy 97% of the time" in text
 
 
 def test_the_figures_are_the_points():
@@ -47,10 +71,9 @@ def test_the_figures_are_the_points():
     cells = dict(
         zip((c.strip() for c in header.split("|")), (c.strip() for c in first.split("|")), strict=True)
     )
-    assert float(cells["p99 ms"]) == pytest.approx(RUN.points[0].latency_s.p99 * 1e3, rel=0.005)
-    assert float(cells["throughput inf/s"]) == pytest.approx(
-        RUN.points[0].throughput_inferences_per_s, rel=0.005
-    )
+    p99, throughput = (cells[name].split(" ")[0] for name in ("p99 ms", "throughput inf/s"))
+    assert float(p99) == pytest.approx(RUN.points[0].latency_s.p99 * 1e3, rel=0.005)
+    assert float(throughput) == pytest.approx(RUN.points[0].throughput_inferences_per_s, rel=0.005)
 
 
 def test_where_it_is_not_a_terminal_it_is_plain():

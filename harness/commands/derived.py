@@ -1,0 +1,75 @@
+"""The samples of one point: kept on disk, then read once for its figures and the series of its charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from harness.analysis.derive import derive
+from harness.load.recorder import Spools
+from harness.report.series import PointSeries, series_of
+from harness.schema.observed import Observed
+from harness.schema.point import Point
+from harness.schema.result import PointResult
+from harness.schema.samples import GpuReading, HostReading, Window
+from harness.store import samples_file
+from harness.store.run_folder import RunFolder
+
+
+class Derived(NamedTuple):
+    """Kept until the run's page is written, so that no sample is read twice. The series are small."""
+
+    result: PointResult
+    series: PointSeries
+
+
+SCRATCH = (".bin", ".npy", ".spool", ".reasons", ".clock")
+"""What the load needs while it runs, and nobody after its samples are in Parquet."""
+
+
+def keep(
+    point: Point,
+    run: RunFolder,
+    *,
+    window: Window | None,
+    host: Sequence[HostReading],
+    gpu: Sequence[GpuReading],
+) -> None:
+    """Write the samples of a point as Parquet, and only then remove the load's own files."""
+    folder = run.point(point.id)
+    spools = Spools(folder / "load")
+    chunks = spools.chunks()
+    classes = [kind.name for kind in point.requests]
+    samples_file.write_requests(folder / "requests.parquet", chunks, classes, spools.reasons, window)
+    samples_file.write_host(folder / "host.parquet", host)
+    samples_file.write_gpu(folder / "gpu.parquet", gpu)
+    for scratch in (folder / "load").iterdir():
+        if scratch.suffix in SCRATCH:
+            scratch.unlink()
+
+
+def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
+    """Figures and series of a finished point, from what is on disk and nothing else, in one pass."""
+    folder = run.point(point.id)
+    stored = samples_file.read_samples(folder / "requests.parquet")
+    host = samples_file.read_host(folder / "host.parquet")
+    gpu = samples_file.read_gpu(folder / "gpu.parquet")
+    result = derive(
+        point,
+        observed,
+        stored.measured,
+        stored.reasons,
+        host,
+        gpu,
+        samples=str(folder.relative_to(run.path)),
+    )
+    series = series_of(
+        stored.warmup,
+        stored.measured,
+        stored.classes,
+        host,
+        gpu,
+        window=Window(*observed.window_ns) if observed.window_ns else None,
+        skipped=result.steady_state.skipped_requests if result.steady_state else 0,
+    )
+    return Derived(result, series)

@@ -1,0 +1,88 @@
+"""`harness worker`: load processes for a run that is led from another machine, one after the other."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.load.address import parsed_master
+from harness.load.locust_process import LocustProcess, PipedProcess
+from harness.schema.errors import HarnessError, InputError
+
+LOOK_S = 1.0
+LAST_WORDS_S = 10.0
+
+
+def work(master: str, *, once: bool = False, say: Callable[[str], None] | None = None) -> None:
+    """Send load for the run at `master` ("host" or "host:port"): a fresh process each point, until Ctrl-C.
+
+    `once`: end with the first point. Nothing is written but into a temporary folder.
+
+    Raises InputError for a name without an address and where the run's machine has another version of harness
+    or Python, HarnessError where a load process doesn't come so far as to take part.
+    """
+    host, port = parsed_master(master)
+    try:
+        socket.getaddrinfo(host, port)
+    except OSError as error:
+        raise InputError(f"the name {host!r} can't be resolved here: give --master an address") from error
+    say = say or _to_stderr
+    say(f"waiting for a run at {host}:{port}; Ctrl-C ends it")
+    try:
+        while True:
+            if _one_point(host, port, say) and once:
+                return
+    except KeyboardInterrupt:
+        say("stopped")
+
+
+def _one_point(host: str, port: int, say: Callable[[str], None]) -> bool:
+    """Whether there was one: a run may end while its next point is awaited."""
+    token = secrets.token_hex(8)
+    with tempfile.TemporaryDirectory(prefix="harness-worker-") as folder:
+        output = Path(folder) / "locust.out"
+        arguments = ["harness.load.worker", host, str(port), token]
+        process = PipedProcess([*arguments, "any"], {}, output)
+        taking_part = False
+        try:
+            while not process.over:
+                for message in process.messages(LOOK_S):
+                    match message["event"]:
+                        case "joined":
+                            taking_part = True
+                            number, of = message["worker"] + 1, message["of"]
+                            say(f"load process {number} of {of} for the run at {host}:{port}")
+                        case "waiting":
+                            say("the run has all its load processes; waiting for its next point")
+                        case "refused":
+                            raise InputError(
+                                f"the run at {host}:{port} can't use this machine: {message['why']}"
+                            )
+            if not process.succeeded:
+                how = process.epitaph()
+                if not taking_part:
+                    raise HarnessError(f"the load process {how}")
+                _tell(arguments, how, output)
+                say(f"the load process {how}")
+            elif taking_part:
+                say("the point is over")
+            return taking_part
+        except KeyboardInterrupt:
+            if taking_part:
+                _tell(arguments, "was stopped by Ctrl-C on its machine", output)
+            raise
+        finally:
+            process.end(grace_s=0)
+
+
+def _tell(arguments: list[str], how: str, output: Path) -> None:
+    """Give the run the reason why it has lost a load process; in a process of its own, as it takes Locust."""
+    LocustProcess([*arguments, "lost", how], {}, output).end(grace_s=LAST_WORDS_S)
+
+
+def _to_stderr(text: str) -> None:
+    print(f"{socket.gethostname()}: {text}", file=sys.stderr, flush=True)

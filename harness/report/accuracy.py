@@ -1,0 +1,178 @@
+"""docs/accuracy.md: what `harness calibrate` found, every table with what passed and what didn't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from harness.schema.calibration import (
+    Calibration,
+    Client,
+    Comparison,
+    Coverage,
+    FigureCheck,
+    Noise,
+    TruthCase,
+)
+from harness.schema.result import Interval
+
+_PASSED = {True: "pass", False: "**fail**", None: "no answer"}
+_NAMES = {"p999": "p99.9"}
+_PACKAGES = ("numpy", "locust", "gevent", "tritonclient", "grpcio")
+_PARTS = ("truth", "coverage", "against", "noise")
+
+Row = tuple[str, ...]
+
+
+def accuracy_page(found: Calibration) -> str:
+    """The page as Markdown; the same record always gives the same page."""
+    jinja = Environment(
+        loader=PackageLoader("harness.report", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, and every cell goes through `cell`
+    )
+    filters = (_cell, _measured, _figures, _checks, _comparisons, _points)
+    jinja.filters |= {each.__name__.lstrip("_"): each for each in filters}
+    failed = len(found.failures)
+    return jinja.get_template("accuracy.md.j2").render(
+        found=found,
+        verdict=f"{failed} check{'s' * (failed != 1)} failed." if failed else "Every check passed.",
+        machine=list(_machine(found)),
+        absent=[part for part in _PARTS if getattr(found, part) is None],
+    )
+
+
+def _machine(found: Calibration) -> Iterator[Row]:
+    where = found.environment
+    yield "command", f"`{found.command}`"
+    yield "measured", f"{found.started_at} to {found.finished_at}"
+    yield "machine", f"{where.cpu}, {where.cores} cores, {where.memory_bytes / 2**30:.0f} GiB"
+    yield "system", f"{where.os}, kernel {where.kernel}"
+    yield "GPU", ", ".join(gpu.name for gpu in where.gpus) or "none"
+    yield "harness", f"{where.harness_version} ({where.git_commit or 'no commit known'})"
+    yield "Triton", f"{where.triton_version}, {where.server_mode}, {where.backend}"
+    yield "Python", where.python
+    known = [f"{name} {where.packages[name]}" for name in _PACKAGES if name in where.packages]
+    yield "packages", ", ".join(known)
+
+
+def _measured(case: TruthCase) -> str:
+    """How a case was measured, in a sentence."""
+    said = f"{case.description}. {case.requests} requests"
+    if case.duration_s is not None:
+        said += f" in {case.duration_s:.0f} s"
+    said += f"; wire {case.wire_s * 1e3:.2f} ms; harness says {case.verdict}"
+    if case.attempts > 1:
+        said += f" at attempt {case.attempts}"
+    return _cell(said + (f" ({'; '.join(case.reasons)})" if case.reasons else "")) + "."
+
+
+def _figures(case: TruthCase) -> Iterator[Row]:
+    for kind, figures in (("theory", case.theory), ("path", case.path)):
+        for figure in figures:
+            yield _figure(kind, figure, case.wire_s)
+
+
+def _figure(kind: str, figure: FigureCheck, wire_s: float) -> Row:
+    is_rate = figure.name == "throughput"
+    show = _rate if is_rate else _ms
+    bare = None
+    if figure.measured is not None and not is_rate and figure.truth > wire_s:
+        bare = figure.measured / (figure.truth - wire_s) - 1
+    return (
+        kind,
+        _NAMES.get(figure.name, figure.name),
+        show(figure.measured) if figure.why is None else f"null: {figure.why}",
+        _interval(figure.interval_95, show),
+        show(figure.truth),
+        _percent(figure.error),
+        _PASSED[figure.passed],
+        _percent(bare),
+    )
+
+
+def _checks(found: Coverage) -> Iterator[Row]:
+    for check in found.checks:
+        yield (
+            check.protocol,
+            _NAMES.get(check.figure, check.figure),
+            (_rate if check.figure == "throughput" else _ms)(check.truth),
+            str(check.runs),
+            str(check.supported),
+            str(check.covered),
+            str(check.needed),
+            _PASSED[check.passed] + ("" if check.why is None else f": {check.why}"),
+        )
+
+
+def _comparisons(found: Sequence[Comparison]) -> Iterator[Row]:
+    for each in found:
+        yield (
+            each.protocol,
+            str(each.concurrency),
+            str(each.rounds),
+            _ratio(each.cpu_ratio),
+            _ratio(each.throughput_ratio),
+            _ratio(each.p50_ratio),
+            _ratio(each.p99_ratio),
+            _client(each.harness),
+            _client(each.perf_analyzer),
+        )
+
+
+def _client(client: Client | None) -> str:
+    if client is None:
+        return "null"
+    return (
+        f"{client.cpu_us_per_request:.0f} µs CPU, {client.throughput_per_s:.0f}/s, "
+        f"p50 {client.p50_us:.0f}, p99 {client.p99_us:.0f} µs"
+    )
+
+
+def _points(found: Noise) -> Iterator[Row]:
+    for number, point in enumerate(found.points, 1):
+        yield (
+            str(number),
+            point.model,
+            point.perf_analyzer,
+            "**lost**" if point.lost else point.verdict,
+            _with_interval(point.throughput_per_s, point.throughput_interval_95, _rate),
+            _with_interval(point.p50_s, point.p50_interval_95, _ms),
+            _with_interval(point.p99_s, point.p99_interval_95, _ms),
+            "; ".join(point.reasons),
+        )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _ms(seconds: float | None) -> str:
+    return "null" if seconds is None else f"{seconds * 1e3:.2f} ms"
+
+
+def _rate(per_s: float | None) -> str:
+    return "null" if per_s is None else f"{per_s:.2f}/s"
+
+
+def _ratio(value: float | None) -> str:
+    return "null" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1%}"
+
+
+def _interval(interval: Interval | None, show: Callable[[float | None], str]) -> str:
+    return "" if interval is None else f"{show(interval[0])} to {show(interval[1])}"
+
+
+def _with_interval(
+    value: float | None, interval: Interval | None, show: Callable[[float | None], str]
+) -> str:
+    shown = _interval(interval, show)
+    return f"{show(value)} ({shown})" if shown else show(value)

@@ -1,0 +1,215 @@
+"""The judgement of a calibration on made-up figures: what is right passes, and what is wrong doesn't."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.analysis.latency import summarize
+from harness.analysis.queueing import finishes
+from harness.calibration import against, coverage, noise, truth
+from harness.calibration.figures import THROUGHPUT, compared
+from harness.calibration.queues import Queue, simulated, theoretical
+from harness.calibration.station import PERIOD_S, STALL_S, Drive, Service
+from harness.schema.calibration import Client, Comparison, Noise, NoisyPoint
+from harness.schema.point import PointLoad, expand
+from harness.schema.samples import REQUEST, Measured, Phase, Status
+from tests.report.factory import DEMO, point_result
+
+WIRE_S = 0.0005
+QUEUES = {queue.name: queue for queue in truth.QUEUES}
+
+
+def sampled(queue: Queue, *, factor: float = 1.0, requests: int = 20_000, seed: int = 1) -> Drive:
+    """What a faultless harness would measure of this queue; with a `factor`, one that is wrong by it."""
+    rng = np.random.default_rng(seed)
+    rate = queue.load.rate_per_s or 0.0
+    gaps = (
+        rng.exponential(1 / rate, requests)
+        if queue.load.arrivals == "poisson"
+        else np.full(requests, 1 / rate)
+    )
+    due_s = 1000.0 + np.cumsum(gaps)
+    kinds = rng.choice(len(queue.service.seconds), size=requests, p=_shares(queue.service))
+    stall = (STALL_S, PERIOD_S) if queue.stalling else (0.0, 1.0)
+    done_s = finishes(due_s + WIRE_S / 2, np.asarray(queue.service.seconds)[kinds], *stall) + WIRE_S / 2
+    latency_s = (done_s - due_s) * factor
+    records = np.zeros(requests, REQUEST)
+    records["request_class"], records["status"], records["phase"] = kinds, Status.OK, Phase.MEASURE
+    records["intended_ns"] = records["sent_ns"] = due_s * 1e9
+    records["completed_ns"] = (due_s + latency_s) * 1e9
+    figures: Any = {
+        "verdict": "valid",
+        "reasons": (),
+        "steady_state": None,
+        "requests": requests,
+        "duration_s": float(due_s[-1] - due_s[0]),
+        "throughput_requests_per_s": float(np.count_nonzero(done_s < due_s[-1]) / (due_s[-1] - due_s[0])),
+        "throughput_interval_95": (rate * 0.99, rate * 1.01),
+        "latency_s": summarize(latency_s),
+    }
+    plain = point_result(expand(DEMO)[0], verdict="valid", gpu=False)
+    return Drive(plain.model_copy(update=figures), Measured.of(records), None)
+
+
+def _shares(service: Service) -> np.ndarray[Any, Any]:
+    weights = np.asarray(service.weights)
+    return weights / weights.sum()
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_faultless_measurement_passes_against_theory_and_path(name: str) -> None:
+    case = truth.judged(QUEUES[name], "http", sampled(QUEUES[name]), WIRE_S, 1)
+    assert bool(case.theory) == (QUEUES[name].theory is not None)
+    assert [figure.name for figure in case.path] == ["p50", "p99", "p999", THROUGHPUT]
+    for figure in case.path:
+        if figure.measured is not None:
+            assert figure.error == pytest.approx(0, abs=1e-3)
+    assert list(truth.failures([case])) == []
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_measurement_that_is_wrong_by_a_third_fails(name: str) -> None:
+    case = truth.judged(QUEUES[name], "grpc", sampled(QUEUES[name], factor=1.33), WIRE_S, 1)
+    assert any("off the path's" in failure for failure in truth.failures([case]))
+
+
+def test_a_wrong_truth_fails() -> None:
+    queue = QUEUES["exponential service"]
+    drive = sampled(queue)
+    right = theoretical(queue, WIRE_S)
+    assert all(check.passed is not False for check in compared(drive.result, right))
+    wrong = {name: value * 1.5 for name, value in right.items()}
+    assert not any(check.passed for check in compared(drive.result, wrong))
+
+
+def test_a_truth_within_three_percent_or_within_the_interval_passes() -> None:
+    drive = sampled(QUEUES["exponential service"])
+    p50 = drive.result.latency_s.p50
+    assert p50 is not None
+    low, high = drive.result.latency_s.interval_95["p50"]
+    for value, passes in (
+        (p50 / 1.029, True),
+        ((p50 + high) / 2, True),
+        (high * 1.04, False),
+        (low * 0.9, False),
+    ):
+        (check,) = compared(drive.result, {"p50": value})
+        assert check.passed is passes, (value, p50, low, high)
+
+
+def test_a_null_figure_is_no_pass_and_says_why() -> None:
+    drive = sampled(QUEUES["constant service"], requests=200)
+    case = truth.judged(QUEUES["constant service"], "http", drive, WIRE_S, 1)
+    p999 = next(figure for figure in case.path if figure.name == "p999")
+    assert p999.measured is None and p999.passed is None and p999.why
+
+
+def test_a_case_without_a_median_or_a_valid_point_fails() -> None:
+    queue = QUEUES["constant service"]
+    drive = sampled(queue, requests=3)
+    assert any(
+        "no p50" in failure for failure in truth.failures([truth.judged(queue, "http", drive, WIRE_S, 1)])
+    )
+    invalid = sampled(queue).result.model_copy(
+        update={"verdict": "invalid", "reasons": ("the client lagged",)}
+    )
+    judged = truth.judged(queue, "http", Drive(invalid, sampled(queue).measured, None), WIRE_S, 3)
+    assert any("the client lagged" in failure for failure in truth.failures([judged]))
+
+
+def test_the_path_knows_when_a_stall_catches_whom() -> None:
+    """Requests each second, 0.1 s of service, half a second of stall in each fifth: 1 in 5 waits."""
+    queue = Queue("q", Service.constant(0.1), PointLoad(rate_per_s=1.0), stalling=True, theory=None)
+    records = np.zeros(100, REQUEST)
+    records["phase"] = Phase.MEASURE
+    records["intended_ns"] = records["sent_ns"] = np.arange(100) * 1_000_000_000
+    figures = simulated(queue, Measured.of(records), 0, 0.0)
+    assert figures["p50"] == pytest.approx(0.1)
+    assert figures["p99"] == pytest.approx(0.6)
+
+
+def test_the_exponential_service_has_its_mean_and_its_tail() -> None:
+    service = Service.exponential(0.01)
+    assert service.mean_s == pytest.approx(0.01, rel=1e-9)
+    assert np.var(service.seconds) == pytest.approx(0.01**2, rel=0.01)
+    assert np.quantile(service.seconds, 0.99) == pytest.approx(-np.log(0.01) * 0.01, rel=0.02)
+
+
+def test_coverage_counts_the_intervals_that_hold_the_truth() -> None:
+    result = sampled(coverage.QUEUE).result
+
+    def runs(holding: int, missing: int) -> list[Any]:
+        def with_interval(low: float, high: float) -> Any:
+            latency = result.latency_s.model_copy(update={"interval_95": {"p50": (low, high)}})
+            return result.model_copy(update={"latency_s": latency})
+
+        return [with_interval(0.9, 1.1)] * holding + [with_interval(1.1, 1.2)] * missing
+
+    assert coverage.counted("http", "p50", 1.0, runs(93, 7), 100).passed is True
+    assert coverage.counted("http", "p50", 1.0, runs(92, 8), 100).passed is False
+    few = coverage.counted("http", "p50", 1.0, runs(50, 0), 100)
+    assert few.passed is None and few.why is not None and "50 of 100" in few.why
+    absent = coverage.counted("http", "mean", 1.0, runs(100, 0), 100)
+    assert absent.passed is None and absent.supported == 0
+
+
+def comparison(**changed: Any) -> Comparison:
+    client = Client(cpu_us_per_request=20, throughput_per_s=9000, p50_us=300, p99_us=900)
+    plain: dict[str, Any] = {
+        "protocol": "http",
+        "concurrency": 8,
+        "rounds": 5,
+        "cpu_ratio": 0.4,
+        "throughput_ratio": 1.2,
+        "p50_ratio": 0.8,
+        "p99_ratio": 1.0,
+        "harness": client,
+        "perf_analyzer": client,
+    }
+    return Comparison(**{**plain, **changed})
+
+
+def test_a_comparison_fails_on_cpu_throughput_and_silence() -> None:
+    assert list(against.failures([comparison()])) == []
+    assert "client CPU 0.51" in next(against.failures([comparison(cpu_ratio=0.51)]))
+    assert "throughput 0.90" in next(against.failures([comparison(throughput_ratio=0.9)]))
+    silent = comparison(cpu_ratio=None, throughput_ratio=None, why="it did not return")
+    assert "it did not return" in next(against.failures([silent]))
+
+
+def test_the_printed_ratios_are_by_protocol_and_concurrency() -> None:
+    document = against.printed([comparison(), comparison(protocol="grpc", concurrency=32)])
+    assert set(document) == {"http", "grpc"}
+    assert document["http"]["8"]["cpu_ratio"] == 0.4
+    assert {"cpu_ratio", "p50_ratio", "throughput_ratio"} <= set(document["grpc"]["32"])
+
+
+def test_a_point_with_neither_interval_nor_reason_is_lost() -> None:
+    queue = QUEUES["bimodal service, stalls"]
+
+    def answered(**changed: Any) -> NoisyPoint:
+        result = sampled(queue, requests=500).result.model_copy(update=changed)
+        return noise.answer(result, "http", "label", 1, "Failed to obtain stable measurement")
+
+    latency = sampled(queue, requests=500).result.latency_s
+    whole = answered()
+    assert not whole.lost and whole.p50_interval_95 is not None
+    unexplained = latency.model_copy(
+        update={"p99": None, "interval_95": {}, "unsupported": {"p50": "too few"}}
+    )
+    lost = answered(latency_s=unexplained)
+    assert lost.lost
+    both = latency.model_copy(
+        update={"p99": None, "interval_95": {}, "unsupported": {"p50": "too few", "p99": "too few"}}
+    )
+    assert not answered(latency_s=both).lost
+    assert answered(throughput_interval_95=None).lost
+    assert not answered(throughput_interval_95=None, verdict="invalid", reasons=("the server died",)).lost
+    assert ["lost" in failure for failure in noise.failures(Noise(wanted=1, tried=1, points=(lost,)))] == [
+        True
+    ]
+    assert list(noise.failures(Noise(wanted=1, tried=1, points=(whole,)))) == []
+    assert "only 1 of 9" in next(noise.failures(Noise(wanted=2, tried=9, points=(whole,))))

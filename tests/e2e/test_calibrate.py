@@ -1,0 +1,162 @@
+"""`harness calibrate` as a user runs it, only shorter: the real command line with a tiny scale."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.load import perf_analyzer
+from harness.schema.calibration import Calibration
+from tests.e2e.conftest import Finished, server_of, wait_for
+
+TINY = """
+import sys
+from harness.calibration import against, truth
+from harness.commands import calibrate
+calibrate.QUICK = calibrate.Scale(
+    truth_s=3, runs=1, run_s=2, rounds=1, round_s=0.6, noisy=1, noisy_s=2
+)
+truth.ATTEMPTS = 1
+against.CONCURRENCIES = (1, 8)
+from harness.cli import main
+main()
+"""
+
+needs_perf_analyzer = pytest.mark.skipif(
+    perf_analyzer.problem() is not None, reason=perf_analyzer.problem() or ""
+)
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", TINY, "calibrate", *arguments],
+        cwd=folder,
+        env=os.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def calibrate(folder: Path, *arguments: str) -> Finished:
+    process = started(folder, *arguments)
+    try:
+        stdout, stderr = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    return Finished(process.returncode, stdout, stderr)
+
+
+@pytest.mark.triton
+def test_truth_and_coverage_are_measured_and_the_page_is_written(tmp_path: Path) -> None:
+    done = calibrate(
+        tmp_path, "--quick", "--part", "truth", "--part", "coverage", "--json", "--write", "docs/accuracy.md"
+    )
+    assert done.code in (0, 3), done.stderr
+    found = Calibration.model_validate_json(done.stdout)
+    assert found.truth is not None and found.coverage is not None
+    assert found.against is None and found.noise is None
+    assert len(found.truth) == 8  # four queues, two protocols
+    for case in found.truth:
+        figures = {figure.name: figure for figure in case.path}
+        assert set(figures) == {"p50", "p99", "p999", "throughput"}
+        rate = figures["throughput"]
+        assert rate.measured == pytest.approx(rate.truth, rel=0.1), case
+        # Loose: other tests may have the machine. That it is right is what the full command shows.
+        if (p50 := figures["p50"].measured) is not None:
+            assert 0.5 < p50 / figures["p50"].truth < 3, case
+        assert 0 < case.wire_s < 0.02
+        assert bool(case.theory) == ("stalls" not in case.name)
+    assert {(check.protocol, check.figure) for check in found.coverage.checks} == {
+        (protocol, figure) for protocol in ("http", "grpc") for figure in ("p50", "p99", "mean", "throughput")
+    }
+    assert bool(found.failures) == (done.code == 3)
+    page = (tmp_path / "docs" / "accuracy.md").read_text()
+    assert "## Against truth" in page and "## Coverage of the intervals" in page
+    assert "Parts that weren't run: against, noise." in page
+    assert "### exponential service, grpc" in page and "A quick run" in page
+    for failure in found.failures:
+        assert failure in page
+    assert (tmp_path / "model_repo" / "calibrate-truth-http-0" / "1" / "model.py").is_file()
+
+
+@pytest.mark.triton
+@needs_perf_analyzer
+def test_the_ratios_to_perf_analyzer_are_printed_as_one_document(tmp_path: Path) -> None:
+    done = calibrate(tmp_path, "--quick", "--against", "perf_analyzer", "--json")
+    assert done.code in (0, 3), done.stderr
+    document = json.loads(done.stdout)
+    assert set(document) == {"http", "grpc"}
+    for of_protocol in document.values():
+        assert set(of_protocol) == {"1", "8"}
+        for ratios in of_protocol.values():
+            if ratios["cpu_ratio"] is None:
+                assert ratios["why"]
+                continue
+            for name in ("cpu_ratio", "p50_ratio", "p99_ratio", "throughput_ratio"):
+                assert 0.01 < ratios[name] < 100, (name, ratios)
+            assert ratios["harness"]["cpu_us_per_request"] > 1
+            assert ratios["perf_analyzer"]["cpu_us_per_request"] > 1
+
+
+@pytest.mark.triton
+@needs_perf_analyzer
+def test_a_point_that_perf_analyzer_gives_up_on_gets_an_answer(tmp_path: Path) -> None:
+    done = calibrate(tmp_path, "--quick", "--part", "noise", "--json")
+    noise = Calibration.model_validate_json(done.stdout).noise
+    assert noise is not None and noise.tried >= len(noise.points)
+    for point in noise.points:
+        assert "stable" in point.perf_analyzer
+        assert not point.lost
+        assert point.reasons or (point.throughput_interval_95 and point.p50_interval_95)
+
+
+@pytest.mark.triton
+def test_an_interrupt_ends_it_cleanly_and_leaves_no_server(tmp_path: Path) -> None:
+    process = started(tmp_path, "--part", "truth")  # in full, so that it doesn't end by itself
+    try:
+        server = wait_for(lambda: server_of(process.pid))
+
+        def locusts() -> list[psutil.Process]:
+            return [child for child in psutil.Process(process.pid).children(recursive=True) if _sends(child)]
+
+        load = wait_for(locusts)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 4
+    assert "interrupted; nothing of a calibration is kept" in stderr
+    assert "Traceback" not in stderr
+    _, alive = psutil.wait_procs([server, *load], timeout=10)
+    assert not alive
+
+
+def _sends(process: psutil.Process) -> bool:
+    try:
+        return "locust" in process.cmdline()
+    except psutil.Error:  # it has ended in between
+        return False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--part", "everything"), "--part takes truth, coverage, against, noise, not 'everything'"),
+        (("--against", "wrk"), "--against takes perf_analyzer, not 'wrk'"),
+    ],
+)
+def test_a_wrong_word_is_bad_input_told_in_a_sentence(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = calibrate(tmp_path, *arguments)
+    assert (done.code, done.stdout) == (2, "")
+    assert said in done.stderr

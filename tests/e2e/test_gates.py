@@ -1,0 +1,296 @@
+"""Each gate that this machine can trip for real, through the real command line.
+
+What can't be done here stands in tests/analysis/test_validity.py alone: a hypervisor that steals. A point
+that no gate holds back may still be inconclusive: a busy machine isn't steady for two seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.triton.embedded import EmbeddedServer
+from tests.e2e.conftest import HARNESS, Workplace, ended, measuring, server_of, wait_for
+from tests.nvml import NvmlDouble
+
+NEIGHBOURS = "validity: {foreign_cpu: 1, stolen_cpu: 1}\n"
+"""Let pass what other work on this machine does."""
+
+SHORT = """\
+model: double.onnx
+requests:
+  - {name: small, axes: {n: 16}}
+load: {concurrency: 2}
+measure: {warmup_s: 0.2, duration_s: 2}
+"""
+
+
+def point_of(workplace: Workplace, text: str, *arguments: str) -> dict[str, Any]:
+    """The only point of a scenario."""
+    return only(workplace.run("run", workplace.scenario(text), "--json", *arguments))
+
+
+def only(done: Any) -> dict[str, Any]:
+    assert done.code in (0, 3), done.stderr
+    (point,) = done.document["points"]
+    return point  # type: ignore[no-any-return]
+
+
+def under_load(workplace: Workplace, text: str, do: Callable[[int], None], *arguments: str) -> dict[str, Any]:
+    """The point, with `do` called once its measured phase has begun, with harness's process id."""
+    process = workplace.start("run", workplace.scenario(text), "--json", *arguments)
+    wait_for(lambda: measuring(workplace) or process.poll() is not None)
+    do(process.pid)
+    return only(ended(process))
+
+
+def reason(point: dict[str, Any], verdict: str = "invalid") -> str:
+    """The one reason it has."""
+    assert point["verdict"] == verdict, point["reasons"]
+    (said,) = point["reasons"]
+    return str(said)
+
+
+def http_port(pid: int) -> int:
+    server = server_of(pid)
+    assert server is not None
+    (port,) = (int(word.split("=")[1]) for word in server.cmdline() if word.startswith("--http-port="))
+    return port
+
+
+def locust_of(pid: int) -> psutil.Process:
+    children = psutil.Process(pid).children(recursive=True)
+    return max((c for c in children if "locust" in " ".join(c.cmdline())), key=lambda c: c.cpu_times().user)
+
+
+def test_a_point_with_nothing_wrong_is_valid_and_its_cpu_time_is_accounted_for(workplace: Workplace) -> None:
+    point = point_of(workplace, SHORT + NEIGHBOURS)
+    assert point["verdict"] != "invalid", point["reasons"]
+    host = point["host"]
+    parts = [host[f"{name}_cpu_cores"] for name in ("server", "client", "harness", "foreign")]
+    assert all(part is not None and part >= 0 for part in parts)
+    assert 0 < host["harness_cpu_cores"] < 0.2
+    # what is left are interrupts, and processes' time that the kernel booked as such
+    assert sum(parts) == pytest.approx(host["host_busy_cores"], abs=0.3)
+    assert host["stolen_cpu_cores"] is not None
+
+
+def test_a_load_process_at_its_limit_and_a_response_cache_that_was_asked_for(workplace: Workplace) -> None:
+    strict = "validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 0.02}\n"
+    point = point_of(workplace, SHORT + "server: {response_cache: true}\n" + strict)
+    assert any("of a core, over 2%" in said for said in point["reasons"]), point["reasons"]
+    assert point["server"]["cache_hits"] > 0
+    assert any("from the response cache, as asked" in note for note in point["notes"])
+    assert not any("cache" in said for said in point["reasons"])
+
+
+OPEN = SHORT.replace("concurrency: 2", "rate_per_s: 200").replace("duration_s: 2", "duration_s: 4")
+
+
+def test_a_client_that_is_held_up_sends_late(workplace: Workplace) -> None:
+    def hold_up(pid: int) -> None:
+        client = locust_of(pid)
+        client.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        client.send_signal(signal.SIGCONT)
+
+    point = under_load(workplace, OPEN + NEIGHBOURS, hold_up)
+    assert any("the client couldn't keep up" in said for said in point["reasons"]), point["reasons"]
+    assert point["verdict"] == "invalid"
+    assert 0.1 < point["send_lag_p99_s"] < 1
+
+
+SLOW_TO_RECORD = """
+import time
+from harness.load.recorder import Recorder
+record = Recorder.record
+def dawdle(*arguments):
+    record(*arguments)
+    time.sleep(0.01)
+Recorder.record = dawdle
+"""
+
+
+def test_users_who_dawdle_between_requests_are_fewer_users(workplace: Workplace) -> None:
+    (workplace.path / "slow").mkdir()
+    (workplace.path / "slow" / "sitecustomize.py").write_text(SLOW_TO_RECORD)
+    others = os.environ.get("PYTHONPATH")
+    workplace.env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(workplace.path / "slow"), others]))
+    point = point_of(workplace, SHORT + NEIGHBOURS)
+    assert point["in_flight_mean"] < 1
+    assert "of 2 users had a request under way" in reason(point)
+
+
+def infer(port: int) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [0.0] * 16}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v2/models/double/infer", json.dumps({"inputs": [tensor]}).encode()
+    )
+    urllib.request.urlopen(request).read()
+
+
+def test_somebody_else_who_uses_the_model_makes_the_counts_differ(workplace: Workplace) -> None:
+    point = under_load(workplace, SHORT + NEIGHBOURS, lambda pid: infer(http_port(pid)))
+    assert f"counted {point['requests']} answers and Triton {point['requests'] + 1}" in reason(point)
+
+
+def test_requests_that_fail(workplace: Workplace) -> None:
+    from tests.triton.models import slow
+
+    slow(workplace.path)
+    text = SHORT.replace("double", "slow").replace("duration_s: 2", "duration_s: 2, timeout_s: 0.005")
+    point = point_of(workplace, text + NEIGHBOURS)
+    assert "requests failed, over 5%" in point["reasons"][0]
+    assert point["errors"] == sum(point["error_reasons"].values()) > 0
+
+
+@contextmanager
+def theirs(workplace: Workplace, **how: Any) -> Iterator[EmbeddedServer]:
+    """A server that isn't harness's, with the model in its repository."""
+    from harness.triton.repository import write_model
+    from tests.triton.models import double, settings
+
+    repository = workplace.path / "their_repo"
+    with EmbeddedServer(repository, workplace.path / "their.log", **how) as server:
+        write_model(repository, double(workplace.path), settings(), gpu=False)
+        server.control.load("double")
+        yield server
+
+
+def test_a_response_cache_that_nobody_asked_for(workplace: Workplace) -> None:
+    with theirs(workplace, response_cache=True) as server:
+        config = server.control.model_config("double") | {"response_cache": {"enable": True}}
+        text = SHORT.replace("warmup_s: 0.2", "warmup_s: 2") + NEIGHBOURS
+        url = f"http://127.0.0.1:{server.http_port}"
+        process = workplace.start("run", workplace.scenario(text), "--json", "--url", url)
+        wait_for(lambda: list(workplace.path.glob("results/*/points/*/load/*.spool")))
+        server.control.load("double", config)  # in the warm-up
+        point = only(ended(process))
+    assert point["server"]["cache_hits"] > 0
+    assert "came from a response cache that the scenario doesn't ask for" in " ".join(point["reasons"])
+    assert point["verdict"] == "invalid"
+
+
+def test_another_process_on_the_cpu(workplace: Workplace) -> None:
+    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        point = point_of(workplace, SHORT + "validity: {stolen_cpu: 1}\n")
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+    assert point["host"]["foreign_cpu_cores"] > 0.3
+    assert "other processes used" in " ".join(point["reasons"])
+    assert point["verdict"] == "invalid"
+
+
+def test_another_process_on_a_gpu_that_slows_itself_down(
+    workplace: Workplace, nvml_double: NvmlDouble
+) -> None:
+    workplace.env.update(nvml_double(f"reasons=0x8 processes={os.getpid()}"))
+    point = point_of(workplace, SHORT + NEIGHBOURS)
+    slowed, used = point["reasons"]
+    assert "hw_slowdown" in slowed
+    assert f"({os.getpid()})" in used and "validity.foreign_gpu" in used
+
+
+def test_a_gpu_at_its_power_cap_with_processes_that_may_be_the_servers_own_is_let_pass(
+    workplace: Workplace, nvml_double: NvmlDouble
+) -> None:
+    workplace.env.update(nvml_double("reasons=0x4 processes=4194301,4194302"))
+    point = point_of(workplace, SHORT + NEIGHBOURS)
+    assert point["verdict"] != "invalid", point["reasons"]
+    assert point["gpu"][0]["foreign_processes"] == []
+    assert any("power cap" in note for note in point["notes"])
+
+
+@pytest.fixture
+def quota() -> Iterator[Path]:
+    """A control group that may use half a core."""
+    roots = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))
+    root = next((root for root in roots if (root / "cgroup.procs").exists()), None)
+    if root is None or not os.access(root, os.W_OK):
+        pytest.skip("no control groups can be made here")
+    group = root / f"harness-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        limit = next(name for name in ("cpu.cfs_quota_us", "cpu.max") if (group / name).exists())
+        (group / limit).write_text("50000")
+    except (OSError, StopIteration):
+        pytest.skip("no CPU quota can be set here")
+    yield group
+    wait_for(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
+
+
+def test_a_cpu_quota_that_holds_the_processes_back(workplace: Workplace, quota: Path) -> None:
+    command = f'echo $$ > {quota}/cgroup.procs; exec "$@"'
+    scenario = workplace.scenario(SHORT + NEIGHBOURS)
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, "sh", *HARNESS, "run", str(scenario), "--json"],
+        cwd=workplace.path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    (point,) = json.loads(done.stdout)["points"]
+    assert point["host"]["throttled_cpu_cores"] > 0.02
+    assert "CPU quota of this control group" in " ".join(point["reasons"])
+
+
+LONGER = SHORT.replace("warmup_s: 0.2, duration_s: 2", "warmup_s: 0, duration_s: 6")
+
+
+def test_a_model_instance_that_dies_and_is_started_anew(workplace: Workplace) -> None:
+    killed: list[int] = []
+
+    def kill_instance(pid: int) -> None:
+        server = server_of(pid)
+        assert server is not None
+        (stub,) = server.children(recursive=True)
+        stub.kill()
+        killed.append(stub.pid)
+
+    point = under_load(workplace, LONGER + NEIGHBOURS, kill_instance)
+    assert point["verdict"] == "invalid"
+    assert f"started anew during the point: its process {killed[0]} ended" in point["reasons"][0]
+
+
+def test_a_model_that_somebody_loads_anew_on_a_server_elsewhere(workplace: Workplace) -> None:
+    with theirs(workplace) as server:
+
+        def reload(_: int) -> None:
+            time.sleep(3.5)  # past the first look
+            server.control.unload("double")
+            server.control.load("double")
+
+        url = f"http://127.0.0.1:{server.http_port}"
+        point = under_load(workplace, LONGER + NEIGHBOURS, reload, "--url", url)
+    assert point["verdict"] == "invalid"
+    assert "started anew during the point: Triton's counter of" in point["reasons"][0]
+
+
+def test_one_of_two_load_processes_that_is_lost_is_named(workplace: Workplace) -> None:
+    text = LONGER.replace("concurrency: 2", "concurrency: 2, workers: 2") + NEIGHBOURS
+    killed: list[int] = []
+
+    def kill(pid: int) -> None:
+        children = psutil.Process(pid).children(recursive=True)
+        worker = next(c for c in children if "harness.load.worker" in c.cmdline())
+        killed.append(worker.pid)
+        worker.kill()
+
+    point = under_load(workplace, text, kill)
+    assert point["verdict"] == "invalid"
+    (lost,) = (process for process in point["load_processes"] if process["lost"])
+    assert lost["pid"] == killed[0]
+    assert any(f"load process {lost['worker']}" in said and lost["host"] in said for said in point["reasons"])

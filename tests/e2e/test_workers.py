@@ -1,0 +1,115 @@
+"""Several load processes, as a person runs them: on one machine, and on two with a server on a third."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.conftest import HARNESS, Workplace, ended
+from tests.network import Link, network
+
+pytestmark = pytest.mark.triton
+
+SCENARIO = """\
+model: double.onnx
+requests:
+  - {name: small, axes: {n: 16}}
+load: {concurrency: [2, 4]}
+measure: {warmup_s: 0.2, duration_s: 1}
+validity: {foreign_cpu: 1, stolen_cpu: 1}
+"""
+
+
+def test_workers_share_the_load_of_a_point(workplace: Workplace) -> None:
+    done = workplace.run(
+        "run", workplace.scenario(SCENARIO), "--workers", "2", "--set", "load.concurrency=4", "--json"
+    )
+    (point,) = done.document["points"]
+    assert point["point"]["load"]["workers"] == 2
+    assert "ended early" not in " ".join(point["reasons"]), done.stderr
+    processes = point["load_processes"]
+    assert [p["worker"] for p in processes] == [0, 1] and all(p["requests"] > 0 for p in processes)
+    assert sum(p["requests"] for p in processes) == point["requests"] == point["server"]["requests"]
+    assert {p["host"] for p in processes} == {socket.gethostname()}
+    assert all(p["clock_offset_s"] is None and p["cpu_s"] > 0 for p in processes)
+
+
+def test_one_process_and_two_make_the_same_point(workplace: Workplace) -> None:
+    scenario = workplace.scenario(SCENARIO)
+    ids = []
+    for workers in ("1", "2"):
+        done = workplace.run("run", scenario, "--workers", workers, "--dry-run", "--json")
+        assert done.code == 0, done.stderr
+        ids.append([point["id"] for point in done.document["points"]])
+    assert ids[0] == ids[1]
+
+
+def test_machines_that_cannot_reach_the_server_are_not_waited_for(workplace: Workplace) -> None:
+    scenario = workplace.scenario(SCENARIO)
+    done = workplace.run("run", scenario, "--listen", "0.0.0.0:25571")
+    assert done.code == 2 and "`harness serve double.onnx --host 0.0.0.0`" in done.stderr, done.stderr
+    done = workplace.run("run", scenario, "--listen", "192.0.2.7")
+    assert done.code == 2 and "give --listen an address of this machine" in done.stderr
+    done = workplace.run("worker", "--master", "a b")
+    assert done.code == 2 and "'a b' is no address" in done.stderr
+    done = workplace.run("worker", "--master", "nowhere.invalid")
+    assert done.code == 2 and "'nowhere.invalid' can't be resolved here" in done.stderr
+    assert workplace.runs == []
+
+
+def test_a_worker_without_a_run_waits_and_ends_with_a_sentence(workplace: Workplace) -> None:
+    process = workplace.start("worker", "--master", "127.0.0.1:25573")
+    assert process.stderr is not None
+    assert "waiting for a run at 127.0.0.1:25573" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    done = ended(process)
+    assert done.code == 0 and done.stderr.strip().endswith(": stopped"), done.stderr
+
+
+@contextmanager
+def running(workplace: Workplace, command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command, cwd=workplace.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def test_a_run_is_loaded_from_two_other_machines(workplace: Workplace) -> None:
+    """20 ms there and 5 ms back, 1% of packets lost, by a server that only an address of this machine has."""
+    with network(["hostA", "hostB"], out=Link(0.02, 0.01), back=Link(0.005, 0.01)) as lan:
+        here = lan.here.address
+        ports = ["--http-port", "0", "--grpc-port", "0"]
+        serve = [*HARNESS, "serve", "double.onnx", "--host", here, *ports, "--json"]
+        worker = [*HARNESS, "worker", "--master", f"{here}:25575"]
+        a, b = (host.command(worker) for host in lan.there)
+        with running(workplace, serve) as server, running(workplace, a), running(workplace, b):
+            assert server.stdout is not None
+            url = json.loads(server.stdout.readline())["http"]
+            assert here in url
+            options = ["--url", url, "--listen", f"{here}:25575", "--workers", "2", "--json"]
+            done = workplace.run("run", workplace.scenario(SCENARIO), *options)
+        assert "run `harness worker --master" in done.stderr, done.stderr
+        points = done.document["points"]
+        assert len(points) == 2
+        for point in points:
+            assert "ended early" not in " ".join(point["reasons"])
+            assert point["requests"] == point["server"]["requests"] > 20 and point["errors"] == 0
+            assert point["latency_s"]["min"] >= 0.025
+            assert sorted(p["host"] for p in point["load_processes"]) == ["hostA", "hostB"]
+            for process in point["load_processes"]:
+                assert process["requests"] > 0 and process["lost"] is None
+                assert abs(process["clock_offset_s"]) <= process["clock_error_s"] < 0.1
