@@ -156,7 +156,8 @@ def _approach(point: Point, measured: Measured, latency_s: Seconds, ok: Mask) ->
         why = f"not tested: the load ({point.load.label}) changes by design"
         return SteadyState(steady=None, skipped_requests=0, skipped_s=0.0, why=why)
     first_ns = int(measured.intended_ns[np.argmax(ok)]) if latency_s.size else 0
-    return steady.find(latency_s, _seconds(measured.intended_ns, first_ns, ok))
+    due_s = _seconds(measured.intended_ns, first_ns, ok)
+    return steady.find(latency_s, due_s, limit=point.validity.drift)
 
 
 def _time_split(measured: Measured, mean_s: float | None, server: ServerFigures | None) -> TimeSplit:

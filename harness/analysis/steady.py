@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from harness.analysis.batches import Cells, Spread, spread, student
 from harness.schema.result import SteadyState
+from harness.schema.scenario import Validity
 
 Seconds = npt.NDArray[np.float64]
 
@@ -44,19 +45,18 @@ all power from the test that looks for it."""
 BEGINNING = 0.7
 """An approach is, over the first half of what is cut, at least so much as far off as over the second."""
 
-DRIFT = 0.25
-"""Change of latency from begin to end, over its mean, under which a point counts as steady, however
-significant: plus or minus an eighth around the mean, about what perf_analyzer lets pass between its windows
-(10%), and less than a shared machine's own slow changes."""
-
 STEP_WITHIN = (0.2, 0.8)
 """Where a step is looked for, as shares of the phase: a stall at an end is none."""
 
 
-def find(latency_s: Seconds, due_s: Seconds) -> SteadyState:
+DRIFT = Validity().drift
+
+
+def find(latency_s: Seconds, due_s: Seconds, *, limit: float = DRIFT) -> SteadyState:
     """Where the steady state begins. Both in the order the requests were due, from the phase's start.
 
-    Cuts half of the requests at most. `steady` is None for fewer than 100 requests.
+    Cuts half of the requests at most. A change of latency up to `limit`, over its mean, counts as steady,
+    however significant. `steady` is None for fewer than 100 requests.
     """
     if latency_s.size < FEWEST:
         why = f"{latency_s.size} requests are too few to tell; it takes {FEWEST}"
@@ -65,7 +65,7 @@ def find(latency_s: Seconds, due_s: Seconds) -> SteadyState:
     number = latency_s.size // size
     means = latency_s[: number * size].reshape(number, size).mean(axis=1)
     skipped = _approach(_clipped(means)) * size
-    drift = _drift(means[skipped // size :])
+    drift = _drift(means[skipped // size :], limit)
     skipped_s = float(due_s[skipped] - due_s[0])
     cut = f"after the first {skipped} requests ({skipped_s:.1f} s), " if skipped else ""
     return SteadyState(
@@ -119,7 +119,7 @@ class _Drift:
     words: str
 
 
-def _drift(means: Seconds) -> _Drift:
+def _drift(means: Seconds, limit: float) -> _Drift:
     """Whether latency changed over the phase, by the better of a line and a step."""
     line, step = _line(means), _step(means)
     fit, before, after = min(line, step, key=lambda fitted: float(np.sum((means - fitted[0]) ** 2)))
@@ -136,8 +136,8 @@ def _drift(means: Seconds) -> _Drift:
         factor = 1 / math.sqrt(where * (1 - where))
     mean = float(means.mean())
     words = f"latency went from {_words(before)} to {_words(after)} over the measured phase"
-    if found is None or abs(change) <= DRIFT * mean:
-        return _Drift(False, f"{words}: within {DRIFT:.0%} of its mean")
+    if found is None or abs(change) <= limit * mean:
+        return _Drift(False, f"{words}: within {limit:.0%} of its mean")
     error = found.error * factor
     if abs(change) <= _beyond_chance(found) * error:
         return _Drift(False, f"{words}, which may be chance")

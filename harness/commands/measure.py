@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from harness.analysis.precision import enough
 from harness.commands.derived import Derived, derived, keep
 from harness.commands.progress import Progress
+from harness.here import is_here
 from harness.load.driver import LoadOutcome, drive
 from harness.load.job import Job
 from harness.load.tls import Tls
 from harness.model.payloads import payloads
 from harness.probe.environment import available_cores, host_cores
-from harness.probe.host import is_here
 from harness.probe.sampler import Sampler
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact

@@ -12,7 +12,6 @@ import json
 import mmap
 import os
 import secrets
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -24,6 +23,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from harness.here import is_here
 from harness.load.tls import Tls
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.samples import Status
@@ -115,7 +115,7 @@ class SharedMemory:
         self.prepared: list[list[list[bytes]]] = []
 
     def __enter__(self) -> Self:
-        if not _is_here(self._target.host):
+        if not is_here(self._target.host):
             raise InputError(
                 f"{self._target.host} is another machine, and memory can't be shared with it: set "
                 "`shared_memory: none`, or run harness where the server runs"
@@ -269,19 +269,6 @@ def _raw(array: np.ndarray[Any, Any]) -> memoryview:
 
 def _padded(size: int) -> int:
     return size + -size % _ALIGNED
-
-
-def _is_here(host: str) -> bool:
-    """Whether it is an address of this machine: only such can be bound to."""
-    try:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
-    for family, kind, protocol, _, address in found:
-        with suppress(OSError), socket.socket(family, kind, protocol) as tried:
-            tried.bind(address)
-            return True
-    return False
 
 
 def _sweep() -> list[str]:

@@ -7,10 +7,8 @@ about a second is coarse.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterable, Set
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -83,16 +81,6 @@ class Host:
             stolen_cpu_s=float(machine.steal),
             throttled_cpu_s=self._throttling.cpu_s(),
         )
-
-
-def is_here(address: str) -> bool:
-    """Whether a host name or address is this machine's: only such can be bound to."""
-    with suppress(OSError):
-        for family, kind, protocol, _, found in socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM):
-            with suppress(OSError), socket.socket(family, kind, protocol) as tried:
-                tried.bind(found)
-                return True
-    return False
 
 
 class ProcessTrees:

@@ -213,6 +213,10 @@ class Validity(Frozen):
     """Share of this machine's cores that its hypervisor may give to others. 1 lets all pass."""
     foreign_gpu: bool = False
     """Let other processes use the GPU."""
+    drift: Annotated[float, Field(gt=0, le=1000)] = 0.25
+    """Change of latency from begin to end of the measured phase, over its mean, past which a point was never
+    steady, if it is no chance. The default is an eighth to either side of the mean, about what perf_analyzer
+    lets pass between its windows (10%), and less than a shared machine's own slow changes."""
 
 
 class Scenario(Frozen):

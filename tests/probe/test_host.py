@@ -134,12 +134,6 @@ def test_what_processes_used_holds_the_observed_ones_and_is_left_out_beside_a_hi
     assert hidden.host_process_cpu_s is None and hidden.host_cpu_s > 0
 
 
-def test_which_addresses_are_this_machines() -> None:
-    assert host.is_here("127.0.0.1") and host.is_here("localhost")
-    assert not host.is_here("192.0.2.1"), "kept for documentation"
-    assert not host.is_here("no-such-host.invalid")
-
-
 def test_children_and_grandchildren_count(start: Start) -> None:
     parent = start(
         """

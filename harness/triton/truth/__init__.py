@@ -1,4 +1,4 @@
-"""Entries of the model repository that the harness is calibrated with: a known service time, and none at all."""
+"""Entries of the model repository that harness is calibrated with: of known service time, and of none."""
 
 from __future__ import annotations
 
