@@ -39,6 +39,11 @@ _ALIGNED = 64
 _YOUNG_S = 60.0
 """A region this young may not be locked yet by the process that is making it."""
 _CONTROL_LIMIT_S = 5.0
+_RELEASE_S = 2.0
+
+
+class ServerGone(ServerError):
+    """No answer: there may be nobody left to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +187,18 @@ class SharedMemory:
         return region
 
     def _unregister(self, name: str) -> None:
-        with suppress(ServerError):  # a server that is gone, or hangs, has forgotten it or will
-            self._control(f"region/{name}/unregister", {})
+        """Triton answers a request before it lets go of its memory, and keeps a region that is still held."""
+        give_up = time.monotonic() + _RELEASE_S
+        while True:
+            try:
+                self._control(f"region/{name}/unregister", {})
+                return
+            except ServerGone:  # or it hangs: it has forgotten the region, or will
+                return
+            except ServerError:
+                if time.monotonic() > give_up:
+                    return
+            time.sleep(0.02)
 
     def _control(self, what: str, body: dict[str, Any]) -> None:
         """POST to the extension's endpoint. Raises ServerError with what the server says."""
@@ -193,7 +208,7 @@ class SharedMemory:
             response = connection.getresponse()
             said = response.read().decode("utf-8", "replace")
         except (OSError, HTTPException) as error:
-            raise ServerError(f"no answer: {error}") from error
+            raise ServerGone(f"no answer: {error}") from error
         finally:
             connection.close()
         if response.status != 200:

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 import pytest
 
+from harness.schema.samples import REQUEST, Phase
 from tests.nvml import nvml_double
 
 __all__ = ["nvml_double"]
@@ -33,6 +36,10 @@ validity: {foreign_cpu: 1, stolen_cpu: 1, drift: 1000}
 """
 """Two points of a model that does next to nothing: 2 s each. What else runs on this machine is let pass, and
 so is what it does to so short a point."""
+
+MEASURED = (0, 3)
+"""Exit codes of a run that came to its end: of so short a point even a median may not be supported, where the
+machine is faster and slower in turns for longer than the point takes."""
 
 
 @dataclass
@@ -108,10 +115,16 @@ def server_of(pid: int) -> psutil.Process | None:
 
 
 def measuring(workplace: Workplace) -> Path | None:
-    """The folder of the point that is under load: its spool has grown past what a warm-up leaves."""
+    """The folder of the point whose measured phase is under way: its spool has records of it."""
     spools = list(workplace.path.glob("results/*/points/*/load/requests-*.spool"))
-    grown = [s for s in spools if s.stat().st_size > 48 * 300]
-    return grown[-1].parent.parent if grown else None
+    begun = [s for s in spools if np.count_nonzero(_phases(s) == Phase.MEASURE) > 150]
+    return begun[-1].parent.parent if begun else None
+
+
+def _phases(spool: Path) -> npt.NDArray[np.uint8]:
+    raw = spool.read_bytes()
+    phases: npt.NDArray[np.uint8] = np.frombuffer(raw, REQUEST, count=len(raw) // REQUEST.itemsize)["phase"]
+    return phases
 
 
 def ended(process: subprocess.Popen[str], limit_s: float = 120) -> Finished:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import (
+    MEASURED,
     TINY,
     Finished,
     Workplace,
@@ -26,8 +27,9 @@ from tests.e2e.conftest import (
 THREE = TINY.replace("[1, 8]", "[1, 4, 8]")
 
 
-def verdicts(done: Finished) -> list[str]:
-    return [point["verdict"] for point in done.document["points"]]
+def spoiled(done: Finished) -> list[bool]:
+    """Of each point whether it is invalid. Whether a short one is steady is the machine's business here."""
+    return [point["verdict"] == "invalid" for point in done.document["points"]]
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -48,7 +50,7 @@ def test_a_server_that_dies_or_hangs_spoils_its_point_only(workplace: Workplace,
     victim.send_signal(how)
     done = ended(process)
     assert done.code == 3, done.stderr
-    assert verdicts(done) == ["invalid", "valid", "valid"]
+    assert spoiled(done) == [True, False, False]
     reasons = " ".join(done.document["points"][0]["reasons"])
     assert ("SIGKILL" in reasons or "signal 9" in reasons) if how == signal.SIGKILL else "answer" in reasons
     assert not psutil.pid_exists(victim.pid)
@@ -64,7 +66,7 @@ def test_a_load_process_that_dies_spoils_its_point_only(workplace: Workplace) ->
     load_process_of(process.pid).kill()
     done = ended(process)
     assert done.code == 3, done.stderr
-    assert verdicts(done) == ["invalid", "valid", "valid"]
+    assert spoiled(done) == [True, False, False]
     assert "load process" in done.document["points"][0]["reasons"][0]
 
 
@@ -95,9 +97,9 @@ def test_a_killed_harness_goes_on_with_nothing_measured_twice(workplace: Workpla
         assert json.loads((run / "result.json").read_text())["finished_at"] is None
     what = {"nothing": [], "the run": [run], "the scenario": [scenario]}[resume_with]
     done = workplace.run("run", *what, "--resume", "--json")
-    assert done.code == 0, done.stderr
+    assert done.code in MEASURED, done.stderr
     assert Path(done.document["path"]) == run
-    assert verdicts(done) == ["valid"] * 3
+    assert spoiled(done) == [False] * 3
     assert done.document["finished_at"] is not None
     after = finished_points(run)
     assert len(after) == 3
@@ -151,7 +153,7 @@ def test_a_harness_killed_before_it_wrote_the_result_loses_nothing(workplace: Wo
     (run / "result.json").unlink()
     (run / "report.html").unlink()
     again = workplace.run("run", run, "--resume", "--json")
-    assert again.code == 0, again.stderr
+    assert again.code == done.code, again.stderr
     assert again.document == done.document
     assert (run / "report.html").exists()
 

@@ -112,7 +112,7 @@ def test_harness_is_what_descends_from_this_process_and_is_neither_server_nor_cl
     clients.append(other.pid)
     claimed = observed.read()
     assert claimed.harness_cpu_s is not None and after.harness_cpu_s is not None
-    assert claimed.harness_cpu_s >= after.harness_cpu_s, "what it used as harness's stays harness's"
+    assert claimed.harness_cpu_s >= after.harness_cpu_s - TICK_S, "what it used as harness's stays harness's"
     assert observed.server == {server.pid} and other.pid in observed.others
 
 
