@@ -46,7 +46,7 @@ def test_eight_users_of_a_slow_model_are_limited_by_its_one_instance(workplace: 
 
 
 def test_a_client_near_its_limit_is_named(workplace: Workplace) -> None:
-    strict = "stolen_cpu: 1, client_cpu: 0.02}"
-    (point,) = points_of(workplace, TINY.replace("[1, 8]", "8").replace("stolen_cpu: 1}", strict))
+    strict = TINY.replace("[1, 8]", "8").replace("validity: {", "validity: {client_cpu: 0.02, ")
+    (point,) = points_of(workplace, strict)
     assert point["limiter"]["name"] == "client", point["limiter"]
     assert "of a core" in point["limiter"]["why"]

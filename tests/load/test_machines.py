@@ -52,7 +52,14 @@ def workers(lan: Network, port: int, *options: str) -> Iterator[list[subprocess.
     """`harness worker` on each of the other machines."""
     command = [sys.executable, "-m", "harness", "worker", "--master", f"{lan.here.address}:{port}", *options]
     started = [
-        subprocess.Popen(host.command(command), stderr=subprocess.PIPE, text=True) for host in lan.there
+        subprocess.Popen(
+            host.command(command),
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell starts what it runs in the background with SIGINT ignored, and so would be these.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        for host in lan.there
     ]
     try:
         yield started
