@@ -95,6 +95,7 @@ class PlannedUser(TritonUser):
         pool = OpenLoop(self.new_connection, payloads, record, plan.timeout_s)
         if plan.concurrency is not None:
             own = next(payloads)
+            self.connection.alone = plan.concurrency == 1
             self._connect()
         conductor.arrive()
         for phase in conductor.phases:

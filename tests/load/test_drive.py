@@ -199,6 +199,26 @@ def test_a_server_that_stalls_is_sent_to_all_the_same(tmp_path: Path) -> None:
     assert (service_s[stalled] >= waited_s - lag_s[stalled]).all()
 
 
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_lone_user_that_waits_in_the_kernel_leaves_the_loop_its_turns(
+    triton: EmbeddedServer, tmp_path: Path, protocol: Protocol
+) -> None:
+    """Its calls go past the event loop, in which the process reports, records and is told to stop."""
+    heard: list[float] = []
+    what = point(protocol, PointLoad(concurrency=1), duration_s=30.0)
+
+    def alive() -> str | None:
+        return "that was enough" if len(heard) >= 4 else None
+
+    began = time.monotonic()
+    outcome = run(
+        triton, tmp_path, what, model="cached", alive=alive, on_progress=lambda p: heard.append(p.elapsed_s)
+    )
+    assert outcome.ended == "that was enough"
+    assert time.monotonic() - began < 15
+    assert len(read_spool(tmp_path / "load")[0]) > 100
+
+
 def test_refusals_are_recorded_with_their_words_and_do_not_end_the_drive(
     triton: EmbeddedServer, tmp_path: Path
 ) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.load.wire import http2, open_connection
+from harness.load.wire import Connection, http2, open_connection
 from harness.load.wire.http2 import Flag, Kind, Setting
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
@@ -21,6 +21,14 @@ REQUEST = b"POST /x HTTP/1.1\r\n\r\nend"
 TIMEOUT_S = 0.4
 LONG_S = 10.0
 """A call that takes this long hangs: it is far over its limit, and over what a busy machine adds."""
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["loop", "kernel"], scope="module")
+def alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whether an answer is first waited for in the kernel."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Connection, "alone", request.param)
+        yield
 
 
 def close(connection: socket.socket) -> None:

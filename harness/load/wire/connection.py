@@ -57,6 +57,9 @@ class Connection(ABC):
     anew (before its `sent_ns`).
     """
 
+    alone = False
+    """Set it where no other greenlet of this process has anything to do while a call waits."""
+
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
         """`timeout_s` bounds a whole call, connecting included."""
         self.host, self.port, self.timeout_s = host, port, timeout_s
@@ -157,6 +160,8 @@ class Connection(ABC):
         except BaseException:
             stream.close()
             raise
+        if self.alone:
+            stream.wait_in_kernel()
         self._stream = stream
         return stream
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _READ, _WRITE = 1, 2
+_DROP = socket.MSG_TRUNC | socket.MSG_DONTWAIT
+_PATIENCE = struct.pack("@ll", 0, 10_000)
+"""A struct timeval of 10 ms: short beside a user's patience, long beside a fast answer."""
 _MOST_BUFFERS = 512
 """Below the kernel's limit of vectors in one sendmsg (1024)."""
 
@@ -63,18 +68,29 @@ class Stream:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._readable = hub.loop.io(self._socket.fileno(), _READ)
         self._writable = hub.loop.io(self._socket.fileno(), _WRITE)
+        self._patient = False
+
+    def wait_in_kernel(self) -> None:
+        """From now on wait for an answer in the kernel for a while, before the event loop is asked to.
+
+        Where nobody else in this process has anything to do meanwhile, an answer that comes soon then costs
+        one system call instead of three and a turn of the loop.
+        """
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+        self._socket.setblocking(True)
+        self._patient = True
 
     def send(self, data: Buffer) -> None:
         """Hand all of `data` to the kernel."""
         try:
-            sent = self._socket.send(data)
+            sent = self._socket.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         if sent != len(data):
             rest = memoryview(data)[sent:]
             while rest:
                 self._wait(self._writable)
-                rest = rest[self._socket.send(rest) :]
+                rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
 
     def send_all(self, buffers: Sequence[Buffer]) -> None:
         """Hand all the buffers to the kernel, in order, without joining them."""
@@ -83,7 +99,7 @@ class Stream:
 
     def _gather(self, buffers: Sequence[Buffer]) -> None:
         try:
-            sent = self._socket.sendmsg(buffers)
+            sent = self._socket.sendmsg(buffers, (), socket.MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         if sent == sum(map(len, buffers)):
@@ -95,10 +111,13 @@ class Stream:
 
     def receive_into(self, view: memoryview | bytearray) -> int:
         """Wait for bytes and read them into `view`; 0 when the peer has closed."""
+        if self._patient:
+            with suppress(BlockingIOError):
+                return self._socket.recv_into(view)
         while True:
             self._wait(self._readable)
             try:
-                return self._socket.recv_into(view)
+                return self._socket.recv_into(view, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:  # readiness may be false, select(2) says
                 continue
 
@@ -109,7 +128,7 @@ class Stream:
             try:
                 # tcp(7): with MSG_TRUNC the bytes are dropped and not copied. A system that copies them all
                 # the same finds room for them.
-                return self._socket.recv_into(_sink, min(size, len(_sink)), socket.MSG_TRUNC)
+                return self._socket.recv_into(_sink, min(size, len(_sink)), _DROP)
             except BlockingIOError:
                 continue
 
