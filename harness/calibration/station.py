@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.analysis.columns import gather
 from harness.analysis.derive import derive
 from harness.analysis.precision import enough
 from harness.calibration.lanes import Lane
 from harness.load.driver import drive
 from harness.load.job import Job
-from harness.load.recorder import read_spool
+from harness.load.recorder import Spools
 from harness.probe.environment import available_cores
 from harness.probe.sampler import Sampler
 from harness.schema.errors import ServerError
@@ -190,8 +191,8 @@ class Station:
                 on_started=self._load_pids.extend,
             )
             figures = self._figures(model, before)
-        requests, texts = read_spool(job.folder)
-        measured = Measured.of(requests)
+        spools = Spools(job.folder)
+        measured = gather(spools.chunks(), spools.size).measured
         observed = Observed(
             started_at=started_at,
             finished_at=_now(),
@@ -205,7 +206,7 @@ class Station:
             no_gpu=sampler.no_gpu,
             problems=sampler.problems,
         )
-        result = derive(point, observed, measured, texts, sampler.host, sampler.gpu, samples="")
+        result = derive(point, observed, measured, spools.reasons, sampler.host, sampler.gpu, samples="")
         if self.stop.is_set():
             raise KeyboardInterrupt
         return Drive(result, measured, outcome.client_cpu_s)

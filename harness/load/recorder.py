@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.load.clocks import Clock, Reading
-from harness.schema.samples import REQUEST, Phase, Requests
+from harness.schema.samples import NO_BYTE, REQUEST, Phase, Requests
 
 if TYPE_CHECKING:
     from harness.load.wire import Reply  # brings gevent, which the driver does without
@@ -30,9 +30,6 @@ assert _RECORD.size == REQUEST.itemsize
 
 CHUNK = 1 << 18
 """Records of a spool that are in memory at once: 13 MB."""
-
-NO_BYTE = -1
-"""`first_byte_ns` of a request that was not answered."""
 
 SPOOL_KINDS = ("reasons", "spool")
 """What a load process leaves: error texts, which come first, and the records that name them."""

@@ -49,6 +49,9 @@ This is also the layout of the spool file that a load process appends to while i
 end, no header, so that what a killed process wrote stays readable.
 """
 
+NO_BYTE = -1
+"""`first_byte_ns` of a request that was not answered."""
+
 Requests = npt.NDArray[np.void]
 """An array of REQUEST."""
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from harness.analysis.columns import gather
 from harness.schema.errors import HarnessError
 from harness.schema.samples import (
+    NO_BYTE,
     REQUEST,
     GpuReading,
     HostReading,
@@ -32,9 +33,6 @@ from harness.schema.samples import (
 from harness.store.parquet import Opened, noted, write
 
 CLOCK = "nanoseconds of CLOCK_MONOTONIC, the same for all processes of the host that measured"
-
-_NO_BYTE = -1
-"""`first_byte_ns` of a request that was not answered."""
 
 _NAMES = pa.dictionary(pa.uint16(), pa.string())
 
@@ -218,7 +216,7 @@ class _Dictionaries:
 
     def _column(self, name: str, values: npt.NDArray[Any]) -> Any:
         if name == "first_byte_ns":
-            return pa.array(values, mask=values == _NO_BYTE)
+            return pa.array(values, mask=values == NO_BYTE)
         if name not in self._of:
             return pa.array(np.ascontiguousarray(values))
         codes, mask = values.astype(np.uint16), None
@@ -251,7 +249,7 @@ def _coded(column: Any, codes: dict[str, int]) -> npt.NDArray[np.uint16]:
 
 
 def _filled(column: Any) -> Any:
-    return column.fill_null(_NO_BYTE).to_numpy() if column.null_count else column.to_numpy()
+    return column.fill_null(NO_BYTE).to_numpy() if column.null_count else column.to_numpy()
 
 
 def _name(member: IntEnum) -> str:

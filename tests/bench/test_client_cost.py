@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from harness.calibration.against import LIMITS
 from harness.load.perf_analyzer import problem
 from harness.schema.scenario import Protocol
 from harness.triton.embedded import EmbeddedServer
@@ -25,8 +26,6 @@ REQUESTS = {1: 12_000, 8: 30_000, 32: 30_000}
 """Of perf_analyzer, by concurrency: some `SECONDS` of them here."""
 WIDTH = 64
 """FP32 values in a request: 256 bytes."""
-MOST_CPU = {"http": {1: 0.8, 8: 0.5, 32: 0.5}, "grpc": {1: 1.2, 8: 0.8, 32: 0.8}}
-"""Of perf_analyzer's; the throughput is to be at least its."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def test_client_cpu_per_request(
             found.theirs.extend([] if their is None else [their])
 
     benchmark.pedantic(one_round, rounds=ROUNDS, iterations=1)
-    limit = MOST_CPU[protocol][concurrency]
+    limit = LIMITS[protocol][concurrency]
     with capsys.disabled():
         print(f"\nclient CPU per request, {protocol}, concurrency {concurrency}, median of {ROUNDS} rounds:")
         print(found.said())
