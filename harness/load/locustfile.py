@@ -27,6 +27,7 @@ from harness.load.recorder import Recorder
 from harness.load.user import TritonUser
 from harness.load.wire import Reply
 from harness.load.wire.connection import Fault
+from harness.load.wire.grpc_channel import LARGEST_SHARED, Channels
 from harness.schema.samples import Phase
 
 plan_path = Path(os.environ.get(PLAN_VARIABLE, ""))
@@ -79,6 +80,7 @@ class PlannedUser(TritonUser):
     protocol = plan.protocol
     tls = plan.tls
     timeout_s = plan.timeout_s
+    channels = Channels() if plan.largest_request <= LARGEST_SHARED else None
 
     @task  # type: ignore[untyped-decorator]
     def load(self) -> None:

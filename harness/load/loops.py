@@ -22,7 +22,7 @@ Draws = Iterator[tuple[int, int]]
 Record = Callable[[int, int, Reply], None]
 """Is given the class, the intended send and how it ended."""
 
-MOST_CONNECTIONS = 1024
+MOST_IN_FLIGHT = 1024
 _BACKOFF_S = 0.1
 _TURN_S, _TURN_EACH_NS = 1e-6, 50_000_000
 _BURST = 64
@@ -51,9 +51,9 @@ def closed_loop(
 class OpenLoop:
     """Requests at times fixed beforehand, whatever the server does.
 
-    Each is sent by a greenlet with a connection of its own, from a pool that grows to `MOST_CONNECTIONS`.
-    Beyond it a request waits, which shows as sent after intended; one that still waits `timeout_s` after it
-    was intended is recorded as a timeout and not sent, so that a dead server can't hold the loop for ever.
+    Each is sent by a greenlet that awaits its answer, from a pool that grows to `MOST_IN_FLIGHT`. Beyond it a
+    request waits, which shows as sent after intended; one that still waits `timeout_s` after it was intended
+    is recorded as a timeout and not sent, so that a dead server can't hold the loop for ever.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class OpenLoop:
         record: Record,
         timeout_s: float,
     ) -> None:
-        """Each new connection takes its requests from the next of `payloads`."""
+        """Each new sender's connection takes its requests from the next of `payloads`."""
         self._connect, self._payloads, self._record = connect, payloads, record
         self._timeout_s = timeout_s
         self._free: list[Waiter] = []
@@ -109,7 +109,7 @@ class OpenLoop:
         self._unanswered += 1
         if self._free:
             get_hub().loop.run_callback(self._free.pop().switch, item)
-        elif len(self._senders) < MOST_CONNECTIONS:
+        elif len(self._senders) < MOST_IN_FLIGHT:
             self._senders.append(gevent.spawn(self._send_from, item))
         else:
             self._waiting.append(item)
@@ -134,9 +134,7 @@ class OpenLoop:
     ) -> None:
         now = monotonic_ns()
         if now - intended_ns > self._timeout_s * 1e9:
-            reason = (
-                f"not sent within {self._timeout_s:g} s: {MOST_CONNECTIONS} requests awaited their answers"
-            )
+            reason = f"not sent within {self._timeout_s:g} s: {MOST_IN_FLIGHT} requests awaited their answers"
             reply = Reply(Status.TIMEOUT, reason, now, -1, now, 0, 0)
         else:
             reply = connection.call(payloads[request_class][variant])

@@ -53,6 +53,11 @@ class LoadPlan(Frozen):
     limit_s: float
     """Longest the measured phase may take to send; the driver may end it earlier."""
 
+    @property
+    def largest_request(self) -> int:
+        """In bytes, as prepared."""
+        return max(length for each in self.classes for _, length in each.requests)
+
 
 def write_plan(plan: LoadPlan, times: dict[str, Times], folder: Path) -> Path:
     """Write the plan and an open loop's times for "warmup" and "measure"; the path of the plan."""

@@ -9,6 +9,7 @@ from locust import User
 
 from harness.load.address import parsed_address
 from harness.load.wire import Connection, Reply, Tls, open_connection, prepare
+from harness.load.wire.grpc_channel import Channels
 from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
@@ -49,6 +50,8 @@ class TritonUser(User):  # type: ignore[misc]  # locust is untyped
     """Of a gRPC endpoint that has it: `Tls(ca="ca.pem")`."""
     timeout_s: float = 30.0
     """Bounds each call, connecting included."""
+    channels: Channels | None = Channels()
+    """Over gRPC, up to six users share a connection, as in Triton's own clients; None: each has its own."""
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
@@ -68,7 +71,7 @@ class TritonUser(User):  # type: ignore[misc]  # locust is untyped
         return self._connection
 
     def new_connection(self) -> Connection:
-        return open_connection(self.protocol, *self.address, self.timeout_s, self.tls)
+        return open_connection(self.protocol, *self.address, self.timeout_s, self.tls, self.channels)
 
     def prepare(self, inputs: Tensors) -> bytes:
         """The bytes of a request, to be sent any number of times."""

@@ -148,3 +148,28 @@ def grpc_answers(*answers: bytes) -> Handler:
         connection.recv(1)
 
     return handle
+
+
+def grpc_calls(connection: socket.socket, settings: bytes = b"") -> Iterator[tuple[int, bytes]]:
+    """Greet, then each whole request as it comes: its stream and its message."""
+    stream = connection.makefile("rb")
+    assert stream.read(len(http2.PREFACE)) == http2.PREFACE
+    connection.sendall(http2.frame(Kind.SETTINGS, 0, 0, settings))
+    coming: dict[int, bytes] = {}
+    while len(head := stream.read(FRAME.size)) == FRAME.size:
+        first, flags, number = FRAME.unpack(head)
+        payload = stream.read(first >> 8)
+        if first & 0xFF == Kind.DATA:
+            coming[number] = coming.get(number, b"") + payload
+            if flags & Flag.END_STREAM:
+                yield number, coming.pop(number)[5:]
+
+
+def answer_of(stream: int, data: bytes, status: str = "0") -> list[bytes]:
+    """The frames of an answer."""
+    message = b"\0" + len(data).to_bytes(4, "big") + data
+    return [
+        START(stream),
+        on_stream(Kind.DATA, 0, message)(stream),
+        trailers(("grpc-status", status))(stream),
+    ]

@@ -9,9 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.load.wire import Reply, http2
+from harness.load.wire.answer import Answer
 from harness.load.wire.familiar import FamiliarAnswers
 from harness.load.wire.grpc import GrpcConnection
+from harness.load.wire.grpc_channel import GrpcChannel
 from harness.load.wire.http2 import FRAME, WORD, Flag, Kind
+from harness.load.wire.incoming import Incoming
 from harness.schema.samples import Status
 from tests.load.rogue import HEADERS, block, grpc_answers, on_stream, rogue_server, trailers
 
@@ -37,31 +40,43 @@ def answer(stream: int, data: bytes = b"hello", status: str = "0", window: int =
     )
 
 
+def connection_to(port: int, timeout_s: float = TIMEOUT_S) -> tuple[GrpcConnection, GrpcChannel]:
+    channel = GrpcChannel("127.0.0.1", port)
+    return GrpcConnection(channel, timeout_s), channel
+
+
+def incoming(channel: GrpcChannel) -> Incoming:
+    assert channel._connection is not None
+    return channel._connection.incoming
+
+
 def calls(answers: list[bytes], forget: bool = False, keep_body: bool = False) -> list[Reply]:
     """The replies of one connection, or more where one was closed, to a server that gives these answers."""
     with rogue_server(grpc_answers(*answers), lambda c: c.close()) as port:
-        connection = GrpcConnection("127.0.0.1", port, TIMEOUT_S)
+        connection, channel = connection_to(port)
         replies = []
         for _ in answers:
             replies.append(connection.call(REQUEST, keep_body))
             if not connection.connected:
                 break
             if forget:
-                connection._familiar = FamiliarAnswers()
+                incoming(channel).familiar = FamiliarAnswers()
         connection.close()
     return replies
 
 
 def test_familiar_answers_are_known_again_with_times_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    take = GrpcConnection._take
+    take = Incoming._take
 
-    def counted(self: GrpcConnection, kind: int, flags: int, stream_id: int, payload: memoryview) -> None:
+    def counted(
+        self: Incoming, kind: int, flags: int, stream_id: int, answer: Answer | None, payload: memoryview
+    ) -> None:
         if kind == Kind.DATA:
             taken.append(stream_id)
-        take(self, kind, flags, stream_id, payload)
+        take(self, kind, flags, stream_id, answer, payload)
 
-    monkeypatch.setattr(GrpcConnection, "_take", counted)
+    monkeypatch.setattr(Incoming, "_take", counted)
     answers = [
         answer(1),
         answer(3),
@@ -73,7 +88,8 @@ def test_familiar_answers_are_known_again_with_times_and_sizes(monkeypatch: pyte
     replies = calls(answers)
     assert [reply.status for reply in replies] == [Status.OK] * 6
     assert taken == [1, 7], "each size is taken apart once"
-    assert [reply.received_bytes for reply in replies[1:]] == [len(each) for each in answers[1:]]
+    updates = len(http2.window_update(12))  # are the connection's, and no part of an answer
+    assert [reply.received_bytes for reply in replies] == [len(each) - updates for each in answers]
     for reply in replies:
         assert reply.sent_ns < reply.first_byte_ns <= reply.completed_ns
         assert reply.sent_bytes == replies[0].sent_bytes > len(REQUEST)
@@ -82,10 +98,10 @@ def test_familiar_answers_are_known_again_with_times_and_sizes(monkeypatch: pyte
 def test_the_windows_that_familiar_answers_open_are_counted() -> None:
     count = 20
     with rogue_server(grpc_answers(*(answer(2 * n + 1, window=100_000) for n in range(count)))) as port:
-        connection = GrpcConnection("127.0.0.1", port, TIMEOUT_S)
+        connection, channel = connection_to(port)
         request = bytes(10_000)  # 20 of them are more than the first window of 65,535 bytes
         assert all(connection.call(request).status is Status.OK for _ in range(count))
-        assert connection._window == http2.DEFAULT_WINDOW + count * (100_000 - len(message(request)))
+        assert incoming(channel).window == http2.DEFAULT_WINDOW + count * (100_000 - len(message(request)))
         connection.close()
 
 
@@ -257,7 +273,7 @@ def test_long_frames_gone_wrong_are_errors(frames: bytes, status: Status, why: s
 def test_a_stall_within_a_long_frame_is_a_timeout() -> None:
     stalled = long_answer(1, [LONG])[:-100_000]
     with rogue_server(grpc_answers(stalled, b"")) as port:
-        connection = GrpcConnection("127.0.0.1", port, 0.4)
+        connection, _ = connection_to(port, 0.4)
         reply = connection.call(REQUEST)
         connection.close()
     assert (reply.status, reply.reason) == (Status.TIMEOUT, "half an answer within 0.4 s")

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from harness.load.wire import open_connection, prepare
+from harness.load.wire.grpc import GrpcConnection
+from harness.load.wire.grpc_channel import GrpcChannel
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
@@ -121,12 +123,12 @@ def test_a_slow_answer_is_a_timeout_and_the_next_call_is_right(
 
 
 def test_a_grpc_connection_is_renewed_before_its_stream_numbers_run_out(triton: EmbeddedServer) -> None:
-    from harness.load.wire.grpc import GrpcConnection
-
-    connection = GrpcConnection("127.0.0.1", triton.grpc_port, 30)
+    channel = GrpcChannel("127.0.0.1", triton.grpc_port)
+    connection = GrpcConnection(channel, 30)
     request = prepare("grpc", "echo", {"X": np.ones((1, 2), np.float32)}, ["Y"], "")
     connection.connect()
-    connection._next_stream = 2**31 - 3
+    assert channel._connection is not None
+    channel._connection.incoming.last_stream = 2**31 - 5
     for left in (True, False, True):
         assert connection.call(request).status is Status.OK
         assert connection.connected is left

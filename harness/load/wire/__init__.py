@@ -7,12 +7,16 @@ Here `prepare` builds the bytes beforehand, with tritonclient's own functions, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from harness.load.tls import Tls
 from harness.load.wire.connection import Connection, Reply
 from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
+
+if TYPE_CHECKING:
+    from harness.load.wire.grpc_channel import Channels
 
 __all__ = ["Connection", "Reply", "Tls", "open_connection", "prepare"]
 
@@ -27,16 +31,23 @@ def prepare(protocol: Protocol, model: str, inputs: Tensors, outputs: Sequence[s
 
 
 def open_connection(
-    protocol: Protocol, host: str, port: int, timeout_s: float, tls: Tls | None = None
+    protocol: Protocol,
+    host: str,
+    port: int,
+    timeout_s: float,
+    tls: Tls | None = None,
+    channels: Channels | None = None,
 ) -> Connection:
     """A connection of this protocol; nothing is sent before its first `connect` or `call`.
 
-    Raises InputError for TLS that can't be had.
+    Over gRPC it is one of the users of a shared channel, where `channels` are given. Raises InputError for
+    TLS that can't be had.
     """
-    from harness.load.wire import grpc, http
+    from harness.load.wire import grpc, grpc_channel, http
 
     if protocol == "http":
         if tls is not None:
             raise InputError("Triton's HTTP endpoint has no TLS: use `protocol: grpc` with it")
         return http.HttpConnection(host, port, timeout_s)
-    return grpc.GrpcConnection(host, port, timeout_s, tls)
+    channel = (channels or grpc_channel.Channels()).join(host, port, tls)
+    return grpc.GrpcConnection(channel, timeout_s)

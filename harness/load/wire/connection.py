@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from time import monotonic_ns
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.load.wire.stream import Deadline, Expired, Stream
+from harness.load.wire.stream import Deadline, Expired
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
 
@@ -63,38 +63,39 @@ class Connection(ABC):
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
         """`timeout_s` bounds a whole call, connecting included."""
         self.host, self.port, self.timeout_s = host, port, timeout_s
-        self._stream: Stream | None = None
         self._deadline = Deadline(timeout_s)
         # What the call in flight has seen so far; `_exchange` fills it in.
-        self._sent_ns = 0
+        self._sent_ns = self._completed_ns = 0
         self._first_byte_ns = -1
         self._sent_bytes = 0
         self._received_bytes = 0
         self._body: bytes | None = None
         self._json_bytes: int | None = None
 
-    def _new_stream(self) -> Stream:
-        return Stream(self.host, self.port)
+    @property
+    @abstractmethod
+    def connected(self) -> bool:
+        """Whether the next call needn't connect first."""
 
     @abstractmethod
-    def _open(self, stream: Stream) -> None:
-        """Say what the protocol says first on a new stream."""
+    def _connect(self) -> None:
+        """Be `connected`, or raise OSError or Fault."""
 
     @abstractmethod
-    def _exchange(self, stream: Stream, prepared: Buffer, keep_body: bool) -> str | None:
+    def _exchange(self, prepared: Buffer, keep_body: bool) -> str | None:
         """Send, and read the whole answer: None, or the reason that the server gives for its refusal."""
+
+    @abstractmethod
+    def _drop(self) -> None:
+        """Send nothing more on the connection that the last call was on."""
 
     @abstractmethod
     def decode(self, reply: Reply) -> Tensors:
         """The outputs in a reply whose body was kept."""
 
-    @property
-    def connected(self) -> bool:
-        return self._stream is not None
-
     def connect(self) -> None:
         """Connect now rather than in the first call. Raises OSError or Fault; the next call tries again."""
-        if self._stream is None:
+        if not self.connected:
             self._deadline.start()
             try:
                 self._connect()
@@ -110,13 +111,14 @@ class Connection(ABC):
         self._body = self._json_bytes = None
         self._sent_ns = monotonic_ns()
         self._deadline.start()
+        connected = False
         try:
-            stream = self._stream
-            if stream is None:
-                stream = self._connect()
+            if not self.connected:
+                self._connect()
                 self._sent_ns = monotonic_ns()
-            reason = self._exchange(stream, prepared, keep_body)
-            completed_ns = monotonic_ns()
+            connected = True
+            reason = self._exchange(prepared, keep_body)
+            completed_ns = self._completed_ns
             status = Status.OK if reason is None else Status.REFUSED
         except Fault as fault:
             completed_ns = monotonic_ns()
@@ -129,7 +131,7 @@ class Connection(ABC):
             status, reason = Status.TIMEOUT, self._late(missing)
         except OSError as error:
             completed_ns = monotonic_ns()
-            status, reason = Status.CONNECTION, self._explained(error)
+            status, reason = Status.CONNECTION, self._explained(error, connected)
             self._drop()
         except BaseException:  # the greenlet is being killed with an answer still to come
             self._drop()
@@ -153,29 +155,12 @@ class Connection(ABC):
         self._drop()
         self._deadline.close()
 
-    def _connect(self) -> Stream:
-        stream = self._new_stream()
-        try:
-            self._open(stream)
-        except BaseException:
-            stream.close()
-            raise
-        if self.alone:
-            stream.wait_in_kernel()
-        self._stream = stream
-        return stream
-
-    def _drop(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
     def _late(self, missing: str) -> str:
         return f"{missing} within {self.timeout_s:g} s"
 
-    def _explained(self, error: OSError) -> str:
+    def _explained(self, error: OSError, connected: bool) -> str:
         if isinstance(error, socket.gaierror):
             return f"the name {self.host!r} can't be resolved"
         text = os.strerror(error.errno).lower() if error.errno else str(error)
-        where = "" if self._stream is None else " before the answer was whole"
+        where = " before the answer was whole" if connected else ""
         return f"{text}{where}"

@@ -18,60 +18,57 @@ _MOST = 64
 class FamiliarAnswer:
     """One shape of a whole successful answer: all of its bytes but the message's."""
 
-    __slots__ = ("_head", "_head_streams", "_tail", "_tail_at", "_tail_streams", "data_bytes", "window")
+    __slots__ = ("_data_at", "_head", "_tail", "_tail_at", "data_bytes", "size")
 
-    def __init__(self, answer: bytes, data_at: int, data_bytes: int, streams: list[int], window: int) -> None:
-        """`streams` are the places of the stream's number in `answer`; the message's DATA is at `data_at`."""
+    def __init__(self, answer: bytes, data_at: int, data_bytes: int) -> None:
+        """Of HEADERS, DATA, HEADERS; the payload of DATA is at `data_at`."""
+        self._data_at = data_at - FRAME.size + _STREAM_AT
         self._tail_at = data_at + data_bytes
         self._head = bytearray(answer[: data_at + _PREFIX_BYTES])
         self._tail = bytearray(answer[self._tail_at :])
-        self._head_streams = [at for at in streams if at < data_at]
-        self._tail_streams = [at - self._tail_at for at in streams if at >= data_at]
         self.data_bytes = data_bytes
-        self.window = window
-        """By how much it opens the connection's window for us."""
+        self.size = len(answer)
 
-    def is_(self, buffer: bytearray, stream_id: int) -> bool:
-        """Whether `buffer`, which has as many bytes as this answer, begins with such an answer."""
+    def is_at(self, buffer: bytearray, at: int, stream_id: int) -> bool:
+        """Whether such an answer, on this stream, is at `at`; `buffer` has `size` bytes there."""
         head, tail = self._head, self._tail
-        for at in self._head_streams:
-            WORD.pack_into(head, at, stream_id)
-        for at in self._tail_streams:
-            WORD.pack_into(tail, at, stream_id)
-        return buffer.startswith(head) and buffer.startswith(tail, self._tail_at)
+        WORD.pack_into(head, _STREAM_AT, stream_id)
+        WORD.pack_into(head, self._data_at, stream_id)
+        WORD.pack_into(tail, _STREAM_AT, stream_id)
+        return buffer.startswith(head, at) and buffer.startswith(tail, at + self._tail_at)
 
 
 class FamiliarAnswers:
-    """The answers that one connection has seen, by their size."""
+    """The answers that one connection has seen, by the sizes of their first two frames."""
 
     def __init__(self) -> None:
-        self._by_size: dict[int, FamiliarAnswer] = {}
-        self.get = self._by_size.get
+        self._by_sizes: dict[int, FamiliarAnswer] = {}
+
+    def find(self, buffer: bytearray, at: int, end: int, first: int, stream_id: int) -> FamiliarAnswer | None:
+        """The one at `at`, where a frame begins whose first word is `first`; None if none is there, whole."""
+        data_at = at + FRAME.size + (first >> 8)
+        if data_at + FRAME.size > end:
+            return None
+        familiar = self._by_sizes.get(first << 32 | WORD.unpack_from(buffer, data_at)[0])
+        if familiar is None or at + familiar.size > end or not familiar.is_at(buffer, at, stream_id):
+            return None
+        return familiar
 
     def learn(self, answer: bytes, stream_id: int) -> None:
-        """From a successful answer that came whole and alone: HEADERS, one DATA, HEADERS, window updates."""
+        """From the bytes of a successful answer; of HEADERS, one DATA, HEADERS, with nothing in between."""
         kinds: list[int] = []
-        streams: list[int] = []
-        data: tuple[int, int] | None = None
-        at = window = 0
+        sizes: list[int] = []
+        at = 0
         while at < len(answer):
             first, flags, stream = FRAME.unpack_from(answer, at)
-            kind, length, body = first & 0xFF, first >> 8, at + FRAME.size
-            if kind == Kind.WINDOW_UPDATE:
-                window += 0 if stream else WORD.unpack_from(answer, body)[0] & 0x7FFFFFFF
-            elif stream != stream_id or flags & Flag.PADDED:
+            if stream != stream_id or flags & Flag.PADDED:
                 return
-            else:
-                kinds.append(kind)
-            if stream == stream_id:
-                streams.append(at + _STREAM_AT)
-            elif stream:
-                return
-            if kind == Kind.DATA:
-                data = body, length
-            at = body + length
-        if kinds != [Kind.HEADERS, Kind.DATA, Kind.HEADERS] or data is None or data[1] < _PREFIX_BYTES:
+            kinds.append(first & 0xFF)
+            sizes.append(first >> 8)
+            at += FRAME.size + (first >> 8)
+        if kinds != [Kind.HEADERS, Kind.DATA, Kind.HEADERS] or sizes[1] < _PREFIX_BYTES:
             return
-        if len(self._by_size) >= _MOST:
-            self._by_size.clear()
-        self._by_size[len(answer)] = FamiliarAnswer(answer, *data, streams, window)
+        if len(self._by_sizes) >= _MOST:
+            self._by_sizes.clear()
+        first, second = (WORD.unpack_from(answer, at)[0] for at in (0, FRAME.size + sizes[0]))
+        self._by_sizes[first << 32 | second] = FamiliarAnswer(answer, sizes[0] + 2 * FRAME.size, sizes[1])

@@ -6,142 +6,74 @@ import struct
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from harness.load.tls import Tls
-from harness.load.wire import http2
-from harness.load.wire.connection import Fault, Reply
-from harness.load.wire.familiar import FamiliarAnswers
+from harness.load.wire.answer import PREFIX_BYTES, Answer
+from harness.load.wire.connection import Connection, Fault, Reply
 from harness.load.wire.grpc_messages import decoded, refusal
-from harness.load.wire.http2 import FRAME, WORD, Flag, Kind
 from harness.load.wire.http2_connection import Http2Connection
-from harness.load.wire.stream import Stream
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
 
 if TYPE_CHECKING:
+    from harness.load.wire.grpc_channel import GrpcChannel
     from harness.load.wire.stream import Buffer
 
-_JOINED_BYTES = 16 * 1024
-"""A request up to this is copied behind its head, which costs less than to hand over two buffers."""
 _PREFIX = struct.Struct(">BI")
 """Before each gRPC message: compressed, length."""
-_DATA = struct.Struct(">IBIBI")
-"""Head of a DATA frame and the message's prefix together."""
-_FRAMES_A_SEND = 128
 
 
-class GrpcConnection(Http2Connection):
-    """Unary calls, one after the other."""
+class GrpcConnection(Connection):
+    """One user's calls, one after the other, over a channel that other users may share."""
 
-    def __init__(self, host: str, port: int, timeout_s: float, tls: Tls | None = None) -> None:
-        super().__init__(host, port, timeout_s, tls)
-        block = http2.stateless_block(
-            [
-                (":method", "POST"),
-                (":scheme", "http" if tls is None else "https"),
-                (":path", "/inference.GRPCInferenceService/ModelInfer"),
-                (":authority", f"{host}:{port}"),
-                ("te", "trailers"),
-                ("content-type", "application/grpc"),
-                ("user-agent", "harness"),
-            ]
-        )
-        self._head = bytearray(http2.frame(Kind.HEADERS, Flag.END_HEADERS, 0, block)) + bytes(_DATA.size)
-        self._data_at = len(self._head) - _DATA.size
+    def __init__(self, channel: GrpcChannel, timeout_s: float) -> None:
+        super().__init__(channel.host, channel.port, timeout_s)
+        self._channel = channel
+        self._answer = Answer()
+        self._used: Http2Connection | None = None
 
-    def _open(self, stream: Stream) -> None:
-        self._familiar = FamiliarAnswers()
-        super()._open(stream)
+    @property
+    def connected(self) -> bool:
+        return self._channel.connected
 
-    def _exchange(self, stream: Stream, prepared: Buffer, keep_body: bool) -> str | None:
-        stream_id = self._next_stream
-        self._next_stream = stream_id + 2
-        self._send(stream, prepared, stream_id, keep_body)
-        self._sent_bytes = len(self._head) + len(prepared)
-        got = 0
-        if self._stream_id != stream_id:  # nothing of the answer was read while the request was sent
-            if not keep_body and not self._end:
-                got = self._receive(stream)
-                familiar = self._familiar.get(got)
-                if familiar is not None and familiar.is_(self._buffer, stream_id):
-                    self._first_byte_ns = monotonic_ns()
-                    self._window += familiar.window
-                    self._count(familiar.data_bytes)
-                    if stream_id >= http2.LAST_STREAM:
-                        self._drop()
-                    return None
-            self._begin_answer(stream_id, keep_body)
-            if got:
-                self._take_in(got)
-        came_whole = got and self._ended and not self._end
-        self._finish(stream)
-        reason = self._outcome()
-        if self._leaving or stream_id >= http2.LAST_STREAM:
-            self._drop()
-        elif came_whole and reason is None:
-            self._familiar.learn(bytes(self._view[:got]), stream_id)
-        if self._message is not None and reason is None:
-            self._body = bytes(memoryview(self._message)[_PREFIX.size :])
+    def _connect(self) -> None:
+        self._channel.connect(self.alone)
+
+    def _drop(self) -> None:
+        if self._used is not None:
+            self._used.abandon(self._answer)
+            self._used = None
+
+    def close(self) -> None:
+        self._deadline.close()
+        self._channel.leave()
+
+    def _exchange(self, prepared: Buffer, keep_body: bool) -> str | None:
+        answer = self._answer
+        self._used = connection = self._channel.free(self.alone)
+        try:
+            self._sent_ns = monotonic_ns()
+            self._sent_bytes = self._channel.send(connection, answer, prepared, keep_body)
+            connection.wait(answer)
+        finally:
+            self._first_byte_ns = answer.first_byte_ns
+            self._received_bytes = answer.received_bytes
+        self._completed_ns = answer.ended_ns
+        if answer.familiar:
+            return None
+        reason = self._outcome(answer)
+        if reason is None and answer.whole is not None:
+            connection.incoming.familiar.learn(answer.whole, answer.stream_id)
+        if answer.message is not None and reason is None:
+            self._body = bytes(memoryview(answer.message)[PREFIX_BYTES:])
         return reason
 
-    def _send(self, stream: Stream, prepared: Buffer, stream_id: int, keep_body: bool) -> None:
-        head, size = self._head, len(prepared) + _PREFIX.size
-        WORD.pack_into(head, 5, stream_id)
-        if size > self._max_frame or size > self._window or size > self._initial_window:
-            self._begin_answer(stream_id, keep_body)
-            self._send_large(stream, memoryview(prepared))
-            return
-        _DATA.pack_into(head, self._data_at, size << 8, Flag.END_STREAM, stream_id, 0, len(prepared))
-        self._window -= size
-        if self._owed:
-            stream.send_all((self._take_owed(), head, prepared))
-        elif size <= _JOINED_BYTES:
-            stream.send(head + prepared)
-        else:
-            stream.send_all((head, prepared))
-
-    def _send_large(self, stream: Stream, message: memoryview) -> None:
-        """HEADERS, then DATA frames as the server's windows and its largest frame allow."""
-        pending: list[Buffer] = [self._take_owed(), bytes(self._head[: self._data_at])]
-        rest: list[memoryview] = [memoryview(_PREFIX.pack(0, len(message))), message]
-        left = len(message) + _PREFIX.size
-        while left and not self._ended:
-            if self._owed:  # new limits hold for the server only after their acknowledgement
-                pending.append(self._take_owed())
-            room = min(self._window, self._stream_window, left)
-            if room <= 0:
-                stream.send_all(pending)
-                pending = []
-                self._take_in(self._receive(stream))
-                continue
-            size = min(room, self._max_frame)
-            left -= size
-            self._window -= size
-            self._stream_window -= size
-            flags = 0 if left else Flag.END_STREAM
-            pending.append(FRAME.pack(size << 8, flags, self._stream_id))
-            while size:
-                part = rest[0][:size]
-                pending.append(part)
-                size -= len(part)
-                rest[0] = rest[0][len(part) :]
-                if not rest[0]:
-                    rest.pop(0)
-            if len(pending) >= 2 * _FRAMES_A_SEND:
-                stream.send_all(pending)
-                pending = []
-        if left:  # answered before it was whole: the stream is half open, so start anew after this call
-            self._leaving = True
-        else:
-            stream.send_all(pending)
-
-    def _outcome(self) -> str | None:
-        reason = refusal(self._first, self._last)
+    def _outcome(self, answer: Answer) -> str | None:
+        reason = refusal(answer.first, answer.last)
         if reason is not None:
             return reason
-        if len(self._prefix) < _PREFIX.size:
+        if len(answer.prefix) < PREFIX_BYTES:
             raise Fault(Status.PROTOCOL, "an answer without a message")
-        compressed, length = _PREFIX.unpack(self._prefix)
-        if compressed or length != self._data_bytes - _PREFIX.size:
+        compressed, length = _PREFIX.unpack(answer.prefix)
+        if compressed or length != answer.data_bytes - PREFIX_BYTES:
             raise Fault(Status.PROTOCOL, "a message that isn't as long as it says")
         return None
 

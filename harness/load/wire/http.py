@@ -66,16 +66,30 @@ class HttpConnection(Connection):
 
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
         super().__init__(host, port, timeout_s)
+        self._stream: Stream | None = None
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         # A server repeats itself: the last head, to be compared rather than parsed.
         self._seen = b"\r\n\r\n"
         self._seen_head: _Head | None = None
 
-    def _open(self, stream: Stream) -> None:
-        pass
+    @property
+    def connected(self) -> bool:
+        return self._stream is not None
 
-    def _exchange(self, stream: Stream, prepared: Buffer, keep_body: bool) -> str | None:
+    def _connect(self) -> None:
+        self._stream = Stream(self.host, self.port)
+        if self.alone:
+            self._stream.wait_in_kernel()
+
+    def _drop(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _exchange(self, prepared: Buffer, keep_body: bool) -> str | None:
+        stream = self._stream
+        assert stream is not None
         stream.send(prepared)
         self._sent_bytes = len(prepared)
         buffer = self._buffer
@@ -100,6 +114,7 @@ class HttpConnection(Connection):
             raise Fault(Status.PROTOCOL, "more bytes than Content-Length says")
         else:
             body = self._read_rest(stream, start, end, head.length, keep)
+        self._completed_ns = monotonic_ns()
         if head.close:
             self._drop()
         if head.status == 200:

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,9 @@ class Deadline:
 class Stream:
     """A connected socket. Every method may raise OSError, and Expired where a Deadline is running."""
 
+    has_more = False
+    """There may be bytes to `receive_now` that the event loop can't see."""
+
     def __init__(self, host: str, port: int) -> None:
         hub = get_hub()
         self._wait: Any = hub.wait
@@ -80,17 +83,27 @@ class Stream:
         self._socket.setblocking(True)
         self._patient = True
 
+    def on_readable(self, read: Callable[[], None]) -> None:
+        """Have the event loop call `read` whenever bytes have come; nobody may wait for them any more."""
+        self._readable.start(read)
+
+    def send_now(self, data: Buffer) -> int:
+        """Hand to the kernel what it takes of `data` without waiting; how many bytes."""
+        try:
+            return self._socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
     def send(self, data: Buffer) -> None:
         """Hand all of `data` to the kernel."""
-        try:
-            sent = self._socket.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            sent = 0
+        sent = self.send_now(data)
         if sent != len(data):
-            rest = memoryview(data)[sent:]
-            while rest:
-                self._wait(self._writable)
-                rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
+            self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, rest: memoryview) -> None:
+        while rest:
+            self._wait(self._writable)
+            rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
 
     def send_all(self, buffers: Sequence[Buffer]) -> None:
         """Hand all the buffers to the kernel, in order, without joining them."""
@@ -121,16 +134,22 @@ class Stream:
             except BlockingIOError:  # readiness may be false, select(2) says
                 continue
 
+    def receive_now(self, view: memoryview | bytearray) -> int:
+        """As `receive_into`, but raises BlockingIOError where it would have to wait."""
+        return self._socket.recv_into(view, 0, socket.MSG_DONTWAIT)
+
     def discard(self, size: int) -> int:
         """Wait for bytes and drop `size` of them at most; how many; 0 when the peer has closed."""
         while True:
             self._wait(self._readable)
-            try:
-                # tcp(7): with MSG_TRUNC the bytes are dropped and not copied. A system that copies them all
-                # the same finds room for them.
-                return self._socket.recv_into(_sink, min(size, len(_sink)), _DROP)
-            except BlockingIOError:
-                continue
+            with suppress(BlockingIOError):
+                return self.discard_now(size)
+
+    def discard_now(self, size: int) -> int:
+        """As `discard`, but raises BlockingIOError where it would have to wait."""
+        # tcp(7): with MSG_TRUNC the bytes are dropped and not copied. A system that copies them all the same
+        # finds room for them.
+        return self._socket.recv_into(_sink, min(size, len(_sink)), _DROP)
 
     def close(self) -> None:
         self._readable.close()

@@ -45,6 +45,10 @@ class TlsStream(Stream):
             self.close()
             raise
 
+    def send_now(self, data: Buffer) -> int:  # noqa: ARG002
+        """Nothing: OpenSSL takes all of a record, whether the kernel does or not."""
+        return 0
+
     def send(self, data: Buffer) -> None:
         view = memoryview(data)
         for at in range(0, len(view), _RECORD_BYTES):
@@ -61,21 +65,35 @@ class TlsStream(Stream):
     def receive_into(self, view: memoryview | bytearray) -> int:
         return self._until_done(partial(self._read, len(view), view))
 
+    def receive_now(self, view: memoryview | bytearray) -> int:
+        return self._until_done(partial(self._read, len(view), view), wait=False)
+
     def discard(self, size: int) -> int:
         return self.receive_into(self._waste[:size])
 
+    def discard_now(self, size: int) -> int:
+        return self.receive_now(self._waste[:size])
+
+    @property
+    def has_more(self) -> bool:  # type: ignore[override]
+        return bool(self._ssl.pending() or self._coming.pending)
+
     def _flush(self) -> None:
         if self._going.pending:
-            super().send(self._going.read())
+            encrypted = self._going.read()
+            self._send_rest(memoryview(encrypted)[super().send_now(encrypted) :])
 
-    def _until_done(self, step: Callable[[], int | None]) -> int:
-        """The step's value; whenever OpenSSL wants bytes first, they are awaited. 0 at the peer's end."""
+    def _until_done(self, step: Callable[[], int | None], wait: bool = True) -> int:
+        """The step's value; whenever OpenSSL wants bytes first, they are read. 0 at the peer's end."""
         while True:
             try:
                 return step() or 0
             except ssl.SSLWantReadError:
-                self._flush()
-                got = super().receive_into(self._wire)
+                if wait:
+                    self._flush()
+                    got = super().receive_into(self._wire)
+                else:  # what it has to say goes out with the next request
+                    got = super().receive_now(self._wire)
                 if got:
                     self._coming.write(self._wire[:got])
                 else:
