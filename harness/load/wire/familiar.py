@@ -18,24 +18,16 @@ _MOST = 64
 class FamiliarAnswer:
     """One shape of a whole successful answer: all of its bytes but the message's."""
 
-    __slots__ = ("_data_at", "_head", "_tail", "_tail_at", "data_bytes", "size")
+    __slots__ = ("data_at", "data_bytes", "head", "size", "tail", "tail_at")
 
     def __init__(self, answer: bytes, data_at: int, data_bytes: int) -> None:
         """Of HEADERS, DATA, HEADERS; the payload of DATA is at `data_at`."""
-        self._data_at = data_at - FRAME.size + _STREAM_AT
-        self._tail_at = data_at + data_bytes
-        self._head = bytearray(answer[: data_at + _PREFIX_BYTES])
-        self._tail = bytearray(answer[self._tail_at :])
+        self.data_at = data_at - FRAME.size + _STREAM_AT
+        self.tail_at = data_at + data_bytes
+        self.head = bytearray(answer[: data_at + _PREFIX_BYTES])
+        self.tail = bytearray(answer[self.tail_at :])
         self.data_bytes = data_bytes
         self.size = len(answer)
-
-    def is_at(self, buffer: bytearray, at: int, stream_id: int) -> bool:
-        """Whether such an answer, on this stream, is at `at`; `buffer` has `size` bytes there."""
-        head, tail = self._head, self._tail
-        WORD.pack_into(head, _STREAM_AT, stream_id)
-        WORD.pack_into(head, self._data_at, stream_id)
-        WORD.pack_into(tail, _STREAM_AT, stream_id)
-        return buffer.startswith(head, at) and buffer.startswith(tail, at + self._tail_at)
 
 
 class FamiliarAnswers:
@@ -50,9 +42,14 @@ class FamiliarAnswers:
         if data_at + FRAME.size > end:
             return None
         familiar = self._by_sizes.get(first << 32 | WORD.unpack_from(buffer, data_at)[0])
-        if familiar is None or at + familiar.size > end or not familiar.is_at(buffer, at, stream_id):
+        if familiar is None or at + familiar.size > end:
             return None
-        return familiar
+        head, tail, put = familiar.head, familiar.tail, WORD.pack_into
+        put(head, _STREAM_AT, stream_id)
+        put(head, familiar.data_at, stream_id)
+        put(tail, _STREAM_AT, stream_id)
+        same = buffer.startswith(head, at) and buffer.startswith(tail, at + familiar.tail_at)
+        return familiar if same else None
 
     def learn(self, answer: bytes, stream_id: int) -> None:
         """From the bytes of a successful answer; of HEADERS, one DATA, HEADERS, with nothing in between."""

@@ -32,7 +32,8 @@ class GrpcConnection(Connection):
 
     @property
     def connected(self) -> bool:
-        return self._channel.connected
+        used = self._used
+        return (used is not None and not used.retired) or self._channel.connected
 
     def _connect(self) -> None:
         self._channel.connect(self.alone)
@@ -48,7 +49,9 @@ class GrpcConnection(Connection):
 
     def _exchange(self, prepared: Buffer, keep_body: bool) -> str | None:
         answer = self._answer
-        self._used = connection = self._channel.free(self.alone)
+        connection = self._used
+        if connection is None or connection.retired or connection.turn.locked():
+            self._used = connection = self._channel.free(self.alone)
         try:
             self._sent_ns = monotonic_ns()
             self._sent_bytes = self._channel.send(connection, answer, prepared, keep_body)

@@ -46,8 +46,10 @@ class Http2Connection:
         self._alone = alone
         stream.send(http2.opening())
         while not self.incoming.greeted:
-            if not self._read(stream.receive_into, stream.discard):
+            got = stream.receive_into(self.incoming.room)
+            if not got:
                 raise Fault(Status.CONNECTION, f"the server closed the connection without an answer{hint}")
+            self.incoming.take(got)
         stream.send(self.incoming.take_owed())
         if alone:
             stream.wait_in_kernel()
@@ -87,7 +89,10 @@ class Http2Connection:
     def wait(self, answer: Answer) -> None:
         """Until it has ended. Raises Fault or OSError for one that ended badly."""
         while not answer.ended_ns:
-            self._wait(answer)
+            if self._alone:
+                self._wait_alone()
+            else:
+                self._wait(answer)
         if answer.fault is not None:
             self.retire()
             raise answer.fault
@@ -97,8 +102,11 @@ class Http2Connection:
     def wait_for_room(self, answer: Answer) -> bool:
         """Until the windows have room to send more for it; False if it has ended instead."""
         while not answer.ended_ns and min(self.incoming.window, answer.window) <= 0:
-            self._starved.append(answer)
-            self._wait(answer)
+            if self._alone:
+                self._wait_alone()
+            else:
+                self._starved.append(answer)
+                self._wait(answer)
         return not answer.ended_ns
 
     def abandon(self, answer: Answer) -> None:
@@ -117,24 +125,24 @@ class Http2Connection:
         self._stream.close()
 
     def _wait(self, answer: Answer) -> None:
-        if self._alone:
-            if self.incoming.owed:  # the server may wait for these while we wait for it
-                self._stream.send(self.incoming.take_owed())
-            self._advance(self._stream.receive_into, self._stream.discard)
-            self.incoming.ended.clear()
-            return
         answer.resume = getcurrent().switch
         try:
             self._hub.switch()
         finally:
             answer.resume = None
 
+    def _wait_alone(self) -> None:
+        if self.incoming.owed:  # the server may wait for these while we wait for it
+            self._stream.send(self.incoming.take_owed())
+        self._read(self._stream.receive_into, self._stream.discard)
+        self.incoming.ended.clear()
+
     def _on_readable(self) -> None:
         """Called by the event loop: what happens here must end in the answers."""
         with suppress(BlockingIOError):
-            self._advance(self._stream.receive_now, self._stream.discard_now)
+            self._read(self._stream.receive_now, self._stream.discard_now)
             while self._stream.has_more and not self.retired:
-                self._advance(self._stream.receive_now, self._stream.discard_now)
+                self._read(self._stream.receive_now, self._stream.discard_now)
         self._tell()
         if self.incoming.owed and not self.retired:
             gevent.spawn(self._settle)
@@ -161,35 +169,29 @@ class Http2Connection:
             with suppress(OSError):  # who reads sees it too
                 self.send(self.incoming.take_owed())
 
-    def _advance(self, receive: Callable[[memoryview], int], discard: Callable[[int], int]) -> None:
-        """Read once. Any failure ends the answers that are open."""
+    def _read(self, receive: Callable[[memoryview], int], discard: Callable[[int], int]) -> None:
+        """Once. Any failure ends the answers that are open; only BlockingIOError is raised."""
+        incoming = self.incoming
+        missing = incoming.missing
         try:
-            if not self._read(receive, discard):
-                self._fail(None)
+            if not missing:
+                got = receive(incoming.room)
+                incoming.take(got)
+            elif incoming.droppable:
+                got = discard(missing)
+                incoming.take_part(got, None)
+            else:
+                got = receive(incoming.view[:missing])
+                incoming.take_part(got, incoming.view[:got])
         except BlockingIOError:
             raise
         except (Fault, OSError) as error:
             self._fail(error)
-        if self.incoming.leaving:
-            self.retired = True
-
-    def _read(self, receive: Callable[[memoryview], int], discard: Callable[[int], int]) -> int:
-        """Bytes received; 0 at the connection's end."""
-        incoming = self.incoming
-        missing = incoming.missing
-        if not missing:
-            got = receive(incoming.room)
-            if got:
-                incoming.take(got)
-        elif incoming.droppable:
-            got = discard(missing)
-            if got:
-                incoming.take_part(got, None)
         else:
-            got = receive(incoming.view[:missing])
-            if got:
-                incoming.take_part(got, incoming.view[:got])
-        return got
+            if not got:
+                self._fail(None)
+        if incoming.leaving:
+            self.retired = True
 
     def _broke(self, error: BaseException) -> None:
         self._fail(error if isinstance(error, OSError) else Fault(Status.CONNECTION, _CUT_OFF))

@@ -16,6 +16,7 @@ _LARGEST_WHOLE = _BUFFER_BYTES // 2
 """Of a frame that is read whole; longer ones may only be DATA, which is read in pieces."""
 
 
+_LARGEST_UNACKNOWLEDGED = http2.LARGEST_WINDOW // 2
 _WINDOW_UPDATE = WORD.size << 8 | Kind.WINDOW_UPDATE
 _WINDOW_UPDATE_BYTES = FRAME.size + WORD.size
 
@@ -30,6 +31,7 @@ class Incoming:
     def __init__(self) -> None:
         self._buffer = bytearray(_BUFFER_BYTES)
         self.view = memoryview(self._buffer)
+        self.room = self.view
         self.open: dict[int, Answer] = {}
         """By stream; an answer that has ended is taken out."""
         self.ended: list[Answer] = []
@@ -60,10 +62,6 @@ class Incoming:
         self._block: bytearray | None = None  # a header block whose continuation is to come
         self._block_flags = self._block_stream = 0
         self._abandoned: set[int] = set()
-
-    @property
-    def room(self) -> memoryview:
-        return self.view[self._end :] if self._end else self.view
 
     @property
     def droppable(self) -> bool:
@@ -109,8 +107,10 @@ class Incoming:
                         answer.familiar = True
                         answer.first_byte_ns = now
                         answer.received_bytes = familiar.size
-                        self._count(familiar.data_bytes)
-                        self._finish(answer)
+                        answer.ended_ns = now
+                        del self.open[stream_id]
+                        self.ended.append(answer)
+                        self._unacknowledged += familiar.data_bytes
                         at += familiar.size
                         continue
                 answer.came(now)
@@ -121,9 +121,14 @@ class Incoming:
             )
             if at < after:
                 break
+        if self._unacknowledged > _LARGEST_UNACKNOWLEDGED:
+            self._count(0)
         if at != end:
             self._buffer[: end - at] = self._buffer[at:end]
-        self._end = end - at
+            self._end = end - at
+            self.room = self.view[self._end :]
+        elif self._end:
+            self._end, self.room = 0, self.view
 
     def take_part(self, size: int, data: memoryview | None) -> None:
         """Bytes of the DATA frame that is being read; None for such as were dropped."""
@@ -239,7 +244,7 @@ class Incoming:
     def _count(self, received: int) -> None:
         """Bytes that the server's window has lost; it gets them back long before it has no more."""
         self._unacknowledged += received
-        if self._unacknowledged > http2.LARGEST_WINDOW // 2:
+        if self._unacknowledged > _LARGEST_UNACKNOWLEDGED:
             self.owed += http2.window_update(self._unacknowledged)
             self._unacknowledged = 0
 
