@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.calibration.counted import Counter
 from harness.calibration.figures import quantile
 from harness.calibration.station import NULL_WIDTH, PROTOCOLS, Station
 from harness.load.perf_analyzer import Finished, PerfAnalyzer
 from harness.schema.calibration import Client, Comparison
 from harness.schema.point import PointLoad
 from harness.schema.scenario import Measure, Protocol
-from harness.triton.statistics import snapshot
 from harness.triton.truth import NULL, NULL_INPUT
 
 CONCURRENCIES = (1, 8, 32)
 ATTEMPTS = 3
 """Of perf_analyzer in one round: over HTTP at concurrency 32 it sometimes never returns."""
-
-LOOK_S = 0.1
-"""Between two looks at Triton's count."""
 
 LIMITS: dict[Protocol, dict[int, float]] = {
     "http": {1: 0.8, 8: 0.5, 32: 0.5},
@@ -49,16 +45,38 @@ def against(
     """Each protocol at each concurrency, `rounds` times some `seconds` of each client."""
     for protocol in PROTOCOLS:
         for concurrency in CONCURRENCIES:
-            done: list[_Round] = []
-            troubles: list[str] = []
-            for number in range(1, rounds + 1):
-                progress(f"{protocol}, concurrency {concurrency}, round {number} of {rounds}")
-                found = _round(station, perf_analyzer, protocol, concurrency, seconds)
-                if isinstance(found, _Round):
-                    done.append(found)
-                else:
-                    troubles.append(found)
-            yield _comparison(protocol, concurrency, rounds, done, troubles)
+            yield compared(
+                station,
+                perf_analyzer,
+                protocol,
+                concurrency,
+                rounds=rounds,
+                seconds=seconds,
+                progress=progress,
+            )
+
+
+def compared(
+    station: Station,
+    perf_analyzer: PerfAnalyzer,
+    protocol: Protocol,
+    concurrency: int,
+    *,
+    rounds: int,
+    seconds: float,
+    progress: Callable[[str], None],
+) -> Comparison:
+    """One protocol at one concurrency."""
+    done: list[_Round] = []
+    troubles: list[str] = []
+    for number in range(1, rounds + 1):
+        progress(f"{protocol}, concurrency {concurrency}, round {number} of {rounds}")
+        found = _round(station, perf_analyzer, protocol, concurrency, seconds)
+        if isinstance(found, _Round):
+            done.append(found)
+        else:
+            troubles.append(found)
+    return _comparison(protocol, concurrency, rounds, done, troubles)
 
 
 def printed(found: Sequence[Comparison]) -> dict[str, dict[str, dict[str, object]]]:
@@ -142,9 +160,9 @@ def _theirs(
     if start.timed_out:
         return start.why
     # Triton's count, because perf_analyzer doesn't report the requests of its warm-up.
-    counter = _Counter(station)
+    counter = Counter(station.server, NULL)
     finished = run(requests, counter.look)
-    answered = station.server.statistics(NULL).successes - counter.before
+    answered = counter.answered()
     per_s = counter.per_s(answered)
     if finished.figures is None or per_s is None:
         return (
@@ -158,33 +176,6 @@ def _theirs(
         p50_us=finished.figures.p50_s * 1e6,
         p99_us=finished.figures.p99_s * 1e6,
     )
-
-
-class _Counter:
-    """Requests a second by Triton's own count, looked at while another process sends.
-
-    When it is given a count of requests, perf_analyzer divides them by whole seconds: 8,369 requests in one
-    second or a little more are 4,184/s in its report (seen), which would flatter harness.
-    """
-
-    def __init__(self, station: Station) -> None:
-        self._control = station.server.control
-        self.before = station.server.statistics(NULL).successes
-        self._looks: list[tuple[float, int]] = []
-
-    def look(self) -> None:
-        if self._looks and time.monotonic() < self._looks[-1][0] + LOOK_S:
-            return
-        began = time.monotonic()
-        count = snapshot(self._control.statistics(NULL)).successes - self.before
-        self._looks.append(((began + time.monotonic()) / 2, count))
-
-    def per_s(self, answered: int) -> float | None:
-        """Over the middle nine tenths of what was answered; None where that was over too soon."""
-        middle = [look for look in self._looks if 0.05 * answered <= look[1] <= 0.95 * answered]
-        if len(middle) < 2 or middle[-1][1] == middle[0][1]:
-            return None
-        return (middle[-1][1] - middle[0][1]) / (middle[-1][0] - middle[0][0])
 
 
 def _comparison(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from harness.calibration.counted import Counter
 from harness.load.driver import drive
 from harness.load.job import Job
 from harness.load.perf_analyzer import Finished, PerfAnalyzer
@@ -81,18 +81,14 @@ def theirs(
 ) -> Cost | None:
     """One perf_analyzer process, its start taken off; None where it twice did not return.
 
-    Triton's count of successes is the count of requests: perf_analyzer doesn't report those of its warm-up.
-    With a request count it rounds the time that they took up to whole seconds (seen), so that its throughput
-    is too low; concurrency / mean latency is what it would be with no time between an answer and the next
-    request, so it is a little too high.
+    Triton's count is the count of requests: perf_analyzer doesn't report those of its warm-up.
     """
     (cudart,) = provision().libs.glob("libcudart-*.so.12*")
     analyzer = PerfAnalyzer(cudart, folder)
     port = triton.http_port if question.protocol == "http" else triton.grpc_port
 
-    def run(count: int) -> tuple[Finished, int]:
-        before = triton.statistics(question.model).successes
-        finished = analyzer.run(
+    def run(count: int, meanwhile: Callable[[], None]) -> Finished:
+        return analyzer.run(
             question.model,
             question.protocol,
             f"127.0.0.1:{port}",
@@ -101,16 +97,17 @@ def theirs(
             # A count rather than a time window, after which it can go on for minutes over HTTP (seen).
             options=["--request-count", str(count), *options],
             limit_s=LIMIT_S,
+            meanwhile=meanwhile,
         )
-        return finished, triton.statistics(question.model).successes - before
 
     for _ in range(2):
-        start, started = run(question.concurrency)
-        whole, answered = run(requests)
-        latency = re.search(r"Avg latency: (\d+) usec", whole.output)
-        if start.figures is not None and latency is not None:
-            cpu_s = (whole.cpu_s - start.cpu_s) / (answered - started)
-            return Cost(cpu_s, question.concurrency * 1e6 / int(latency[1]))
+        start = run(question.concurrency, lambda: None)
+        counter = Counter(triton, question.model)
+        whole = run(requests, counter.look)
+        answered = counter.answered()
+        per_s = counter.per_s(answered)
+        if start.figures is not None and per_s is not None and not whole.timed_out:
+            return Cost((whole.cpu_s - start.cpu_s) / answered, per_s)
         assert start.timed_out or whole.timed_out, whole.why
     return None
 

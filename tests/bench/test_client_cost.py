@@ -1,7 +1,8 @@
 """Client CPU per request and throughput: harness's Locust user beside perf_analyzer, on the same server.
 
-Run with `pytest -o addopts= --benchmark-only tests/bench/test_client_cost.py`. The two take turns, so that
-a busy machine is busy for both. The server is Triton with its response cache: it does as little as it can.
+Run with `pytest -o addopts= --benchmark-only tests/bench/test_client_cost.py`; it is what `harness calibrate
+--against perf_analyzer` measures. The two take turns, so that a busy machine is busy for both. The server is
+Triton with its response cache: it does as little as it can.
 """
 
 from __future__ import annotations
@@ -9,62 +10,55 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.calibration.against import LIMITS
-from harness.load.perf_analyzer import problem
+from harness.calibration.against import CONCURRENCIES, LIMITS, compared, failures
+from harness.calibration.station import Station, station
+from harness.load.perf_analyzer import PerfAnalyzer, problem
 from harness.schema.scenario import Protocol
-from harness.triton.embedded import EmbeddedServer
-from tests.bench.side_by_side import Question, Rounds, ours, theirs
-from tests.load.triton_models import tiny_triton
+from harness.triton.install import provision
 
 SECONDS = 3.0
 ROUNDS = 5
-REQUESTS = {1: 12_000, 8: 30_000, 32: 30_000}
-"""Of perf_analyzer, by concurrency: some `SECONDS` of them here."""
-WIDTH = 64
-"""FP32 values in a request: 256 bytes."""
 
 
 @pytest.fixture(scope="module")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with tiny_triton(tmp_path_factory.mktemp("triton")) as server:
-        yield server
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    folder = tmp_path_factory.mktemp("station")
+    with station(folder / "model_repo", folder / "work") as found:
+        yield found
 
 
 @pytest.mark.triton
+@pytest.mark.skipif(problem() is not None, reason=problem() or "")
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("concurrency", sorted(REQUESTS))
+@pytest.mark.parametrize("concurrency", CONCURRENCIES)
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_client_cpu_per_request(
     benchmark: BenchmarkFixture,
-    triton: EmbeddedServer,
+    at: Station,
     tmp_path: Path,
     protocol: Protocol,
     concurrency: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    question = Question("cached", np.zeros(WIDTH, np.float32), protocol, concurrency)
-    found = Rounds([], [])
-    missing = problem()
-
-    def one_round() -> None:
-        number = len(found.ours)
-        found.ours.append(ours(triton, question, tmp_path / f"ours-{number}", SECONDS))
-        if missing is None:
-            their = theirs(triton, question, tmp_path / f"theirs-{number}", REQUESTS[concurrency])
-            found.theirs.extend([] if their is None else [their])
-
-    benchmark.pedantic(one_round, rounds=ROUNDS, iterations=1)
-    limit = LIMITS[protocol][concurrency]
+    (cudart,) = provision().libs.glob("libcudart-*.so.12*")
+    analyzer = PerfAnalyzer(cudart, tmp_path)
+    found = benchmark.pedantic(
+        lambda: compared(
+            at, analyzer, protocol, concurrency, rounds=ROUNDS, seconds=SECONDS, progress=lambda _: None
+        )
+    )
     with capsys.disabled():
-        print(f"\nclient CPU per request, {protocol}, concurrency {concurrency}, median of {ROUNDS} rounds:")
-        print(found.said())
-        print(f"  asked for      CPU {limit} at most, throughput 1 at least")
-        if missing is not None:
-            print(f"  {missing}")
-    if found.theirs:
-        benchmark.extra_info.update(cpu_ratio=found.cpu_ratio, throughput_ratio=found.throughput_ratio)
-        assert found.cpu_ratio <= limit and found.throughput_ratio >= 1
+        print(f"\n{protocol}, concurrency {concurrency}, medians of {found.rounds} rounds:")
+        for name, client in (("harness", found.harness), ("perf_analyzer", found.perf_analyzer)):
+            if client is not None:
+                print(
+                    f"  {name:14} {client.cpu_us_per_request:9.1f} us of client CPU a request, "
+                    f"{client.throughput_per_s:8.0f} requests/s"
+                )
+        print(f"  ratio          CPU {found.cpu_ratio:.2f}, throughput {found.throughput_ratio:.2f}")
+        print(f"  asked for      CPU {LIMITS[protocol][concurrency]} at most, throughput 1 at least")
+    benchmark.extra_info.update(cpu_ratio=found.cpu_ratio, throughput_ratio=found.throughput_ratio)
+    assert list(failures([found])) == []

@@ -148,7 +148,7 @@ class GrpcChannel:
     ) -> int:
         """What the windows have room for of the `left` bytes in `rest`, after `head`; what is left then."""
         incoming = connection.incoming
-        pending: list[Buffer] = [incoming.take_owed(), head]
+        pending: list[Buffer] = [head] if head else []
         while left and not answer.ended_ns:
             if incoming.owed:  # new limits hold for the server only after their acknowledgement
                 pending.append(incoming.take_owed())
@@ -169,7 +169,8 @@ class GrpcChannel:
             if len(pending) >= 2 * _FRAMES_A_SEND:
                 connection.send_all(pending)
                 pending = []
-        connection.send_all(pending)
+        if pending:
+            connection.send_all(pending)
         return left
 
 
