@@ -168,7 +168,9 @@ def _time_split(measured: Measured, mean_s: float | None, server: ServerFigures 
         else [None] * 4
     )
     known = [part for part in inside if part is not None]
-    network_s = mean_s - sum(known) if mean_s is not None and len(known) == len(inside) else None
+    # Where parts are missing, as with answers from the response cache, the whole is known all the same.
+    in_triton_s = sum(known) if len(known) == len(inside) else server.request_s if server else None
+    network_s = mean_s - in_triton_s if mean_s is not None and in_triton_s is not None else None
     lag_s = None
     if measured.size:
         lag_s = float(np.mean(measured.sent_ns - measured.intended_ns)) / 1e9

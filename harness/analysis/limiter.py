@@ -85,8 +85,6 @@ class _Seen:
         on_gpu = point.server.kind == "gpu" or (point.server.kind == "auto" and bool(observed.gpus))
         instances = point.server.instances * (max(1, len(observed.gpus)) if on_gpu else 1)
         network_s = facts.time_s.network_s
-        if network_s is None and server.request_s is not None and service_s >= server.request_s:
-            network_s = service_s - server.request_s
         levels = tuple(_levels(observed, facts, on_gpu=on_gpu))
         return cls(
             busy=min(1.0, server.executions * model_s / (instances * seconds)),

@@ -197,10 +197,20 @@ def _errors(point: PointResult) -> Cell:
 NO_STATISTICS = "Triton's statistics could not be read"
 
 
+def _not_told(point: PointResult) -> str:
+    """Why Triton's statistics lack a figure."""
+    if point.server is None:
+        return NO_STATISTICS
+    if point.server.executions == 0:
+        cached = ": every answer came from the response cache" if point.server.cache_hits else ""
+        return f"the model was not executed{cached}"
+    return "Triton's statistics don't tell it"
+
+
 def _server_ms(field: str) -> Callable[[PointResult], Cell]:
     def cell(point: PointResult) -> Cell:
         value = getattr(point.server, field) if point.server else None
-        return missing(NO_STATISTICS) if value is None else Cell(ms(value), order=value)
+        return missing(_not_told(point)) if value is None else Cell(ms(value), order=value)
 
     return cell
 
@@ -210,13 +220,13 @@ def _compute(point: PointResult) -> Cell:
     parts = (server.compute_input_s, server.compute_infer_s, server.compute_output_s) if server else ()
     known = [p for p in parts if p is not None]
     if not known or len(known) < len(parts):
-        return missing(NO_STATISTICS)
+        return missing(_not_told(point))
     return Cell(ms(sum(known)), order=sum(known))
 
 
 def _mean_batch(point: PointResult) -> Cell:
     value = point.server.mean_batch if point.server else None
-    return missing(NO_STATISTICS) if value is None else Cell(number(value), order=value)
+    return missing(_not_told(point)) if value is None else Cell(number(value), order=value)
 
 
 def _cores(field: str, who: str) -> Callable[[PointResult], Cell]:

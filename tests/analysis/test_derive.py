@@ -61,6 +61,24 @@ def test_errors_are_counted_by_reason_and_their_times_are_no_latencies() -> None
     assert some.latency_s.max < 1
 
 
+def test_where_only_the_whole_time_in_triton_is_known_the_rest_is_the_network() -> None:
+    parts = dict.fromkeys(("compute_input_s", "compute_infer_s", "compute_output_s"))
+    cached = server(
+        1000, executions=0, inferences=0, cache_hits=1000, mean_batch=None, request_s=0.0002, **parts
+    )
+    split = result(steady(), observed(1000, server=cached)).time_s
+    whole = result(steady(), observed(1000)).time_s
+    assert split is not None and whole is not None and whole.network_s is not None
+    assert split.network_s == pytest.approx(steady_service_s() - 0.0002)
+    assert whole.network_s == pytest.approx(steady_service_s() - 0.0047)
+    assert split.compute_s is None
+
+
+def steady_service_s() -> float:
+    sample = steady()
+    return float(np.mean(sample["completed_ns"] - sample["sent_ns"])) / 1e9
+
+
 def spoiled(sample: Requests) -> Requests:
     sample["status"][:60] = Status.TIMEOUT
     return sample

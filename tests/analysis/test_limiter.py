@@ -159,7 +159,7 @@ def test_answers_from_the_cache_leave_the_instances_idle() -> None:
         compute_input_s=None, compute_infer_s=None, compute_output_s=None,
     )  # fmt: skip
     split = TimeSplit(
-        client_s=0.0, network_s=None, queue_s=0.00005, input_s=None, compute_s=None, output_s=None
+        client_s=0.0, network_s=0.0002, queue_s=0.00005, input_s=None, compute_s=None, output_s=None
     )
     limits = named(users=1, server=cached, time_s=split, service_mean_s=0.0003)
     assert limits.name == "network"

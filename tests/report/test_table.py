@@ -61,6 +61,15 @@ def test_a_dash_has_its_reason_below():
     assert "a p99 takes at least 381 requests" in line and "Triton's statistics could not be read" in line
 
 
+def test_a_point_that_the_response_cache_answered_says_so_of_its_compute():
+    cached = RUN.points[0].server.model_copy(
+        update={"executions": 0, "cache_hits": 900, "mean_batch": None, "compute_infer_s": None}
+    )
+    points = (RUN.points[0].model_copy(update={"server": cached}), *RUN.points[1:])
+    text = printed(RUN.model_copy(update={"points": points}), 300)
+    assert "the model was not executed: every answer came from the response cache" in text
+
+
 def test_the_best_point_s_limiter_is_told():
     text = printed(factory.run_of(), 120)
     assert "limited by: compute: the instance was busy 97% of the time" in text
