@@ -285,6 +285,36 @@ def test_a_late_answer_is_not_the_next_calls() -> None:
             each.close()
 
 
+def test_a_call_that_timed_out_is_cancelled_at_the_server() -> None:
+    heard: list[tuple[int, bytes]] = []
+    told = threading.Event()
+
+    def listens(connection: socket.socket) -> None:
+        stream = connection.makefile("rb")
+        stream.read(len(http2.PREFACE))
+        connection.sendall(http2.frame(Kind.SETTINGS, 0, 0))
+        while len(head := stream.read(9)) == 9:
+            first, _, number = http2.FRAME.unpack(head)
+            body = stream.read(first >> 8)
+            if first & 0xFF == Kind.RST_STREAM:
+                heard.append((number, body))
+                told.set()
+                connection.sendall(b"".join(answer_of(4 - number, b"patient")))
+
+    with rogue_server(listens, echo) as port:
+        channels = Channels()
+        impatient, patient = (
+            open_connection("grpc", "127.0.0.1", port, timeout_s, channels=channels)
+            for timeout_s in (0.2, TIMEOUT_S)
+        )
+        first, second = at_once([impatient, patient], [b"impatient", b"patient"])
+        assert first.status is Status.TIMEOUT
+        assert (second.status, second.body) == (Status.OK, b"patient")
+        assert told.is_set() and heard == [(1, (8).to_bytes(4, "big"))]
+        for each in (impatient, patient):
+            each.close()
+
+
 def test_a_user_that_is_killed_takes_nothing_from_the_others() -> None:
     go_on = threading.Event()
 

@@ -102,6 +102,11 @@ def window_update(increment: int) -> bytes:
     return frame(Kind.WINDOW_UPDATE, 0, 0, WORD.pack(increment))
 
 
+def reset(stream: int) -> bytes:
+    """That an answer isn't wanted any more."""
+    return frame(Kind.RST_STREAM, 0, stream, WORD.pack(ERRORS.index("CANCEL")))
+
+
 def stateless_block(fields: list[tuple[str, str]]) -> bytes:
     """A header block that touches no table, so that it may be sent any number of times."""
     block: bytes = hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(*field) for field in fields])

@@ -110,8 +110,12 @@ class Http2Connection:
         return not answer.ended_ns
 
     def abandon(self, answer: Answer) -> None:
-        """Whoever waited for it doesn't any more."""
-        self.incoming.abandon(answer)
+        """Whoever waited for it doesn't any more: cancel it, where others keep the connection open."""
+        if self.incoming.abandon(answer) and self.incoming.open and not self.turn.locked():
+            with suppress(OSError):  # who reads sees it too
+                cancel = http2.reset(answer.stream_id)
+                if 0 < self._stream.send_now(cancel) < len(cancel):
+                    self._broke(BrokenPipeError())
         self.retire()
 
     def retire(self) -> None:

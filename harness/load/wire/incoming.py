@@ -74,12 +74,14 @@ class Incoming:
         self.owed.clear()
         return owed
 
-    def abandon(self, answer: Answer) -> None:
-        """Let its frames pass from now on; nobody waits for them."""
-        if self.open.pop(answer.stream_id, None) is not None:
-            self._abandoned.add(answer.stream_id)
-            if self._data is answer:
-                self._data = None
+    def abandon(self, answer: Answer) -> bool:
+        """Let its frames pass from now on, for nobody waits for them; False if it had ended."""
+        if self.open.pop(answer.stream_id, None) is None:
+            return False
+        self._abandoned.add(answer.stream_id)
+        if self._data is answer:
+            self._data = None
+        return True
 
     def fail(self, answer: Answer, fault: Fault | OSError) -> None:
         answer.fault = fault
