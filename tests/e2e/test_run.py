@@ -57,8 +57,12 @@ def test_one_document_with_every_figure_of_a_real_model(workplace: Workplace) ->
         assert set(point["params"]) == {"server.max_batch"}
         assert point["throughput_inferences_per_s"] > 0
         latency = point["latency_s"]
-        assert 0 < latency["p50"] <= latency["p90"] <= latency["p95"] < 10
-        assert {"p50", "p90", "p95", "p99", "mean"} <= latency.keys()
+        # On a busy machine the slow requests come in clusters, and a tail may have no answer but its reason.
+        names = ("p50", "p90", "p95", "p99", "p999")
+        given = [latency[name] for name in names if latency[name] is not None]
+        assert latency["p50"] in given and given == sorted(given) and 0 < given[0] <= given[-1] < 10
+        assert {name for name in names if latency[name] is None} == latency["unsupported"].keys()
+        assert latency["p50"] <= latency["max"] and 0 < latency["mean"] < 10
         assert point["gpu"] is None
         server = point["server"]
         assert 0 < server["compute_infer_s"] < server["request_s"] <= latency["mean"]
