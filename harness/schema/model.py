@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.schema.frozen import Frozen
+from harness.schema.scenario import Dtype
 from harness.schema.tensors import TensorSpec
 
 
@@ -18,14 +19,16 @@ class ParityCase(Frozen):
     """True for the shape that the export was traced with; the others prove that it generalizes."""
     max_abs_error: float
     max_rel_error: float
-    """Largest absolute error divided by the source's largest absolute value, over all outputs."""
+    """Largest absolute error divided by the source's largest absolute value, over all outputs. Of a model
+    converted to FP16, the absolute error of an output that a sigmoid or a softmax makes."""
 
 
 class Parity(Frozen):
     """The proof that an export computes the same function as its source."""
 
     reference: str
-    """What it was compared with: "torch", or "none: the file is the source"."""
+    """What it was compared with: "torch", "the FP32 file" (of a ready file, converted to FP16), or "none: the
+    file is the source"."""
     tolerance: float
     """The largest `max_rel_error` that is accepted."""
     cases: tuple[ParityCase, ...]
@@ -44,6 +47,8 @@ class ModelArtifact(Frozen):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     parity: Parity
+    dtype: Dtype | None = None
+    """What it was converted to; None for the source as it is. A converted model has another `name`."""
     note: str | None = None
     """A label that follows the model into every result, e.g. "random weights: speed only"."""
 

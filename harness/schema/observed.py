@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.schema.frozen import Frozen
-from harness.schema.result import GpuEnvironment, LoadProcess, ServerFigures, StoppedBy
+from harness.schema.result import GpuEnvironment, GpuProbe, LoadProcess, ServerFigures, StoppedBy
 
 
 class Observed(Frozen):
@@ -27,8 +27,13 @@ class Observed(Frozen):
     """That harness may use, by its affinity and its quota."""
     host_cores: int | None = None
     """Of the whole machine, which is what its CPU times are about."""
+    execution_provider: str | None = None
+    """What ONNX Runtime computed this point with; None where the server doesn't tell."""
     gpus: tuple[GpuEnvironment, ...]
     no_gpu: str | None
     """Why there are no GPU readings, in words."""
+    gpu_probe: GpuProbe | None = None
+    idle_ns: tuple[int, int] | None = None
+    """A time before the load in which the model was loaded and nothing asked for it, CLOCK_MONOTONIC."""
     problems: tuple[str, ...]
     """What went wrong with observing."""

@@ -12,11 +12,13 @@ from harness.schema.errors import InputError
 from harness.schema.frozen import Frozen
 from harness.schema.scenario import (
     Arrivals,
+    Dtype,
     Kind,
     Measure,
     Objective,
     PayloadSource,
     Protocol,
+    Provider,
     Ramp,
     Replay,
     Scenario,
@@ -35,6 +37,9 @@ class ServerSettings(Frozen):
     threads: int
     kind: Kind
     response_cache: bool
+    gpus: tuple[int, ...] | None = None
+    provider: Provider | None = None
+    cuda_graph: bool | None = None
 
 
 class PointClass(Frozen):
@@ -99,6 +104,8 @@ class Point(Frozen):
     params: dict[str, str | int | float | bool]
     """What the scenario varies, by its dotted path; with a single point, empty."""
     model: str
+    dtype: Dtype | None = None
+    """None: as the model is."""
     protocol: Protocol
     shared_memory: SharedMemory = "none"
     server: ServerSettings
@@ -146,7 +153,8 @@ def _varied(scenario: Scenario) -> Iterator[tuple[str, tuple[Any, ...]]]:
     def values(value: Any) -> tuple[Any, ...]:
         return value if isinstance(value, tuple) else (value,)
 
-    for key in ("max_batch", "queue_delay_us", "instances", "threads"):
+    yield "dtype", values(scenario.dtype)
+    for key in ("max_batch", "queue_delay_us", "instances", "threads", "provider", "cuda_graph"):
         yield f"server.{key}", values(getattr(scenario.server, key))
     yield "protocol", values(scenario.protocol)
     yield "shared_memory", values(scenario.shared_memory)
@@ -171,7 +179,11 @@ def _point(scenario: Scenario, chosen: dict[str, Any], params: dict[str, Any]) -
         threads=chosen["server.threads"],
         kind=scenario.server.kind,
         response_cache=scenario.server.response_cache,
+        gpus=scenario.server.gpus,
+        provider=chosen["server.provider"],
+        cuda_graph=chosen["server.cuda_graph"],
     )
+    _check_server(server, chosen["shared_memory"])
     classes = []
     for request in scenario.requests:
         prefix = f"requests.{request.name}."
@@ -219,6 +231,7 @@ def _point(scenario: Scenario, chosen: dict[str, Any], params: dict[str, Any]) -
         id="",
         params=params,
         model=scenario.model,
+        dtype=chosen["dtype"],
         protocol=chosen["protocol"],
         shared_memory=chosen["shared_memory"],
         server=server,
@@ -230,6 +243,30 @@ def _point(scenario: Scenario, chosen: dict[str, Any], params: dict[str, Any]) -
         seed=scenario.seed,
     )
     return point.model_copy(update={"id": _identity(point)})
+
+
+def _check_server(server: ServerSettings, shared_memory: SharedMemory) -> None:
+    """Raise InputError for settings that can't be had together."""
+    if server.gpus is not None and len(set(server.gpus)) < len(server.gpus):
+        raise InputError("server.gpus names a GPU twice: name each once, and raise server.instances")
+    if server.provider == "tensorrt" and server.cuda_graph:
+        raise InputError(
+            "server.cuda_graph can't be had with provider tensorrt, which in ONNX Runtime replays one graph "
+            "for every shape of input: choose one of the two"
+        )
+    asked = {
+        "server.gpus": server.gpus is not None,
+        "server.provider": server.provider is not None,
+        "server.cuda_graph": server.cuda_graph is True,
+        "shared_memory": shared_memory == "cuda",
+    }
+    for key, given in asked.items():
+        if given and server.kind == "cpu":
+            value = " cuda" if key == "shared_memory" else ""
+            raise InputError(
+                f"{key}{value} needs a GPU, and server.kind is cpu: leave out {key}, "
+                "or set server.kind to gpu"
+            )
 
 
 def _identity(point: Point) -> str:

@@ -23,6 +23,9 @@ Interval = tuple[float, float]
 StoppedBy = Literal["duration", "precision", "time"]
 """What ended the measured phase: `duration_s`, intervals narrow enough, or `at_most_s` before they were."""
 
+ServerMode = Literal["embedded", "binary", "docker", "remote"]
+"""How Triton runs: our own install, a `tritonserver` of this machine, NVIDIA's container, or elsewhere."""
+
 LimiterName = Literal["client", "network", "batching", "instances", "compute", "load", "nothing"]
 """What holds the throughput back, or the latency up; the rule is in `harness.analysis.limiter`."""
 
@@ -122,9 +125,10 @@ class ServerFigures(Frozen):
 
 
 class GpuFigures(Frozen):
-    """One GPU over the measured phase."""
+    """One GPU, or one MIG instance of it, over the measured phase."""
 
     device: int
+    mig_instance: int | None = None
     name: str
     utilization_mean: float | None
     memory_bytes_max: int | None
@@ -136,6 +140,37 @@ class GpuFigures(Frozen):
     throttle_reasons: tuple[str, ...] | None
     foreign_processes: tuple[str, ...] | None = None
     """Other processes that were seen to compute on this GPU."""
+    memory_clock_hz_mean: float | None = None
+    sm_activity_mean: float | None = None
+    """As in the samples' GpuReading, the mean over time, like the five below."""
+    sm_occupancy_mean: float | None = None
+    tensor_activity_mean: float | None = None
+    dram_activity_mean: float | None = None
+    pcie_tx_bytes_per_s_mean: float | None = None
+    pcie_rx_bytes_per_s_mean: float | None = None
+    ecc_errors: int | None = None
+    """Uncorrected memory errors in the measured phase."""
+    server_memory_bytes_max: int | None = None
+    """Of the server's own processes."""
+    idle_power_w: float | None = None
+    """Before the load, with the model loaded."""
+    idle_energy_j_per_inference: float | None = None
+    """The part of `energy_j_per_inference` that the GPU would have used idle, less at a higher throughput."""
+    energy_j_by_power: float | None = None
+    """The power readings integrated over the measured phase: a check of the counter behind `energy_j`."""
+    unsupported: dict[str, str] = Field(default_factory=dict)
+    """Why a value above is null, by name."""
+
+
+class GpuProbe(Frozen):
+    """What read the GPUs during a point, and what that cost."""
+
+    source: Literal["nvml", "remote probe", "triton metrics"]
+    readings: int
+    interval_s: float
+    """Between readings of the fast values."""
+    cpu_cores: float | None
+    """CPU seconds a second that the reading took; null where it ran elsewhere."""
 
 
 class HostFigures(Frozen):
@@ -212,7 +247,10 @@ class PointResult(Frozen):
     server: ServerFigures | None
     time_s: TimeSplit | None = None
     limiter: Limiter | None = None
+    execution_provider: str | None = None
+    """What ONNX Runtime computed it with; null where the server doesn't tell."""
     gpu: tuple[GpuFigures, ...] | None
+    gpu_probe: GpuProbe | None = None
     host: HostFigures | None
     objective: tuple[ObjectiveCheck, ...]
     samples: str
@@ -230,6 +268,26 @@ class GpuEnvironment(Frozen):
     persistence: bool | None
     ecc: bool | None
     mig: bool | None
+    mig_instance: int | None = None
+    """Set for one MIG device of the GPU `device`; its own name, uuid and memory stand above."""
+    compute_capability: str | None = None
+    vbios: str | None = None
+    power_limit_default_w: float | None = None
+    sm_clock_max_hz: float | None = None
+    memory_clock_max_hz: float | None = None
+    application_sm_clock_hz: float | None = None
+    """Clocks that were asked for (`nvidia-smi -ac`); the defaults are below."""
+    application_memory_clock_hz: float | None = None
+    default_sm_clock_hz: float | None = None
+    default_memory_clock_hz: float | None = None
+    compute_mode: str | None = None
+    pcie_generation: int | None = None
+    """Of the link as it was when asked; an idle link may have stepped down. The most it can is below."""
+    pcie_width: int | None = None
+    pcie_generation_max: int | None = None
+    pcie_width_max: int | None = None
+    unsupported: dict[str, str] = Field(default_factory=dict)
+    """Why a value is null, by name: of these, and of the readings'."""
 
 
 class Environment(Frozen):
@@ -248,11 +306,19 @@ class Environment(Frozen):
     git_commit: str | None
     """Of the folder the run was started in; "+dirty" is appended for uncommitted changes."""
     triton_version: str | None
-    server_mode: Literal["embedded", "remote"]
+    server_mode: ServerMode
     server_url: str
     backend: str
     """Which implementation served the model, in words, e.g. "onnxruntime on Triton's Python backend"."""
     execution_provider: str | None
+    provider_options: dict[str, str] | None = None
+    """What the execution provider was configured with beyond its defaults."""
+    backend_version: str | None = None
+    """E.g. ONNX Runtime's; null where the server doesn't tell."""
+    server_image: str | None = None
+    """The container image with its digest."""
+    server_command: tuple[str, ...] | None = None
+    """The command line that started the server."""
 
 
 class RunResult(Frozen):
@@ -269,5 +335,8 @@ class RunResult(Frozen):
     planned: tuple[str, ...]
     """Ids of every point of the run, in order."""
     model: ModelArtifact
+    """Of the first point."""
+    other_models: tuple[ModelArtifact, ...] = ()
+    """The same model converted to another dtype, for the other points."""
     environment: Environment
     points: tuple[PointResult, ...]

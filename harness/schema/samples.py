@@ -106,7 +106,7 @@ class HostReading:
 
     at_ns: int
     server_cpu_s: float | None
-    """CPU seconds of Triton and its children; None where the server is not on this host."""
+    """CPU seconds of Triton and its children; None where it isn't on this host and no probe tells of it."""
     client_cpu_s: float | None
     """CPU seconds of the load processes."""
     host_cpu_s: float
@@ -126,8 +126,21 @@ class HostReading:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """One process with a compute context on a GPU."""
+
+    pid: int
+    """As the driver gives it: in a container it may be the host's, or something else."""
+    name: str | None
+    """None where /proc doesn't know the id."""
+    memory_bytes: int | None
+    """Of this GPU's memory."""
+
+
+@dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One look at one GPU through NVML. None where the device or driver doesn't report the value."""
+    """One look at one GPU, or at one MIG instance of it. None where the device or driver doesn't report the
+    value, or where it wasn't due: slow values are read less often than fast ones."""
 
     at_ns: int
     device: int
@@ -144,3 +157,22 @@ class GpuReading:
     """Names of NVML's active clock event reasons; empty when none is active."""
     foreign_processes: tuple[str, ...] | None = None
     """Other processes that compute on this GPU, "name (pid)"; empty when there are none."""
+    mig_instance: int | None = None
+    """Which MIG device of the GPU; None for the GPU as a whole, which has no utilization where MIG is on."""
+    sm_activity: float | None = None
+    """Share of time in which an SM had a warp, the mean over SMs, 0 to 1 (GPM, Hopper and later). Like the
+    three below, of the time since the reading before that has it."""
+    sm_occupancy: float | None = None
+    """Warps on the SMs over the most that fit, 0 to 1."""
+    tensor_activity: float | None = None
+    """Share of cycles in which the tensor cores worked, 0 to 1."""
+    dram_activity: float | None = None
+    """Share of the peak memory bandwidth that was used, 0 to 1."""
+    pcie_tx_bytes_per_s: float | None = None
+    """From the GPU."""
+    pcie_rx_bytes_per_s: float | None = None
+    """To the GPU."""
+    ecc_errors: int | None = None
+    """Uncorrected memory errors since the driver was loaded; use differences."""
+    processes: tuple[GpuProcess, ...] | None = None
+    """All that compute on it but harness itself."""

@@ -23,11 +23,14 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 MaxBatch = Annotated[int, Field(ge=1, le=4096)]
 Instances = Annotated[int, Field(ge=1, le=64)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
+GpuIndex = Annotated[int, Field(ge=0, le=255)]
 Concurrency = Annotated[int, Field(ge=1, le=4096)]
 Protocol = Literal["http", "grpc"]
 Kind = Literal["auto", "cpu", "gpu"]
 Arrivals = Literal["constant", "poisson", "gamma"]
-SharedMemory = Literal["none", "system"]
+SharedMemory = Literal["none", "system", "cuda"]
+Dtype = Literal["fp32", "fp16"]
+Provider = Literal["cuda", "tensorrt"]
 PrecisionShare = Annotated[float, Field(gt=0, lt=1)]
 PayloadSource = Literal["text", "bytes", "random"]
 
@@ -35,7 +38,7 @@ MANY = Field(min_length=1, max_length=64)
 
 
 class Server(Frozen):
-    """How Triton serves the model. Every key but `kind` and `response_cache` may be varied."""
+    """How Triton serves the model. Every key but `kind`, `gpus` and `response_cache` may be varied."""
 
     max_batch: MaxBatch | Annotated[tuple[MaxBatch, ...], MANY] = 8
     """`max_batch_size` of config.pbtxt: the largest batch, of one request or made of several."""
@@ -47,6 +50,13 @@ class Server(Frozen):
     """`intra_op_thread_count`: CPU threads of one instance."""
     kind: Kind = "auto"
     """`cpu`, `gpu`, or `auto`: a GPU where there is one."""
+    gpus: Annotated[tuple[GpuIndex, ...], MANY] | None = None
+    """`instance_group.gpus`: the GPUs that get instances, by their index in NVML's order. Left out: all."""
+    provider: Provider | Annotated[tuple[Provider, ...], MANY] | None = None
+    """What ONNX Runtime computes with on a GPU: `cuda`, or `tensorrt` (with CUDA for what TensorRT can't).
+    Left out: `cuda`."""
+    cuda_graph: bool | Annotated[tuple[bool, ...], MANY] | None = None
+    """Capture the model's kernels into a CUDA graph, one for each shape of input, and replay it."""
     response_cache: bool = False
     """Triton's response cache. Identical payloads are then answered without computing: for null tests."""
 
@@ -224,9 +234,13 @@ class Scenario(Frozen):
 
     model: Annotated[str, Field(min_length=1, max_length=1024)]
     """What `harness models` lists, an .onnx file, a Hugging Face folder, or `package.module:factory`."""
+    dtype: Dtype | Annotated[tuple[Dtype, ...], MANY] | None = None
+    """The numbers that the model computes with: `fp16` converts the export (inputs and outputs keep their
+    types) and proves it again, with a tolerance of its own. Left out: as the model is."""
     protocol: Protocol | Annotated[tuple[Protocol, ...], MANY] = "http"
     shared_memory: SharedMemory | Annotated[tuple[SharedMemory, ...], MANY] = "none"
-    """`system`: tensors go through shared memory instead of the wire; for a server on this machine."""
+    """`system`: tensors go through shared memory instead of the wire; for a server on this machine. `cuda`:
+    through memory of the GPU."""
     server: Server = Server()
     requests: Annotated[tuple[RequestClass, ...], Field(min_length=1, max_length=64)]
     load: Load
