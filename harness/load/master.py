@@ -19,8 +19,8 @@ from gevent.event import AsyncResult, Event
 from locust.dispatch import UsersDispatcher
 from locust.env import Environment
 
+from harness.analysis.clocks import Reading, Round
 from harness.load.channel import Order, Pipes
-from harness.load.clocks import Reading, Round
 from harness.load.locust_process import die_with_parent
 from harness.load.messages import CHUNK, TYPE, UNDERWAY, differing, versions
 from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, plan_files

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.load.clocks import Clock, Reading
+from harness.analysis.clocks import Clock, Reading
 from harness.load.job import Job
 from harness.load.recorder import recorded, recorded_bytes, write_clock
 from harness.load.team import Message

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.load.clocks import Clock, Reading
+from harness.analysis.clocks import Clock, Reading
 from harness.schema.samples import NO_BYTE, REQUEST, Phase, Requests
 
 if TYPE_CHECKING:

@@ -8,12 +8,11 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
 from harness.probe import cgroup, gpu
-from harness.schema.result import Environment
+from harness.schema.result import Environment, ServerMode
 
 PACKAGES = (
     "gevent",
@@ -42,11 +41,15 @@ PACKAGES = (
 
 def environment(
     *,
-    server_mode: Literal["embedded", "remote"],
+    server_mode: ServerMode,
     server_url: str,
     triton_version: str | None,
     backend: str,
     execution_provider: str | None,
+    backend_version: str | None = None,
+    provider_options: dict[str, str] | None = None,
+    server_image: str | None = None,
+    server_command: tuple[str, ...] | None = None,
 ) -> Environment:
     """The environment of this process, and of the server that the arguments describe."""
     memory_bytes = int(psutil.virtual_memory().total)
@@ -68,6 +71,10 @@ def environment(
         server_url=server_url,
         backend=backend,
         execution_provider=execution_provider,
+        backend_version=backend_version,
+        provider_options=provider_options,
+        server_image=server_image,
+        server_command=server_command,
     )
 
 

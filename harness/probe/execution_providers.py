@@ -20,16 +20,22 @@ _IDENTITY = base64.b64encode(
 """The smallest ONNX model: y = Identity(x), one float; IR version 8, opset 13."""
 
 _TRY = """
-import base64, sys
+import base64, contextlib, sys
 import numpy, onnxruntime
 if hasattr(onnxruntime, "preload_dlls"):
     onnxruntime.preload_dlls()
-session = onnxruntime.InferenceSession(base64.b64decode(sys.argv[2]), providers=[sys.argv[1]])
+if sys.argv[1] == "TensorrtExecutionProvider":
+    with contextlib.suppress(ImportError):
+        import tensorrt_libs
+model = base64.b64decode(sys.argv[2])
+session = onnxruntime.InferenceSession(model, providers=[sys.argv[1]], enable_fallback=0)
 session.run(None, {"x": numpy.zeros(1, numpy.float32)})
 print("used", session.get_providers()[0])
 """
+"""Loads a provider's libraries as the backend in harness.triton does, of pip packages or the system's."""
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 120.0
+"""TensorRT takes long to start."""
 
 
 @dataclass(frozen=True, slots=True)

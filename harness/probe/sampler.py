@@ -1,22 +1,25 @@
-"""Reads host and GPUs at a fixed pace in a background thread while something else is measured."""
+"""Reads host and GPUs at a fixed pace in the background while something else is measured."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from harness.probe.gpu import Gpus
 from harness.probe.host import Host, Pids
-from harness.schema.result import GpuEnvironment
+from harness.probe.local import here
+from harness.probe.two_machines import with_server
+from harness.probe.watch import Watch
+from harness.schema.result import GpuEnvironment, GpuProbe
 from harness.schema.samples import GpuReading, HostReading
 
 
 class Sampler:
     """Collects readings between enter and exit, the first and last of them at these two moments.
 
-    Nothing that goes wrong here ends the run: it stands in `problems`, each kind once, with None in the
-    readings or a reading left out. `server_hidden` as for `Host`.
+    The host is read by a thread, the GPUs by `watch` (left out: those of this machine), whose readings are
+    there after the exit. Nothing that goes wrong here ends the run: it stands in `problems`, each kind once,
+    with None in the readings or a reading left out. `server_hidden` as for `Host`.
     """
 
     def __init__(
@@ -26,16 +29,20 @@ class Sampler:
         interval_s: float = 0.2,
         *,
         server_hidden: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         self.host: list[HostReading] = []
-        self.gpu: list[GpuReading] = []
+        self.gpu: Sequence[GpuReading] = ()
         self.gpus: tuple[GpuEnvironment, ...] = ()
-        """The GPUs there were at the start; empty where there are none."""
+        """The GPUs there are; empty where there are none."""
         self.no_gpu: str | None = None
         """Why there are none, in words."""
+        self.gpu_probe: GpuProbe | None = None
         self._interval_s = interval_s
         self._host = Host(server_pids, client_pids, server_hidden=server_hidden)
-        self._gpus = Gpus()
+        self._server: set[int] = set()
+        self._others: set[int] = set()
+        self._watch = watch or here()
         self._problems: dict[str, None] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
@@ -46,17 +53,27 @@ class Sampler:
     @property
     def problems(self) -> tuple[str, ...]:
         """What could not be observed, one sentence each."""
-        return (*self._problems, *self._gpus.problems)
+        return tuple(self._problems)
 
     @property
     def cpu_cores(self) -> float:
-        """What the sampling itself costs: CPU seconds a second, so 0.01 is a hundredth of a core."""
+        """What reading the host costs: CPU seconds a second, so 0.01 is a hundredth of a core."""
         ended_ns = self._ended_ns or time.monotonic_ns()
         return self._cpu_s / max((ended_ns - self._began_ns) / 1e9, 1e-9)
 
+    def idle(self) -> tuple[int, int] | None:
+        """Wait, with nothing under way, until it is known what the GPUs use idle; the time since the enter.
+
+        None, without waiting, where there is no GPU or it is looked at too rarely.
+        """
+        return (self._began_ns, time.monotonic_ns()) if self._watch.rest() else None
+
     def __enter__(self) -> Sampler:
-        self._gpus.__enter__()
-        self.gpus, self.no_gpu = self._gpus.devices, self._gpus.unavailable
+        try:
+            self._watch.start()
+        except BaseException:  # Ctrl-C while the driver wakes its GPUs
+            self._watch.stop()
+            raise
         self._began_ns = time.monotonic_ns()
         self._read()
         self._thread.start()
@@ -67,7 +84,12 @@ class Sampler:
         self._thread.join()
         self._read()
         self._ended_ns = time.monotonic_ns()
-        self._gpus.__exit__()
+        self._watch.stop()
+        seen = self._watch.seen(self._server, self._others)
+        self.gpu, self.gpus, self.no_gpu, self.gpu_probe = seen.gpu, seen.gpus, seen.no_gpu, seen.probe
+        self._problems |= dict.fromkeys(seen.problems)
+        if seen.host:
+            self.host = with_server(self.host, seen.host, same_host=seen.same_host)
 
     def _run(self) -> None:
         due = time.monotonic() + self._interval_s
@@ -79,7 +101,8 @@ class Sampler:
     def _read(self) -> None:
         began = time.thread_time()
         self._try("the host", lambda: self.host.append(self._host.read()))
-        self._try("the GPUs", lambda: self.gpu.extend(self._gpus.read(self._host.server, self._host.others)))
+        self._server |= self._host.server
+        self._others |= self._host.others
         self._cpu_s += time.thread_time() - began
 
     def _try(self, what: str, read: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.load.clocks import Clock, Reading
+from harness.analysis.clocks import Clock, Reading
 from harness.load.plan import accept_file
 from harness.load.recorder import Recorder, SpoolKeeper, read_spool, write_clock
 from harness.load.wire import Reply
