@@ -9,13 +9,15 @@ import numpy.typing as npt
 
 from harness.analysis import objective, steady, validity
 from harness.analysis.facts import Facts
+from harness.analysis.gpu import gpu_figures, gpu_watch
 from harness.analysis.latency import Seconds, rate, summarize
 from harness.analysis.limiter import limiter
-from harness.analysis.observation import gpu_figures, host_figures
+from harness.analysis.observation import host_figures
 from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import (
     ClassFigures,
+    GpuFigures,
     Interval,
     Latency,
     PointResult,
@@ -76,7 +78,8 @@ def derive(
         time_s=time_s,
         server=observed.server,
         host=host_figures(host, window, measured.size, observed.cores) if window else None,
-        gpu=gpu_figures(gpu, observed.gpus, window, inferences) if window else None,
+        gpu=_gpu_figures(observed, gpu, window, inferences) if window else None,
+        gpu_watch=gpu_watch(gpu, observed.gpus, window) if window else (),
         objective=objective.check(
             point.objective,
             latency=latency,
@@ -113,10 +116,25 @@ def derive(
         server=observed.server,
         time_s=time_s,
         limiter=limiter(point, observed, facts),
+        execution_provider=observed.execution_provider,
         gpu=facts.gpu,
+        gpu_probe=observed.gpu_probe,
         host=facts.host,
         objective=facts.objective,
         samples=samples,
+    )
+
+
+def _gpu_figures(
+    observed: Observed, readings: Sequence[GpuReading], window: Window, inferences: int
+) -> tuple[GpuFigures, ...] | None:
+    return gpu_figures(
+        readings,
+        observed.gpus,
+        window,
+        inferences,
+        idle=Window(*observed.idle_ns) if observed.idle_ns else None,
+        load_pids={process.pid for process in observed.load_processes if process.pid is not None},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.analysis.gpu import GpuWatch
 from harness.schema.result import (
     GpuFigures,
     HostFigures,
@@ -40,4 +41,6 @@ class Facts:
     server: ServerFigures | None
     host: HostFigures | None
     gpu: tuple[GpuFigures, ...] | None
+    gpu_watch: tuple[GpuWatch, ...]
+    """How well each of `gpu` was watched, in the same order; empty without a measured phase."""
     objective: tuple[ObjectiveCheck, ...]

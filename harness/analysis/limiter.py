@@ -6,12 +6,12 @@ The first line that applies names it; docs/measurement.md has the same as a tabl
    or more went by before the client sent.
 2. The instances are *busy* (at least 80% of the time) or *waited for* in an open loop (the queue is at least
    half as long as the model's own time), and requests do wait (a fifth of the model's own time or more):
-   `compute` where the cores or the GPU are at least 90% busy, else `instances`, more of which would help.
+   `compute` where the cores or the GPU have no room, else `instances`, more of which would help.
 3. `batching`: the queue is the batcher's delay: batches are not full, the mean queue time lies between half
    and one and a half times `queue_delay_us`, and it is a quarter of the service time or more.
 4. The instances are busy and nothing waits: `compute`, the model's own time.
 5. `network`: wire, Triton's front end and the client's handling are half of the service time or more.
-6. `compute`: the cores are at least 90% busy, whoever uses them.
+6. `compute`: the cores or the GPU have no room, whoever uses them.
 7. A closed loop is limited by its `load`: more users would raise the throughput. An open loop is limited by
    `nothing`: it keeps up, and the queue is short.
 
@@ -19,6 +19,11 @@ How busy instances are is executions times the mean time of one (input, inferenc
 times the length of the phase. Triton's mean counts an execution once for each request in it, so long batches
 weigh more and the share comes out rather too high than too low; it is cut off at 1. In a closed loop line 2
 doesn't look at waiting alone: a few users who come at the same moment wait for each other on idle instances.
+
+Cores have no room when at least 90% of them are busy. A GPU has none when its SMs are active at least 90% of
+the time or at least 80% of its memory bandwidth is used; where it reports neither, when it runs kernels at
+least 90% of the time, though a kernel that runs may leave most of it idle. On a GPU that has room, instances
+that are busy all the time run kernels too small to fill it, or wait for launches and copies, as `why` says.
 """
 
 from __future__ import annotations
@@ -27,6 +32,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.analysis.facts import Facts
+from harness.analysis.gpu import on_cpu, used
+from harness.analysis.window import mean
 from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import Limiter, LimiterName, ServerFigures
@@ -37,6 +44,7 @@ BUSY = 0.8
 WAITS = 0.2
 WAITED_FOR = 0.5
 SATURATED = 0.9
+MEMORY_SATURATED = 0.8
 DELAY = (0.5, 1.5)
 DELAY_SHARE = 0.25
 NETWORK_SHARE = 0.5
@@ -71,6 +79,7 @@ class _Seen:
     """Which device has no room, in words."""
     room: str
     """What is known of the devices' room, in words."""
+    gpu: _Level | None
     unseen: tuple[str, ...]
     """What the rule had to do without, in words."""
 
@@ -82,10 +91,13 @@ class _Seen:
         model_s = _model_s(server)
         if model_s is None:
             return None
-        on_gpu = point.server.kind == "gpu" or (point.server.kind == "auto" and bool(observed.gpus))
-        instances = point.server.instances * (max(1, len(observed.gpus)) if on_gpu else 1)
+        on_gpu = not on_cpu(point, observed.execution_provider) and (
+            point.server.kind == "gpu" or bool(observed.gpus)
+        )
+        instances = point.server.instances * (_gpu_count(point, observed) if on_gpu else 1)
         network_s = facts.time_s.network_s
-        levels = tuple(_levels(observed, facts, on_gpu=on_gpu))
+        gpu = _gpu_level(point, observed, facts) if on_gpu else None
+        levels = (*([gpu] if gpu else []), *_host_levels(observed, facts))
         return cls(
             busy=min(1.0, server.executions * model_s / (instances * seconds)),
             instances=instances,
@@ -94,8 +106,9 @@ class _Seen:
             service_s=service_s,
             network_s=network_s,
             mean_batch=server.mean_batch,
-            saturated=next((words for level, words in levels if level >= SATURATED), None),
-            room=" and ".join(words for _, words in levels) or "its cores and GPU may have room",
+            saturated=next((level.words for level in levels if level.full), None),
+            room=" and ".join(level.words for level in levels) or "its cores and GPU may have room",
+            gpu=gpu,
             unseen=tuple(
                 words
                 for words, observed_ in (
@@ -115,26 +128,57 @@ def _model_s(server: ServerFigures) -> float | None:
     return sum(known) if len(known) == len(parts) else None
 
 
-def _levels(observed: Observed, facts: Facts, *, on_gpu: bool) -> Iterator[tuple[float, str]]:
-    """How busy the devices are that the server runs on, where it can be seen."""
-    used = [gpu.utilization_mean for gpu in facts.gpu or () if gpu.utilization_mean is not None]
-    if on_gpu and used:
-        mean = sum(used) / len(used)
-        yield mean, f"the GPU ran kernels {mean:.0%} of the time"
+def _gpu_count(point: Point, observed: Observed) -> int:
+    """Triton makes that many instances on each of them."""
+    if point.server.gpus is not None:
+        return len(point.server.gpus)
+    return max(1, sum(gpu.mig_instance is None for gpu in observed.gpus))
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """How busy a device is, in words, and whether that leaves it no room."""
+
+    full: bool
+    words: str
+    in_depth: bool = True
+    """Of a GPU: it is known how much of it the kernels used."""
+
+
+def _gpu_level(point: Point, observed: Observed, facts: Facts) -> _Level | None:
+    """Of the GPUs on which the server's memory was seen, or else of all that it may use; None where it can't
+    be seen."""
+    provider = observed.execution_provider
+    mine = [gpu for gpu in facts.gpu or () if used(point, gpu.device, provider)]
+    mine = [gpu for gpu in mine if gpu.server_memory_bytes_max is not None] or mine
+    sm = mean(gpu.sm_activity_mean for gpu in mine)
+    if sm is None:
+        running = mean(gpu.utilization_mean for gpu in mine)
+        words = f"the GPU ran kernels {running:.0%} of the time" if running is not None else ""
+        return None if running is None else _Level(running >= SATURATED, words, in_depth=False)
+    tensor, memory = mean(g.tensor_activity_mean for g in mine), mean(g.dram_activity_mean for g in mine)
+    parts = [f"the GPU's SMs were active {sm:.0%} of the time"]
+    parts += [f"its tensor cores {tensor:.0%}"] if tensor is not None else []
+    parts += [f"{memory:.0%} of its memory bandwidth was used"] if memory is not None else []
+    full = sm >= SATURATED or (memory is not None and memory >= MEMORY_SATURATED)
+    return _Level(full, ", ".join(parts))
+
+
+def _host_levels(observed: Observed, facts: Facts) -> Iterator[_Level]:
+    """How busy the cores are that the server runs on, where it can be seen."""
     host = facts.host
     if host is None or host.server_cpu_cores is None:  # a server elsewhere has other cores
         return
     if host.host_busy_cores is not None:
         cores = observed.host_cores or observed.cores
-        yield (
-            host.host_busy_cores / cores,
+        yield _Level(
+            host.host_busy_cores >= SATURATED * cores,
             f"{host.host_busy_cores:.1f} of {cores} cores were busy, {host.server_cpu_cores:.1f} of them "
             "with the server",
         )
     if host.server_cpu_cores >= SATURATED * observed.cores:  # a quota of fewer cores than the machine has
-        yield (
-            host.server_cpu_cores / observed.cores,
-            f"the server used {host.server_cpu_cores:.1f} of the {observed.cores} cores it may use",
+        yield _Level(
+            True, f"the server used {host.server_cpu_cores:.1f} of the {observed.cores} cores it may use"
         )
 
 
@@ -166,7 +210,8 @@ def _rule(point: Point, seen: _Seen) -> tuple[LimiterName, str]:
     if delayed:
         return "batching", delayed
     if is_busy:
-        return "compute", f"{busy} and hardly anything waits ({_ms(seen.queue_s)}): the model's own time"
+        own = f"{busy} and hardly anything waits ({_ms(seen.queue_s)}): the model's own time"
+        return "compute", own + _filled(seen.gpu)
     if seen.network_s is not None and seen.network_s >= NETWORK_SHARE * seen.service_s:
         return "network", (
             f"{_ms(seen.network_s)} of {_ms(seen.service_s)} went to the wire, Triton's front end and the "
@@ -178,6 +223,15 @@ def _rule(point: Point, seen: _Seen) -> tuple[LimiterName, str]:
         return "nothing", f"the server keeps up: {busy} and {waits}"
     users = point.load.concurrency
     return "load", f"{busy} with {users} user{'' if users == 1 else 's'}: more would raise the throughput"
+
+
+def _filled(gpu: _Level | None) -> str:
+    """What the model's own time is on a GPU, in words."""
+    if gpu is None or not gpu.in_depth:
+        return ""
+    if gpu.full:
+        return f", and {gpu.words}"
+    return f", while {gpu.words}: its kernels are too small to fill it, or wait for launches and copies"
 
 
 def _delayed(point: Point, seen: _Seen) -> str | None:

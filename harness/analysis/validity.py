@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.analysis.facts import Facts
+from harness.analysis.gpu import named, used
 from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import GpuFigures, HostFigures, ServerFigures, Verdict
@@ -41,7 +42,17 @@ SLOWED_DOWN = (
     "hw_power_brake_slowdown",
 )
 """NVML's clock event reasons by which a GPU is slower than it can be for longer. Its power cap
-(`sw_power_cap`) isn't one: a loaded GPU at its cap is in its steady state."""
+(`sw_power_cap`) isn't one: a loaded GPU at its cap is in its steady state. One reading is enough: what trips
+these limits once is at them, and how long its clocks were down before and after isn't known."""
+
+WATCHED = 0.9
+"""Share of the measured phase in which a GPU must have been read, or it is noted."""
+
+ENERGY_DIFFERS = 0.1
+"""Share by which the integrated power readings may miss the energy counter, or it is noted."""
+
+PROBE_CORES = 0.01
+"""What reading the GPUs may cost, or it is noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,12 @@ def _invalid(point: Point, observed: Observed, facts: Facts) -> Iterator[str]:
             )
     if observed.server_restarted is not None:
         yield f"the server or its model was started anew during the point: {observed.server_restarted}"
+    for watch in facts.gpu_watch:
+        if watch.lost and used(point, watch.device, observed.execution_provider):
+            yield (
+                f"{named(watch.device, watch.mig_instance)} was lost during the point: "
+                "the kernel's log has the driver's reason, and it comes back with a reset or a reboot"
+            )
     if facts.requests == 0:
         yield "no request ended in the measured phase"
         return
@@ -82,8 +99,8 @@ def _invalid(point: Point, observed: Observed, facts: Facts) -> Iterator[str]:
     yield from _under_way(point, facts)
     if facts.host is not None:
         yield from _host(point, observed, facts.host)
-    if facts.gpu is not None and point.server.kind != "cpu":
-        for gpu in facts.gpu:
+    for gpu in facts.gpu or ():
+        if used(point, gpu.device, observed.execution_provider):
             yield from _gpu(point, gpu)
 
 
@@ -176,16 +193,19 @@ def _host(point: Point, observed: Observed, host: HostFigures) -> Iterator[str]:
 
 
 def _gpu(point: Point, gpu: GpuFigures) -> Iterator[str]:
+    name = named(gpu.device, gpu.mig_instance)
     slowed = [reason for reason in gpu.throttle_reasons or () if reason in SLOWED_DOWN]
     if slowed:
-        yield (
-            f"GPU {gpu.device} slowed itself down ({', '.join(slowed)}): see to its cooling and its power "
-            "supply"
-        )
+        yield f"{name} slowed itself down ({', '.join(slowed)}): see to its cooling and its power supply"
     if gpu.foreign_processes and not point.validity.foreign_gpu:
         yield (
-            f"GPU {gpu.device} was used by other processes ({', '.join(gpu.foreign_processes)}): end them, "
+            f"{name} was used by other processes ({', '.join(gpu.foreign_processes)}): end them, "
             "or set validity.foreign_gpu"
+        )
+    if gpu.ecc_errors:
+        yield (
+            f"{name} counted {gpu.ecc_errors} uncorrected memory error{'' if gpu.ecc_errors == 1 else 's'}: "
+            "what it computed can't be trusted, so measure on another one"
         )
 
 
@@ -215,6 +235,34 @@ def _notes(point: Point, observed: Observed, facts: Facts) -> Iterator[str]:
         yield "the intervals were not as narrow as measure.precision asks when at_most_s was over"
     if facts.host is not None and facts.host.foreign_cpu_cores is None:
         yield "how much of this machine's CPU other processes used was not observed"
+    yield from _gpu_notes(point, observed, facts)
+
+
+def _gpu_notes(point: Point, observed: Observed, facts: Facts) -> Iterator[str]:
+    """None of these makes a point invalid: its latency and throughput are as they were measured."""
+    if point.server.kind == "gpu" and not observed.gpus:
+        yield f"what the GPU did was not observed: {observed.no_gpu or 'none was found'}"
+    provider = observed.execution_provider
+    mine = [w for w in facts.gpu_watch if used(point, w.device, provider)]
+    unwatched = [w for w in mine if not w.lost and w.seen < WATCHED]
+    if unwatched:
+        names = ", ".join(named(w.device, w.mig_instance) for w in unwatched)
+        yield (
+            f"only {min(w.seen for w in unwatched):.0%} of the measured phase was watched on {names}: "
+            "throttling and other processes may have gone unseen"
+        )
     for gpu in facts.gpu or ():
+        if not used(point, gpu.device, provider):
+            continue
+        name = named(gpu.device, gpu.mig_instance)
         if "sw_power_cap" in (gpu.throttle_reasons or ()):
-            yield f"GPU {gpu.device} ran at its power cap, which is what loaded GPUs do"
+            yield f"{name} ran at its power cap, which is what loaded GPUs do"
+        counter_j, power_j = gpu.energy_j, gpu.energy_j_by_power
+        if counter_j and power_j is not None and abs(power_j - counter_j) > ENERGY_DIFFERS * counter_j:
+            yield (
+                f"{name} used {counter_j:.4g} J by its counter, which is taken, and {power_j:.4g} J by its "
+                "power readings"
+            )
+    probe = observed.gpu_probe
+    if probe is not None and probe.cpu_cores is not None and probe.cpu_cores > PROBE_CORES:
+        yield f"reading the GPUs took {probe.cpu_cores:.1%} of a core, over {PROBE_CORES:.0%}"

@@ -58,10 +58,11 @@ _DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, TypeError)
 
 
 class Opened:
-    """A Parquet file that must be one of ours; what is wrong with it becomes an InputError."""
+    """A Parquet file that must be one of ours, of one of `schemas`; what is wrong with it becomes an
+    InputError."""
 
-    def __init__(self, path: Path, schema: Any) -> None:
-        self._path, self._schema = path, schema
+    def __init__(self, path: Path, *schemas: Any) -> None:
+        self._path, self._schemas = path, schemas
 
     def __enter__(self) -> Any:
         try:
@@ -72,9 +73,9 @@ class Opened:
             ) from error
         except _DAMAGE as error:
             raise self._damaged() from error
-        if not self._file.schema_arrow.equals(self._schema, check_metadata=False) or (
-            noted(self._file, "schema_version") != SCHEMA_VERSION
-        ):
+        schema = self._file.schema_arrow
+        known = any(schema.equals(ours, check_metadata=False) for ours in self._schemas)
+        if not known or noted(self._file, "schema_version") != SCHEMA_VERSION:
             self._file.close()
             raise InputError(
                 f"{self._path} isn't a file this version of harness wrote: "

@@ -22,6 +22,7 @@ from harness.schema.errors import HarnessError
 from harness.schema.samples import (
     NO_BYTE,
     REQUEST,
+    GpuProcess,
     GpuReading,
     HostReading,
     Measured,
@@ -67,7 +68,7 @@ _HOST = pa.schema(
     ]
 )
 
-_GPU = pa.schema(
+_GPU_AT_FIRST = pa.schema(
     [
         pa.field("at_ns", pa.int64(), nullable=False),
         pa.field("device", pa.int32(), nullable=False),
@@ -80,6 +81,24 @@ _GPU = pa.schema(
         pa.field("memory_clock_hz", pa.float64()),
         pa.field("throttle_reasons", pa.list_(pa.string())),
         pa.field("foreign_processes", pa.list_(pa.string())),
+    ]
+)
+"""Files with no more than these columns are read as well."""
+
+_PROCESS = pa.struct([("pid", pa.int64()), ("name", pa.string()), ("memory_bytes", pa.int64())])
+
+_GPU = pa.schema(
+    [
+        *_GPU_AT_FIRST,
+        pa.field("mig_instance", pa.int32()),
+        pa.field("sm_activity", pa.float64()),
+        pa.field("sm_occupancy", pa.float64()),
+        pa.field("tensor_activity", pa.float64()),
+        pa.field("dram_activity", pa.float64()),
+        pa.field("pcie_tx_bytes_per_s", pa.float64()),
+        pa.field("pcie_rx_bytes_per_s", pa.float64()),
+        pa.field("ecc_errors", pa.int64()),
+        pa.field("processes", pa.list_(_PROCESS)),
     ]
 )
 
@@ -191,12 +210,17 @@ def write_gpu(path: Path, readings: Sequence[GpuReading]) -> None:
 
 
 def read_gpu(path: Path) -> list[GpuReading]:
-    """Exactly what was written. Raises InputError when `path` is no such file, or is damaged."""
-    with Opened(path, _GPU) as file:
+    """Exactly what was written; of an earlier version's file, None for what it didn't have.
+
+    Raises InputError when `path` is no such file, or is damaged.
+    """
+    with Opened(path, _GPU, _GPU_AT_FIRST) as file:
         rows = file.read().to_pylist()
     for row in rows:
         for name in ("throttle_reasons", "foreign_processes"):
             row[name] = None if row[name] is None else tuple(row[name])
+        if row.get("processes") is not None:
+            row["processes"] = tuple(GpuProcess(**process) for process in row["processes"])
     return [GpuReading(**row) for row in rows]
 
 

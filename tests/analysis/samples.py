@@ -113,6 +113,6 @@ def facts(requests: int = 1000, **changes: Any) -> Facts:
         "requests": requests, "errors": 0, "seconds": 10.0, "latency": latency(), "service": latency(),
         "service_mean_s": 0.0058, "throughput_requests_per_s": 100.0, "send_lag_p99_s": 0.0001,
         "in_flight_mean": 0.58, "backlog": (0, 0), "steady": steady_state(), "time_s": time_split(),
-        "server": server(requests), "host": host(), "gpu": None, "objective": (),
+        "server": server(requests), "host": host(), "gpu": None, "gpu_watch": (), "objective": (),
     }  # fmt: skip
     return Facts(**(values | changes))

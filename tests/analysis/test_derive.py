@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from harness.analysis.derive import derive
-from harness.schema.result import PointResult
-from harness.schema.samples import Measured, Phase, Requests, Status
+from harness.schema.observed import Observed
+from harness.schema.result import GpuProbe, PointResult
+from harness.schema.samples import GpuProcess, GpuReading, Measured, Phase, Requests, Status
+from tests.analysis import readings
 from tests.analysis.samples import load_process, observed, point, requests, server
 
 
@@ -98,6 +100,40 @@ def test_each_gate_makes_the_point_invalid(sample: Requests, facts: dict[str, An
     bad = result(sample, observed(int(sample.size), **facts))
     assert bad.verdict == "invalid"
     assert any(says in reason for reason in bad.reasons), bad.reasons
+
+
+def test_what_was_observed_of_the_gpus_reaches_the_result_and_its_verdict() -> None:
+    sample = steady()
+    probe = GpuProbe(source="nvml", readings=300, interval_s=0.05, cpu_cores=0.002)
+    seen = observed(
+        1000,
+        gpus=(readings.device(),),
+        window_ns=(readings.BOOT_NS, readings.BOOT_NS + 10 * 10**9),
+        idle_ns=(readings.BOOT_NS - 3 * 10**9, readings.BOOT_NS - 10**9),
+        load_processes=(load_process(0.1, pid=100),),
+        gpu_probe=probe,
+        execution_provider="CUDAExecutionProvider",
+    )
+    own, load = GpuProcess(10, "tritonserver", 3), GpuProcess(100, "python", 5)
+    on_it = {"processes": (own, load), "foreign_processes": ()}
+    watched = [
+        readings.gpu(t / 4, max(25.0 * t, 100.0 * t), utilization=float(t > 0), **on_it)
+        for t in range(-12, 45)
+    ]
+
+    def of(gpu: list[GpuReading], facts: Observed = seen) -> PointResult:
+        return derive(point(), facts, Measured.of(sample), (), [], gpu, samples="points/x")
+
+    good = of(watched)
+    assert good.gpu is not None and (good.verdict, good.gpu_probe) == ("valid", probe)
+    assert good.execution_provider == "CUDAExecutionProvider"
+    assert good.gpu[0].idle_power_w == pytest.approx(100.0)
+    assert good.gpu[0].energy_j_per_inference == pytest.approx(4.0)
+    assert good.gpu[0].server_memory_bytes_max == 3, "without the load process's"
+    lost = of([*watched[:20], readings.gpu(2.05)])
+    assert (lost.verdict, lost.reasons[0][:14]) == ("invalid", "GPU 0 was lost")
+    bare = of([], observed(1000))
+    assert (bare.gpu, bare.gpu_probe, bare.verdict) == (None, None, "valid")
 
 
 def test_two_load_processes_may_use_a_core_each() -> None:

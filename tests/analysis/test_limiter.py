@@ -101,6 +101,74 @@ def test_busy_instances_on_cores_or_a_gpu_without_room_are_limited_by_compute() 
     assert (cool.name, "40%" in cool.why) == ("instances", True)
 
 
+ON_GPU: dict[str, Any] = {"on": {"kind": "gpu"}, "users": 8, "busy": 0.98}
+
+
+@pytest.mark.parametrize(
+    ("activity", "name", "says"),
+    [
+        ({"sm_activity_mean": 0.91}, "compute", "SMs were active 91% of the time"),
+        ({"sm_activity_mean": 0.89}, "instances", "while the GPU's SMs were active 89%"),
+        ({"sm_activity_mean": 0.3, "dram_activity_mean": 0.81}, "compute", "81% of its memory bandwidth"),
+        ({"sm_activity_mean": 0.3, "dram_activity_mean": 0.79}, "instances", "79% of its memory bandwidth"),
+        ({"sm_activity_mean": 0.95, "tensor_activity_mean": 0.4}, "compute", "its tensor cores 40%"),
+    ],
+)
+def test_a_gpu_is_full_by_its_activity_and_not_by_its_utilization(
+    activity: dict[str, float], name: str, says: str
+) -> None:
+    """NVML's utilization is 97% in all of these."""
+    limits = named(**ON_GPU, queue_s=0.05, gpu=(gpu(utilization_mean=0.97, **activity),))
+    assert (limits.name, says in limits.why) == (name, True), limits.why
+    assert "97%" not in limits.why
+
+
+def test_the_models_own_time_on_a_gpu_is_told_apart_by_how_much_of_the_gpu_it_fills() -> None:
+    def why(**figures: Any) -> str:
+        limits = named(**ON_GPU, gpu=(gpu(utilization_mean=0.97, **figures),))
+        assert limits.name == "compute"
+        return limits.why
+
+    assert "too small to fill it, or wait for launches and copies" in why(sm_activity_mean=0.2)
+    assert "SMs were active 20% of the time" in why(sm_activity_mean=0.2)
+    full = why(sm_activity_mean=0.96)
+    assert "SMs were active 96%" in full and "too small" not in full
+    assert why().endswith("the model's own time"), "without activities nothing is made up"
+
+
+def test_only_the_gpus_that_the_point_uses_are_looked_at() -> None:
+    full, idle = gpu(sm_activity_mean=0.95), gpu(device=1, sm_activity_mean=0.1)
+    on: dict[str, Any] = {"users": 8, "busy": 0.98, "queue_s": 0.05, "gpu": (full, idle)}
+    seen = {"gpus": tuple(gpu_environment(device) for device in range(4))}
+    assert named(**on, on={"kind": "gpu", "gpus": [0]}, seen=seen).name == "compute"
+    assert named(**on, on={"kind": "gpu", "gpus": [1]}, seen=seen).name == "instances"
+    mine = gpu(device=0, mig_instance=3, sm_activity_mean=0.95, server_memory_bytes_max=2**30)
+    other = gpu(device=0, mig_instance=5, sm_activity_mean=0.1)
+    parted = named(users=8, busy=0.98, queue_s=0.05, gpu=(mine, other), on={"kind": "gpu"})
+    assert parted.name == "compute", "the MIG device on which the server's memory was seen"
+
+
+def test_instances_are_counted_on_the_gpus_that_get_some() -> None:
+    four = {"gpus": tuple(gpu_environment(device) for device in range(4))}
+    on = {"users": 8, "busy": 1.9, "queue_s": 0.05, "seen": four}
+    assert named(**on, on={"kind": "gpu", "gpus": [2, 3]}).name == "instances"
+    assert named(**on, on={"kind": "gpu"}).name == "load", "half as busy on four"
+    parts = (gpu_environment(0), *(gpu_environment(0).model_copy(update={"mig_instance": i}) for i in (1, 2)))
+    parted = named(users=8, busy=0.98, queue_s=0.05, on={"kind": "gpu"}, seen={"gpus": parts})
+    assert parted.name == "instances", "MIG devices are no further GPUs"
+
+
+def test_where_the_cpu_computed_after_all_the_gpus_count_for_nothing() -> None:
+    two = {"gpus": (gpu_environment(0), gpu_environment(1)), "execution_provider": "CPUExecutionProvider"}
+    full = gpu(utilization_mean=0.99, sm_activity_mean=0.99)
+    limits = named(users=8, busy=0.98, queue_s=0.05, gpu=(full,), on={"kind": "auto"}, seen=two)
+    assert limits.name == "instances" and "GPU" not in limits.why
+    cuda = two | {"execution_provider": "CUDAExecutionProvider"}
+    assert (
+        named(users=8, busy=1.9, queue_s=0.05, gpu=(full,), on={"kind": "auto"}, seen=cuda).name == "compute"
+    )
+
+
 def test_a_quota_smaller_than_the_machine_is_a_saturated_device() -> None:
     quota = named(users=8, busy=0.98, queue_s=0.05, seen={"cores": 1}, host=host(server_cpu_cores=0.95))
     assert quota.name == "compute"
@@ -181,7 +249,7 @@ def test_without_tritons_statistics_only_the_client_can_be_named() -> None:
     assert limiter(point(), busy, blind) == Limiter(name="client", why="load process 0 used 99% of a core")
 
 
-NEVER_NONE = {"requests", "errors", "latency", "service", "steady", "time_s", "objective"}
+NEVER_NONE = {"requests", "errors", "latency", "service", "steady", "time_s", "gpu_watch", "objective"}
 OPTIONAL = sorted({f.name for f in fields(facts())} - NEVER_NONE)
 seconds = st.none() | st.floats(0, 1e3)
 counts = st.integers(0, 10**7)
@@ -196,6 +264,7 @@ counts = st.integers(0, 10**7)
     ),
     split=st.builds(TimeSplit, **dict.fromkeys(TimeSplit.model_fields, seconds)),
     utilization=seconds,
+    activity=seconds,
     load=st.sampled_from([{"concurrency": 1}, {"concurrency": 64}, {"rate_per_s": 5}]),
     kind=st.sampled_from(["cpu", "gpu", "auto"]),
     delay_us=st.integers(0, 10**6),
@@ -205,11 +274,13 @@ def test_whatever_was_observed_it_gives_a_name_or_none_and_never_fails(
     figures: ServerFigures,
     split: TimeSplit,
     utilization: float | None,
+    activity: float | None,
     load: dict[str, Any],
     kind: str,
     delay_us: int,
 ) -> None:
-    told: dict[str, Any] = {"server": figures, "time_s": split, "gpu": (gpu(utilization_mean=utilization),)}
+    busy = gpu(utilization_mean=utilization, sm_activity_mean=activity, dram_activity_mean=activity)
+    told: dict[str, Any] = {"server": figures, "time_s": split, "gpu": (busy,)}
     asked = point(load=load, server={"kind": kind, "queue_delay_us": delay_us})
     limits = limiter(asked, observed(1000), facts(**told | dict.fromkeys(without)))
     assert limits is None or (limits.name in get_args(LimiterName) and limits.why)

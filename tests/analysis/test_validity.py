@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.gpu import GpuWatch
 from harness.analysis.validity import Judgement, judge
-from harness.schema.result import ObjectiveCheck
+from harness.schema.result import GpuProbe, ObjectiveCheck
 from tests.analysis.samples import (
     facts,
     gpu,
@@ -41,9 +42,22 @@ def on_host(**changes: Any) -> dict[str, Any]:
     return {"host": host(**changes)}
 
 
+def probe(cpu_cores: float | None) -> GpuProbe:
+    return GpuProbe(source="nvml", readings=200, interval_s=0.05, cpu_cores=cpu_cores)
+
+
 def on_gpu(**changes: Any) -> dict[str, Any]:
     return {"gpu": (gpu(), gpu(device=1, **changes))}
 
+
+def watched(*, seen: float = 1.0, lost: bool = False) -> dict[str, Any]:
+    """The second of two GPUs."""
+    good = GpuWatch(device=0, mig_instance=None, seen=1.0, lost=False)
+    return {"gpu_watch": (good, GpuWatch(device=1, mig_instance=None, seen=seen, lost=lost))}
+
+
+CPU = {"execution_provider": "CPUExecutionProvider"}
+"""What `kind: auto` comes to where CUDA can't be used."""
 
 LOST = load_process(None, 1, host="node7", lost="it was killed by signal 9")
 QUOTA = "CPU quota of this control group held its processes back, by 0.05 cores"
@@ -71,6 +85,12 @@ INVALID: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("hw_thermal_slowdown", {}, on_gpu(throttle_reasons=("hw_thermal_slowdown",)), {}),
     ("hw_power_brake", {}, on_gpu(throttle_reasons=("hw_power_brake_slowdown",)), {}),
     ("GPU 1 was used by other processes (x (7))", {}, on_gpu(foreign_processes=("x (7)",)), {}),
+    ("GPU 1 MIG 3 was used by", {}, on_gpu(mig_instance=3, foreign_processes=("x (7)",)), {}),
+    ("GPU 1 counted 1 uncorrected memory error:", {}, on_gpu(ecc_errors=1), {}),
+    ("counted 2 uncorrected memory errors:", {}, on_gpu(ecc_errors=2), {"server": {"gpus": [1]}}),
+    ("GPU 1 was lost during the point", {}, watched(lost=True), {}),
+    ("GPU 1 was lost", {"execution_provider": "TensorrtExecutionProvider"}, watched(lost=True), {}),
+    ("GPU 1 was lost during the point", {}, watched(lost=True, seen=0.1), {"server": {"gpus": [0, 1]}}),
 ]
 
 
@@ -116,6 +136,22 @@ def test_past_its_limit_a_gate_makes_the_point_invalid_and_says_why(
         ({}, on_gpu(foreign_processes=("x (7)",)), {"validity": {"foreign_gpu": True}}),
         ({}, on_gpu(foreign_processes=("x (7)",)), {"server": {"kind": "cpu"}}),
         ({}, on_gpu(throttle_reasons=("hw_slowdown",)), {"server": {"kind": "cpu"}}),
+        ({}, on_gpu(throttle_reasons=("hw_slowdown", "sw_power_cap")), {"server": {"gpus": [0]}}),
+        ({}, on_gpu(foreign_processes=("x (7)",)), {"server": {"gpus": [0]}}),
+        ({}, on_gpu(ecc_errors=3, energy_j=1.0, energy_j_by_power=9.0), {"server": {"gpus": [0]}}),
+        (CPU, on_gpu(foreign_processes=("x (7)",), throttle_reasons=("sw_power_cap", "hw_slowdown")), {}),
+        (CPU, watched(lost=True, seen=0.5), {}),
+        ({"execution_provider": "CUDAExecutionProvider"}, on_gpu(foreign_processes=()), {}),
+        ({}, watched(lost=True), {"server": {"gpus": [0]}}),
+        ({}, watched(lost=True), {"server": {"kind": "cpu"}}),
+        ({}, watched(seen=0.5), {"server": {"gpus": [0]}}),
+        ({}, watched(seen=0.91), {}),
+        ({}, on_gpu(ecc_errors=0), {}),
+        ({}, on_gpu(energy_j=100.0, energy_j_by_power=109.0), {}),
+        ({}, on_gpu(energy_j=100.0, energy_j_by_power=91.0), {}),
+        ({}, on_gpu(energy_j=0.0, energy_j_by_power=91.0), {}),
+        ({"gpu_probe": probe(0.01)}, {}, {}),
+        ({"gpu_probe": probe(None)}, {}, {}),
     ],
 )
 def test_short_of_its_limit_or_let_pass_by_the_scenario_a_gate_is_silent(
@@ -186,7 +222,17 @@ PRECISE = {"measure": {"at_most_s": 20, "precision": {"p50": 0.05}}}
     ("says", "seen", "told", "asked"),
     [
         ("from the response cache, as asked", {}, served(cache_hits=3), {"server": {"response_cache": True}}),
-        ("ran at its power cap", {}, on_gpu(throttle_reasons=("sw_power_cap",)), {}),
+        ("GPU 1 ran at its power cap", {}, on_gpu(throttle_reasons=("sw_power_cap",)), {}),
+        (
+            "100 J by its counter, which is taken, and 89 J",
+            {},
+            on_gpu(energy_j=100, energy_j_by_power=89),
+            {},
+        ),
+        ("and 111 J by its power readings", {}, on_gpu(energy_j=100, energy_j_by_power=111), {}),
+        ("only 45% of the measured phase was watched on GPU 1:", {}, watched(seen=0.45), {}),
+        ("reading the GPUs took 1.1% of a core", {"gpu_probe": probe(0.011)}, {}, {}),
+        ("what the GPU did was not observed: no NVML here", {}, {}, {"server": {"kind": "gpu"}}),
         ("as narrow as measure.precision asks", {"stopped_by": "time"}, {}, PRECISE),
         ("other processes used was not observed", {}, on_host(foreign_cpu_cores=None), {}),
         ("too small, or too correlated, for a p99", {}, {"latency": latency(p99=None)}, {}),

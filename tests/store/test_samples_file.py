@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.samples import (
     REQUEST,
+    GpuProcess,
     GpuReading,
     HostReading,
     Measured,
@@ -29,8 +31,10 @@ from harness.store import parquet, samples_file
 texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), unique=True, max_size=5)
 counts = st.integers(0, 2**63 - 1)
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+listed = st.none() | st.lists(names, max_size=3).map(tuple)
 floats = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 sizes = st.none() | counts
+processes = st.builds(GpuProcess, st.integers(-1, 2**32), st.none() | names, sizes)
 
 
 @st.composite
@@ -104,8 +108,14 @@ def test_requests_come_back_exactly(
             floats,
             floats,
             floats,
-            st.none() | st.lists(names, max_size=3).map(tuple),
-        )
+            listed,
+            listed,
+            st.none() | st.integers(0, 14),
+            *[floats] * 6,
+            sizes,
+            st.none() | st.lists(processes, max_size=3).map(tuple),
+        ),
+        max_size=20,
     ),
 )
 def test_readings_come_back_exactly(folder: Path, host: list[HostReading], gpu: list[GpuReading]) -> None:
@@ -113,6 +123,41 @@ def test_readings_come_back_exactly(folder: Path, host: list[HostReading], gpu: 
     samples_file.write_gpu(folder / "gpu.parquet", gpu)
     assert samples_file.read_host(folder / "host.parquet") == host
     assert samples_file.read_gpu(folder / "gpu.parquet") == gpu
+
+
+FIRST_COLUMNS = (
+    "at_ns", "device", "utilization", "memory_bytes", "power_w", "energy_j", "temperature_c", "sm_clock_hz",
+    "memory_clock_hz", "throttle_reasons", "foreign_processes",
+)  # fmt: skip
+
+
+def test_a_file_from_before_there_were_activities_is_read_with_none_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.parquet"
+    old = GpuReading(7, 1, 0.5, 3, 100.0, 5.0, 60.0, 1e9, 2e9, ("sw_power_cap",), ("x (1)",))
+    samples_file.write_gpu(path, [replace(old, sm_activity=0.5, processes=(GpuProcess(1, "x", None),))])
+    pq.write_table(pq.read_table(path, columns=list(FIRST_COLUMNS)), path)
+    assert pq.read_schema(path).names == list(FIRST_COLUMNS)
+    assert samples_file.read_gpu(path) == [old]
+
+
+@pytest.mark.parametrize("without", ["processes", "utilization"])
+def test_a_file_that_lacks_any_other_columns_is_nobodys(tmp_path: Path, without: str) -> None:
+    path = tmp_path / "gpu.parquet"
+    samples_file.write_gpu(path, [GpuReading(7, 1, *[None] * 8)])
+    pq.write_table(pq.read_table(path).drop_columns([without]), path)
+    with pytest.raises(InputError, match="isn't a file this version"):
+        samples_file.read_gpu(path)
+
+
+def test_the_columns_of_a_gpu_are_the_fields_of_a_reading_and_other_tools_read_them(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.parquet"
+    process = GpuProcess(4711, "tritonserver", 2**30)
+    reading = GpuReading(7, 0, *[None] * 8, mig_instance=3, ecc_errors=2, processes=(process,))
+    samples_file.write_gpu(path, [reading])
+    (row,) = pq.read_table(path).to_pylist()
+    assert list(row) == [f.name for f in fields(GpuReading)]
+    assert row["processes"] == [{"pid": 4711, "name": "tritonserver", "memory_bytes": 2**30}]
+    assert (row["mig_instance"], row["ecc_errors"], row["sm_activity"]) == (3, 2, None)
 
 
 def test_more_rows_than_a_chunk_come_back_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
