@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from harness.report.template import markdown_page
 from harness.schema.calibration import (
     Calibration,
     Client,
@@ -27,18 +26,11 @@ Row = tuple[str, ...]
 
 def accuracy_page(found: Calibration) -> str:
     """The page as Markdown; the same record always gives the same page."""
-    jinja = Environment(
-        loader=PackageLoader("harness.report", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, and every cell goes through `cell`
-    )
     filters = (_cell, _measured, _figures, _checks, _comparisons, _points)
-    jinja.filters |= {each.__name__.lstrip("_"): each for each in filters}
     failed = len(found.failures)
-    return jinja.get_template("accuracy.md.j2").render(
+    return markdown_page(
+        "accuracy.md.j2",
+        {each.__name__.lstrip("_"): each for each in filters},
         found=found,
         verdict=f"{failed} check{'s' * (failed != 1)} failed." if failed else "Every check passed.",
         machine=list(_machine(found)),

@@ -1,4 +1,4 @@
-"""The answer in a few sentences: did it hold, how fast is it at best, where did it run, who served it."""
+"""The answer in a few sentences: did it hold, how fast is it at best, what limits it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Literal, get_args
 
 from harness.report.words import count, ms, number, percentile, setting, span
-from harness.schema.result import Environment, ObjectiveCheck, PointResult, RunResult, Verdict
+from harness.schema.result import ObjectiveCheck, PointResult, RunResult, Verdict
 from harness.schema.scenario import Objective
 
 Standing = Literal["met", "missed", "unknown", "none"]
@@ -121,27 +121,3 @@ def point_words(point: PointResult) -> str:
     """What tells a point from its neighbours, its load always included."""
     rest = [f"{k.split('.')[-1]} {setting(v)}" for k, v in point.params.items() if not k.startswith("load.")]
     return ", ".join([*rest, point.point.load.label])
-
-
-def ran_on(environment: Environment) -> str:
-    """On what the model ran: never a GPU that merely was in the machine."""
-    cpu = f"{environment.cpu}, {count(environment.cores, 'core')}"
-    gpus = ", ".join(dict.fromkeys(g.name for g in environment.gpus))
-    provider = environment.execution_provider
-    if provider is None:
-        where = f"{gpus} present, " if gpus else ""
-        return f"not known: the server doesn't say which device it used ({where}{cpu})"
-    if provider.startswith("CPU"):
-        return f"CPU: {cpu}" + (f" (a GPU, {gpus}, was there and not used)" if gpus else " (no GPU)")
-    return f"GPU: {gpus or 'of an unknown kind'} (host: {cpu})"
-
-
-def served_by(environment: Environment) -> str:
-    """Triton's version and the backend, the Python-based one never left to be mistaken for NVIDIA's."""
-    version = environment.triton_version or "of unknown version"
-    honest = " (not NVIDIA's C++ backend)" if python_backend(environment) else ""
-    return f"Triton {version}, {environment.server_mode}; {environment.backend}{honest}"
-
-
-def python_backend(environment: Environment) -> bool:
-    return "python" in environment.backend.lower()

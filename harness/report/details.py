@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from harness.report.cell import Cell, footnotes
+from harness.report.environment import GPU_FACTS, gpu_name
+from harness.report.gpus import FACTS as GPU_FIGURES
+from harness.report.gpus import gpu_name as figures_name
 from harness.report.words import count, memory, ms, number, percent, percentile, span
-from harness.schema.result import Latency, LoadProcess, PointResult
+from harness.schema.result import Environment, Latency, LoadProcess, PointResult, RunResult
 
 Fact = tuple[str, str | None]
 """A name and a value in words; None for what was not observed."""
@@ -48,6 +53,45 @@ class Part:
     share: float
 
 
+@dataclass(frozen=True, slots=True)
+class CellTable:
+    """`rows` are a name and its cells, one for each of `titles`. `footnotes` number the reasons of dashes."""
+
+    titles: list[tuple[str, str]]
+    """With their units."""
+    rows: list[tuple[Any, list[Cell]]]
+    footnotes: dict[str, int]
+
+    @classmethod
+    def of(cls, titles: list[tuple[str, str]], rows: list[tuple[Any, list[Cell]]]) -> CellTable:
+        return cls(titles, rows, footnotes(cell for _, cells in rows for cell in cells))
+
+
+def gpu_table(run: RunResult) -> CellTable:
+    """Every GPU at every point, in short: a row's name is the point and the GPU."""
+    brief = [fact for fact in GPU_FIGURES if fact.brief]
+    rows = [((p, g), [fact.cell(g) for fact in brief]) for p in run.points for g in p.gpu or ()]
+    return CellTable.of([(fact.title, fact.unit) for fact in brief], rows)
+
+
+def gpu_figures(point: PointResult) -> tuple[dict[str, CellTable], dict[str, int]]:
+    """Everything that is known of the GPUs at one point, a row a figure, a column a GPU; by group, and the
+    footnotes of all groups."""
+    titles = [(figures_name(gpu), gpu.name) for gpu in point.gpu or ()]
+    rows = [(f, [f.cell(gpu) for gpu in point.gpu or ()]) for f in GPU_FIGURES]
+    tables = {
+        group: CellTable.of(titles, [((f.title, f.unit), cells) for f, cells in rows if f.group == group])
+        for group in ("activity", "energy", "state")
+    }
+    return tables, footnotes(cell for _, cells in rows for cell in cells)
+
+
+def gpus_there(environment: Environment) -> CellTable:
+    """The GPUs of the machine, a row each."""
+    rows = [(gpu_name(gpu), [words(gpu) for _, words in GPU_FACTS]) for gpu in environment.gpus]
+    return CellTable.of([(title, "") for title, _ in GPU_FACTS], rows)
+
+
 def latency_rows(latency: Latency, service: Latency | None = None) -> list[LatencyRow]:
     rows = []
     for name in ("p50", "p90", "p95", "p99", "p999", "mean", "min", "max"):
@@ -80,6 +124,7 @@ def measured(point: PointResult) -> list[Fact]:
         ("Ended by", ENDED[point.stopped_by] if point.stopped_by else "it didn't come to its end"),
         ("Left out", left_out),
         ("Steady", cut.why if cut else None),
+        *([("Computed by", point.execution_provider)] if point.execution_provider else []),
         ("Under way, mean", None if point.in_flight_mean is None else number(point.in_flight_mean)),
     ]
     if point.point.load.open_loop:

@@ -7,10 +7,10 @@ from harness.report.answer import (
     best_line,
     limiter_line,
     objective_line,
-    ran_on,
-    served_by,
     verdict_line,
 )
+from harness.report.environment import provider, ran_on, served_by
+from harness.report.gpus import energy_line, used_any
 from harness.report.rows import columns, rows
 from harness.report.words import when
 from harness.schema.result import RunResult
@@ -19,24 +19,27 @@ from harness.schema.result import RunResult
 def summary(run: RunResult) -> str:
     """GitHub-flavoured Markdown."""
     found = best(run)
+    with_options = provider(run.environment)
     lines = [
-        f"# {_plain(run.model.name)}, {_plain(run.scenario)}",
+        f"# {plain(run.model.name)}, {plain(run.scenario)}",
         "",
-        *([f"> {_plain(run.model.note)}", ""] if run.model.note else []),
-        f"- **Best**: {_plain(best_line(run))}",
-        *([f"- **Limited by**: {_plain(limiter_line(found))}"] if found and found.limiter else []),
-        f"- **Objective**: {_plain(objective_line(run))}",
-        f"- **Points**: {_plain(verdict_line(run))}",
-        f"- **Ran on**: {_plain(ran_on(run.environment))}",
-        f"- **Served by**: {_plain(served_by(run.environment))}",
-        f"- **Run**: {_plain(run.run_id)}, started {_plain(when(run.started_at))}",
+        *([f"> {plain(run.model.note)}", ""] if run.model.note else []),
+        f"- **Best**: {plain(best_line(run))}",
+        *([f"- **Limited by**: {plain(limiter_line(found))}"] if found and found.limiter else []),
+        *([f"- **Energy**: {plain(energy_line(found))}"] if found and energy_line(found) else []),
+        f"- **Objective**: {plain(objective_line(run))}",
+        f"- **Points**: {plain(verdict_line(run))}",
+        f"- **Ran on**: {plain(ran_on(run))}",
+        f"- **Served by**: {plain(served_by(run.environment))}",
+        *([f"- **Provider**: {plain(with_options)}"] if with_options else []),
+        f"- **Run**: {plain(run.run_id)}, started {plain(when(run.started_at))}",
         "",
         *_table(run),
     ]
     wrong = [p for p in run.points if p.reasons]
     if wrong:
         lines += ["", "## Points whose figures may not be used", ""]
-        lines += [f"- {p.verdict}, {_plain(p.id)}: {_plain('; '.join(p.reasons))}" for p in wrong]
+        lines += [f"- {p.verdict}, {plain(p.id)}: {plain('; '.join(p.reasons))}" for p in wrong]
     return "\n".join(lines) + "\n"
 
 
@@ -45,17 +48,18 @@ def _table(run: RunResult) -> list[str]:
     if not run.points:
         return ["Nothing was measured."]
     table = rows(run, shown)
-    titles = [_plain(f"{c.title}, {c.unit}" if c.unit else c.title) for c in shown]
+    titles = [plain(f"{c.title}, {c.unit}" if c.unit else c.title) for c in shown]
     lines = [_line(titles), _line(["--:" if c.numeric else ":--" for c in shown])]
-    lines += [_line([_plain(f"{c.text} ({c.small})" if c.small else c.text) for c in r.cells]) for r in table]
+    lines += [_line([plain(f"{c.text} ({c.small})" if c.small else c.text) for c in r.cells]) for r in table]
+    idle = ", and what an idle GPU would have used" if any(map(used_any, run.points)) else ""
     why = dict.fromkeys(c.why for row in table for c in row.cells if c.why)
     lines += [
         "",
-        "In parentheses: the 95% interval, and the share of errors. Latency counts from the intended send, "
-        "and leaves out the approach to the steady state.",
+        f"In parentheses: the 95% interval, and the share of errors{idle}. Latency counts from the intended "
+        "send, and leaves out the approach to the steady state.",
     ]
     if why:
-        lines += ["", "A dash: " + _plain("; ".join(why)) + "."]
+        lines += ["", "A dash: " + plain("; ".join(why)) + "."]
     return lines
 
 
@@ -63,7 +67,7 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that stays text: no HTML, table cell, link, emphasis or new line of its own."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for mark in "\\`*[]|#":

@@ -135,15 +135,24 @@
   }
 
   function gpus(list, approach) {
-    const rows = [["utilization", "utilization, %", 0.01], ["power_w", "power, W", 1], ["memory_bytes", "memory, GiB", 2 ** 30], ["sm_clock_hz", "SM clock, MHz", 1e6]].filter(([key]) => list?.some((g) => seen(g[key])));
+    const panels = [
+      ["utilization, %", [["utilization", "", "solid"]]],
+      ["activity, %", [["sm_activity", "", "solid"], ["tensor_activity", ": tensor cores", "dash"], ["dram_activity", ": memory bandwidth", "dot"]]],
+      ["power, W", [["power_w", "", "solid"]]],
+      ["memory, GiB", [["memory_bytes", "", "solid"]]],
+      ["SM clock, MHz", [["sm_clock_hz", "", "solid"]]],
+    ].filter(([, fields]) => list?.some((g) => fields.some(([key]) => g[key])));
     const traces = [];
-    const layout = { grid: { rows: rows.length, columns: 1, pattern: "coupled", ygap: 0.18 }, xaxis: time, ...before(list?.[0].time_s ?? [], approach) };
-    rows.forEach(([key, title, by], row) => {
+    const layout = { grid: { rows: panels.length, columns: 1, pattern: "coupled", ygap: 0.18 }, xaxis: time, ...before(list?.[0].time_s ?? [], approach) };
+    panels.forEach(([title, fields], row) => {
       const suffix = row ? row + 1 : "";
       layout[`yaxis${suffix}`] = { title: { text: title }, rangemode: "tozero" };
-      list.forEach((g, i) => traces.push(line(`GPU ${g.device}`, `@c${i % 7}`, g.time_s, scaled(g[key], by), { yaxis: `y${suffix}` })));
+      list.forEach((g, i) => fields.filter(([key]) => g[key]).forEach(([key, of, dash]) => {
+        const color = `@c${i % 7}`;
+        traces.push(line(g.name + of, color, g.time_s, g[key], { yaxis: `y${suffix}`, connectgaps: true, line: { color, width: 1.8, dash } }));
+      }));
     });
-    own("gpu", traces, layout, 90 + 150 * Math.max(rows.length, 1), "Utilization is the share of time in which any kernel ran, not how busy the device was.", "No GPU was observed at this point.");
+    own("gpu", traces, layout, 90 + 150 * Math.max(panels.length, 1), "Utilization is the share of time in which any kernel ran. Activity is how much of the GPU worked: its SMs (solid), its tensor cores (dashed), its memory bandwidth (dotted).", "No GPU was observed at this point.");
   }
 
   function choose() {

@@ -18,18 +18,26 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report import answer, charts, details, words
+from harness.analysis.gpu import named
+from harness.report import answer, charts, details, environment, gpus, words
 from harness.report.breakdown import breakdown
+from harness.report.cell import Cell, footnotes
 from harness.report.dots import thinned
 from harness.report.figure import Figure
 from harness.report.percentiles import percentile_curves
 from harness.report.resolved import resolved_scenario
-from harness.report.rows import Cell, columns, rows
-from harness.report.series import PointSeries
+from harness.report.rows import columns, rows
+from harness.report.series import GpuSeries, PointSeries, coarser
 from harness.schema.result import PointResult, RunResult
 
 MOST_DOTS_A_PAGE = 60_000
 """Single requests drawn on one page, shared out among its points, so that 200 points still open quickly."""
+
+MOST_GPU_READINGS_A_PAGE = 30_000
+"""The same for what is drawn of GPUs over time."""
+
+GPU_UNITS = {"power_w": 1.0, "memory_bytes": 2**30, "sm_clock_hz": 1e6}
+"""What a unit of the page's GPU charts is, W, GiB and MHz; the others are shares and drawn in percent."""
 
 
 def write_page(run: RunResult, series: Mapping[str, PointSeries], path: Path) -> None:
@@ -58,7 +66,6 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
     scripts = [Markup(_plotly()), Markup(_text("page.js"))]
     shown = [c for c in columns(run) if not c.elsewhere]
     table = rows(run, shown)
-    why = list(dict.fromkeys(c.why for row in table for c in row.cells if c.why))
     template = _templates().get_template("page.html.j2")
     return template.render(
         run=run,
@@ -67,12 +74,17 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         standing=answer.run_standing(run),
         columns=shown,
         rows=table,
-        footnotes={reason: index for index, reason in enumerate(why, start=1)},
+        footnotes=footnotes(cell for row in table for cell in row.cells),
+        models=(run.model, *run.other_models),
+        gpu_table=details.gpu_table(run),
+        gpus_there=details.gpus_there(run.environment),
         figures={f.id: f for f in figures},
         pair=[f.id for f in figures if f.traces and f.id in ("size", "batch", "max_batch")],
         flat=[f.note for f in figures if not f.traces],
         best=answer.best(run),
         point=details,
+        where=environment,
+        gpus=gpus,
         percentiles=charts.percentiles(run),
         percentile=charts.default_percentile(run),
         drawable=[p for p in run.points if p.id in series],
@@ -105,19 +117,24 @@ def _chosen(run: RunResult, series: Mapping[str, PointSeries]) -> str | None:
 
 
 def _data(run: RunResult, series: Mapping[str, PointSeries], figures: Sequence[Figure]) -> dict[str, Any]:
-    most = max(200, MOST_DOTS_A_PAGE // max(len(run.points), 1))
+    most, most_gpu = max(200, MOST_DOTS_A_PAGE // max(len(run.points), 1)), _most_gpu(series)
     return {
         "figures": {
             f.id: {"traces": f.traces, "layout": f.layout, "height": f.height, "percentiles": f.by_percentile}
             for f in figures
             if f.traces
         },
-        "points": {p.id: _point(p, series[p.id], most) for p in run.points if p.id in series},
+        "points": {p.id: _point(p, series[p.id], most, most_gpu) for p in run.points if p.id in series},
         "cores": run.environment.cores,
     }
 
 
-def _point(point: PointResult, series: PointSeries, most: int) -> dict[str, Any]:
+def _most_gpu(series: Mapping[str, PointSeries]) -> int:
+    """Values drawn of each GPU at each point: its share of the page's, and at least enough to see a shape."""
+    return max(40, MOST_GPU_READINGS_A_PAGE // max(sum(len(s.gpu or ()) for s in series.values()), 1))
+
+
+def _point(point: PointResult, series: PointSeries, most: int, most_gpu: int) -> dict[str, Any]:
     """One point's series with short keys' worth of digits: milliseconds of time, four digits of latency."""
     dots = thinned(series.dots, most)
     steady = point.steady_state
@@ -144,11 +161,17 @@ def _point(point: PointResult, series: PointSeries, most: int) -> dict[str, Any]
     if series.host is not None:
         drawn["host"] = {name: _short(getattr(series.host, name), 5) for name in series.host.__slots__}
     if series.gpu is not None:
-        drawn["gpu"] = [
-            {"device": g.device} | {n: _short(getattr(g, n), 5) for n in g.__slots__ if n != "device"}
-            for g in series.gpu
-        ]
+        drawn["gpu"] = [_gpu(coarser(g, most_gpu)) for g in series.gpu]
     return drawn
+
+
+def _gpu(gpu: GpuSeries) -> dict[str, Any]:
+    """In the units that are drawn, which take less room than bytes and hertz."""
+    levels = {
+        name: _short([None if v is None else v / GPU_UNITS.get(name, 0.01) for v in values], 4)
+        for name, values in gpu.levels.items()
+    }
+    return {"name": named(gpu.device, gpu.mig_instance), "time_s": _short(gpu.time_s, 5)} | levels
 
 
 def _short(values: Any, digits: int) -> list[float | None]:

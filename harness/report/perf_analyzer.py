@@ -2,10 +2,13 @@
 
 Columns and units (microseconds) are those of Triton's perf_analyzer, docs/measurements_metrics.md and
 `ReportWriter`, rows in the order of throughput as there. Readers look columns up by name, so what
-tells the rows of one run apart (`Point`, `Verdict`) stands after them. Three things differ, on purpose:
+tells the rows of one run apart (`Point`, `Verdict`) stands after them. Where GPUs were read, the columns of
+`--verbose-csv` with `--collect-metrics` are there too: each GPU by its UUID ("GPU-…:0.97;GPU-…:0.95;"),
+utilization 0 to 1, watts, bytes. Three things differ, on purpose:
 
 - `Client Send` and `Client Recv` are empty. They are the client library's own stages, which harness doesn't
-  have; their time is inside `Network+Server Send/Recv`, so the parts still add up to the mean latency.
+  have; their time is inside `Network+Server Send/Recv`, so the parts still add up to the mean latency. So are
+  `request/response` (their sum) and `response wait` (the rest).
 - Latency counts from the actual send, as perf_analyzer's does, not from the intended one.
 - Invalid points are left out: the format can't say that a figure may not be used.
 """
@@ -14,9 +17,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from harness.schema.result import PointResult, RunResult
+from harness.analysis.gpu import used
+from harness.report.gpus import used_any
+from harness.schema.result import Environment, PointResult, RunResult
 
 CLOSED = "perf_analyzer-concurrency.csv"
 OPEN = "perf_analyzer-request-rate.csv"
@@ -35,6 +40,8 @@ PARTS = (
     "p95 latency",
     "p99 latency",
 )
+VERBOSE = ("Avg latency", "request/response", "response wait")
+GPU = ("Avg GPU Utilization", "Avg GPU Power Usage", "Max GPU Memory Usage", "Total GPU Memory")
 OWN = ("Point", "Verdict")
 
 
@@ -49,19 +56,41 @@ def csv_files(run: RunResult) -> dict[str, str]:
     rates = [(p.point.load.rate_per_s, p) for p in usable if p.point.load.rate_per_s is not None]
     files = {}
     if closed:
-        files[CLOSED] = _csv("Concurrency", closed)
+        files[CLOSED] = _csv("Concurrency", closed, run.environment)
     if rates:
-        files[OPEN] = _csv("Request Rate", rates)
+        files[OPEN] = _csv("Request Rate", rates, run.environment)
     return files
 
 
-def _csv(load: str, points: Iterable[tuple[int | float | None, PointResult]]) -> str:
+def _csv(
+    load: str, points: Sequence[tuple[int | float | None, PointResult]], environment: Environment
+) -> str:
+    with_gpus = any(used_any(point) for _, point in points)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([load, *PARTS, *OWN])
+    writer.writerow([load, *PARTS, *((*VERBOSE, *GPU) if with_gpus else ()), *OWN])
     for value, point in points:
-        writer.writerow([f"{value:g}", *_row(point), point.id, point.verdict])
+        gpus = [_us(point.service_s.mean), "", "", *_gpus(point, environment)] if with_gpus else []
+        writer.writerow([f"{value:g}", *_row(point), *gpus, point.id, point.verdict])
     return text.getvalue()
+
+
+def _gpus(point: PointResult, environment: Environment) -> list[str]:
+    """A GPU without a value has no entry, and a MIG device one of its own."""
+    there = {(gpu.device, gpu.mig_instance): gpu for gpu in environment.gpus}
+    known = [(there.get((gpu.device, gpu.mig_instance)), gpu) for gpu in point.gpu or ()]
+    provider = point.execution_provider
+    mine = [(e, gpu) for e, gpu in known if e is not None and used(point.point, gpu.device, provider)]
+
+    def joined(values: Iterable[tuple[str, float | None]]) -> str:
+        return "".join(f"{uuid}:{value:.12g};" for uuid, value in values if value is not None)
+
+    return [
+        joined((e.uuid, gpu.utilization_mean) for e, gpu in mine),
+        joined((e.uuid, gpu.power_w_mean) for e, gpu in mine),
+        joined((e.uuid, gpu.memory_bytes_max) for e, gpu in mine),
+        joined((e.uuid, e.memory_bytes) for e, _ in mine),
+    ]
 
 
 def _row(point: PointResult) -> list[str]:

@@ -6,20 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from harness.analysis.latency import PERCENTILES, requests_needed
+from harness.report import gpus
 from harness.report.answer import Standing, standing
-from harness.report.words import DASH, ms, number, percent, percentile, setting, span
+from harness.report.cell import Cell, missing
+from harness.report.words import ms, number, percent, percentile, setting, span
 from harness.schema.result import Latency, PointResult, RunResult
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """`small` stands under `text`. `why` says why there is no value; then `text` is a dash. `order` sorts;
-    None goes last."""
-
-    text: str
-    small: str = ""
-    why: str = ""
-    order: float | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +35,6 @@ class Row:
     point: PointResult
     cells: tuple[Cell, ...]
     standing: Standing
-
-
-def missing(why: str) -> Cell:
-    return Cell(DASH, why=why)
 
 
 def columns(run: RunResult) -> tuple[Column, ...]:
@@ -77,10 +64,19 @@ def columns(run: RunResult) -> tuple[Column, ...]:
         Column("queue", "ms", 6, _server_ms("queue_s")),
         Column("compute", "ms", 6, _compute),
         Column("mean batch", "", 6, _mean_batch),
+        *(_GPU_COLUMNS if any(gpus.used_any(p) for p in run.points) else ()),
         Column("server", "cores", 8, _cores("server_cpu_cores", "server"), elsewhere=True),
         Column("client", "cores", 8, _cores("client_cpu_cores", "load generator"), elsewhere=True),
         *([Column("left out", "s", 8, _left_out, elsewhere=True)] if any(map(_skipped, run.points)) else []),
     )
+
+
+_GPU_COLUMNS = (
+    Column("GPU utilization", "", 7, gpus.utilization, elsewhere=True),
+    Column("SM activity", "", 6, gpus.sm_activity),
+    Column("energy", "J/inf", 6, gpus.energy),
+    Column("GPU power", "W", 8, gpus.power, elsewhere=True),
+)
 
 
 def rows(run: RunResult, shown: Iterable[Column]) -> tuple[Row, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -43,17 +43,27 @@ class HostSeries:
     client_memory_bytes: tuple[float | None, ...]
 
 
+GPU_LEVELS = (
+    "utilization",
+    "sm_activity",
+    "tensor_activity",
+    "dram_activity",
+    "power_w",
+    "memory_bytes",
+    "sm_clock_hz",
+)
+"""What is drawn of a GPU over time, by the readings' names."""
+
+
 @dataclass(frozen=True, slots=True)
 class GpuSeries:
-    """One GPU over time; None where not observed."""
+    """One GPU, or one MIG device, over time; None where not observed."""
 
     device: int
+    mig_instance: int | None
     time_s: tuple[float, ...]
-    utilization: tuple[float | None, ...]
-    power_w: tuple[float | None, ...]
-    memory_bytes: tuple[float | None, ...]
-    sm_clock_hz: tuple[float | None, ...]
-    memory_clock_hz: tuple[float | None, ...]
+    levels: dict[str, tuple[float | None, ...]]
+    """Those of GPU_LEVELS that were observed, as long as `time_s` each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,26 +170,32 @@ def _rate(before: float | None, after: float | None, seconds: float) -> float | 
 def _gpus(readings: Sequence[GpuReading] | None, start_ns: int) -> tuple[GpuSeries, ...] | None:
     if not readings:
         return None
-    devices = sorted({r.device for r in readings})
-    return tuple(_gpu([r for r in readings if r.device == d], d, start_ns) for d in devices)
+    of: dict[tuple[int, int | None], list[GpuReading]] = {}
+    for reading in readings:
+        of.setdefault((reading.device, reading.mig_instance), []).append(reading)
+    keys = sorted(of, key=lambda key: (key[0], -1 if key[1] is None else key[1]))
+    return tuple(_gpu(of[key], *key, start_ns) for key in keys)
 
 
-def _gpu(readings: Sequence[GpuReading], device: int, start_ns: int) -> GpuSeries:
-    """Means of consecutive readings where there are more than an eye can tell apart."""
-    step = -(-len(readings) // MOST_READINGS)
-    blocks = [readings[i : i + step] for i in range(0, len(readings), step)]
+def _gpu(readings: Sequence[GpuReading], device: int, mig: int | None, start_ns: int) -> GpuSeries:
+    known = {
+        name: tuple(getattr(r, name) for r in readings)
+        for name in GPU_LEVELS
+        if any(getattr(r, name) is not None for r in readings)
+    }
+    time_s = tuple((r.at_ns - start_ns) / 1e9 for r in readings)
+    return coarser(GpuSeries(device, mig, time_s, known), MOST_READINGS)
 
-    def means(of: Callable[[GpuReading], float | None]) -> tuple[float | None, ...]:
-        return tuple(_mean([of(r) for r in block]) for block in blocks)
 
-    return GpuSeries(
-        device=device,
-        time_s=tuple((block[len(block) // 2].at_ns - start_ns) / 1e9 for block in blocks),
-        utilization=means(lambda r: r.utilization),
-        power_w=means(lambda r: r.power_w),
-        memory_bytes=means(lambda r: r.memory_bytes),
-        sm_clock_hz=means(lambda r: r.sm_clock_hz),
-        memory_clock_hz=means(lambda r: r.memory_clock_hz),
+def coarser(gpu: GpuSeries, most: int) -> GpuSeries:
+    """Means of consecutive values where there are more than `most`, placed at the middle one."""
+    step = -(-len(gpu.time_s) // most)
+    starts = range(0, len(gpu.time_s), max(step, 1))
+    blocks = [slice(start, start + step) for start in starts]
+    return replace(
+        gpu,
+        time_s=tuple(gpu.time_s[b][len(gpu.time_s[b]) // 2] for b in blocks),
+        levels={name: tuple(_mean(values[b]) for b in blocks) for name, values in gpu.levels.items()},
     )
 
 

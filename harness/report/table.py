@@ -19,6 +19,7 @@ from harness.report.answer import (
     run_standing,
     verdict_line,
 )
+from harness.report.gpus import energy_line
 from harness.report.rows import Column, Row, columns, rows
 from harness.report.words import DASH
 from harness.schema.result import RunResult
@@ -53,6 +54,8 @@ def print_table(run: RunResult, console: Console, page: Path | None = None) -> N
         _say(console, "best", best_line(run))
         if found.limiter is not None:
             _say(console, "limited by", limiter_line(found))
+        if energy_line(found):
+            _say(console, "energy", energy_line(found))
     if page is not None:
         _say(console, "page", str(page))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from harness.analysis.columns import gather
@@ -76,7 +78,7 @@ def gpu_of(window: Window) -> list[GpuReading]:
     ]
 
 
-def series_for(run: RunResult) -> dict[str, PointSeries]:
+def series_for(run: RunResult, gpu: Callable[[Window], list[GpuReading]] = gpu_of) -> dict[str, PointSeries]:
     """Of every point; GPU readings where the point has GPU figures."""
     series = {}
     for seed, point in enumerate(run.points):
@@ -85,7 +87,7 @@ def series_for(run: RunResult) -> dict[str, PointSeries]:
             *gather([requests], requests.size),
             [c.name for c in point.classes],
             host_of(point, window),
-            gpu_of(window) if point.gpu else None,
+            gpu(window) if point.gpu else None,
             window,
         )
     return series

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +13,21 @@ from harness.report.markdown import summary
 from harness.report.perf_analyzer import CLOSED, OPEN, csv_files
 from harness.report.resolved import resolved_scenario
 from harness.schema.point import expand
-from harness.schema.result import Latency, Limiter, LoadProcess, PointResult, SteadyState, TimeSplit
+from harness.schema.result import (
+    Environment,
+    GpuEnvironment,
+    GpuFigures,
+    GpuProbe,
+    Latency,
+    Limiter,
+    LoadProcess,
+    PointResult,
+    SteadyState,
+    TimeSplit,
+)
+from harness.schema.samples import GpuReading
 from harness.schema.scenario import Ramp
-from tests.report import factory
+from tests.report import factory, gpu_factory
 
 DOCS = Path(__file__).parents[2] / "docs" / "results.md"
 
@@ -118,9 +131,47 @@ def test_the_resolved_scenario_expands_to_the_same_points(scenario):
     assert [p.id for p in expand(again)] == [p.id for p in expand(scenario)]
 
 
-@pytest.mark.parametrize("kind", [PointResult, Latency, SteadyState, LoadProcess, TimeSplit, Limiter])
+def test_the_csv_has_perf_analyzers_gpu_columns_where_there_were_gpus():
+    run = gpu_factory.run_on_two()
+    header = csv_files(run)[CLOSED].splitlines()[0]
+    assert header == (
+        PERF_ANALYZER + ",Avg latency,request/response,response wait,Avg GPU Utilization,Avg GPU Power Usage,"
+        "Max GPU Memory Usage,Total GPU Memory,Point,Verdict"
+    )
+    frame = pd.read_csv(io.StringIO(csv_files(run)[CLOSED]))
+    first, second = (gpu.uuid for gpu in run.environment.gpus)
+    assert set(frame["Avg GPU Power Usage"]) == {f"{first}:512.5;{second}:498.2;"}
+    assert set(frame["Avg GPU Utilization"]) == {f"{first}:0.97;{second}:0.97;"}
+    assert set(frame["Total GPU Memory"]) == {f"{first}:{141 * 2**30};{second}:{141 * 2**30};"}
+    assert frame["request/response"].isna().all()
+    lacking = gpu_factory.without(run.points[0].gpu[0], {"power_w_mean": "no"})
+    points = tuple(p.model_copy(update={"gpu": (lacking,)}) for p in run.points)
+    alone = pd.read_csv(io.StringIO(csv_files(run.model_copy(update={"points": points}))[CLOSED]))
+    assert alone["Avg GPU Power Usage"].isna().all()
+    assert set(alone["Max GPU Memory Usage"]) == {f"{first}:{31 * 2**30};"}
+
+
+def test_the_summary_tells_energy_and_provider_on_gpus():
+    text = summary(gpu_factory.run_on_two())
+    assert "- **Energy**: 1.35 J an inference on 2 GPUs, 0.310 J of it idle" in text
+    assert "- **Provider**: CUDAExecutionProvider (precision_mode=FP16, max_workspace" in text
+    assert "- **Ran on**: GPU: 2 × NVIDIA H200 (host:" in text
+    assert "(idle 0.310)" in text and "and what an idle GPU would have used" in text
+    assert "Energy" not in summary(RUN) and "idle GPU" not in summary(RUN)
+
+
+TOLD = [PointResult, Latency, SteadyState, LoadProcess, TimeSplit, Limiter, GpuFigures, GpuProbe]
+
+
+@pytest.mark.parametrize("kind", [*TOLD, GpuEnvironment, Environment])
 def test_every_field_of_a_point_is_explained_in_the_docs(kind):
     text = DOCS.read_text()
     known = {"id", "params", "point", "started_at"}  # as in the scenario
     unsaid = [n for n in kind.model_fields if n not in known and not re.search(rf"[`.]{n}`", text)]
+    assert unsaid == []
+
+
+def test_every_column_of_a_gpus_readings_is_explained_in_the_docs():
+    text = DOCS.read_text()
+    unsaid = [f.name for f in fields(GpuReading) if not re.search(rf"`{f.name}`", text)]
     assert unsaid == []

@@ -8,7 +8,7 @@ from harness.report import series
 from harness.report.dots import MOST_DOTS, Dots, thinned
 from harness.report.series import MOST_QUANTILES, MOST_READINGS
 from harness.schema.samples import REQUEST, GpuReading, HostReading, Phase, Status, Window
-from tests.report import factory, samples
+from tests.report import factory, gpu_factory, samples
 
 START = 5_000_000_000
 
@@ -181,8 +181,31 @@ def test_gpu_readings_are_split_by_device_and_averaged_in_blocks():
     gpus = series_of(requests([0.1]), ["a"], [], readings, Window(START, START + 1)).gpu
     assert gpus is not None and [g.device for g in gpus] == [0, 1]
     assert all(len(g.time_s) <= MOST_READINGS for g in gpus)
-    assert set(gpus[0].utilization) == {0.75} and set(gpus[1].utilization) == {0.25}
-    assert set(gpus[0].power_w) == {None}
+    assert set(gpus[0].levels["utilization"]) == {0.75} and set(gpus[1].levels["utilization"]) == {0.25}
+    assert set(gpus[0].levels) == {"utilization", "memory_bytes", "sm_clock_hz"}, "no series of nothing"
+
+
+def test_mig_devices_have_series_of_their_own_after_their_gpu():
+    window = Window(START, START + 10**10)
+    readings = gpu_factory.readings(window, devices=((1, None), (0, 5), (0, None), (0, 3)))
+    gpus = series_of(requests([0.1]), ["a"], [], readings, window).gpu
+    assert gpus is not None
+    assert [(g.device, g.mig_instance) for g in gpus] == [(0, None), (0, 3), (0, 5), (1, None)]
+    assert all(len(values) == len(g.time_s) for g in gpus for values in g.levels.values())
+
+
+@given(
+    values=st.lists(st.none() | st.floats(0, 100), min_size=1, max_size=200),
+    most=st.integers(1, 50),
+)
+def test_coarser_series_keep_their_length_their_range_and_what_was_seen(values, most):
+    times = tuple(float(i) for i in range(len(values)))
+    less = series.coarser(series.GpuSeries(0, None, times, {"power_w": tuple(values)}), most)
+    assert len(less.time_s) == len(less.levels["power_w"]) <= most
+    assert set(less.time_s) <= set(times) and list(less.time_s) == sorted(less.time_s)
+    known, kept = [v for v in values if v is not None], [v for v in less.levels["power_w"] if v is not None]
+    assert bool(known) == bool(kept)
+    assert all(min(known) - 1e-9 <= v <= max(known) + 1e-9 for v in kept)
 
 
 def test_an_empty_list_of_gpu_readings_is_no_gpu():

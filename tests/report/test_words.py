@@ -5,9 +5,7 @@ from hypothesis import strategies as st
 from harness.report.answer import (
     best,
     objective_line,
-    ran_on,
     run_standing,
-    served_by,
     standing,
     verdict_line,
 )
@@ -85,18 +83,3 @@ def test_without_an_objective_nothing_is_met():
     run = factory.run_of(factory.ONE_POINT)
     assert run_standing(run) == "none" and objective_line(run) == "no objective was set"
     assert verdict_line(run) == "1 point measured: 1 valid"
-
-
-def test_a_gpu_that_was_not_used_is_not_where_it_ran():
-    with_gpu = factory.environment(gpu=True)
-    assert ran_on(with_gpu).startswith("GPU: NVIDIA H100")
-    on_cpu = with_gpu.model_copy(update={"execution_provider": "CPUExecutionProvider"})
-    assert ran_on(on_cpu).startswith("CPU:") and "not used" in ran_on(on_cpu)
-    assert "not known" in ran_on(with_gpu.model_copy(update={"execution_provider": None}))
-
-
-def test_the_python_backend_is_never_taken_for_nvidias():
-    environment = factory.environment(gpu=False)
-    assert "not NVIDIA's C++ backend" in served_by(environment)
-    native = environment.model_copy(update={"backend": "onnxruntime, NVIDIA's C++ backend"})
-    assert "not NVIDIA's" not in served_by(native)

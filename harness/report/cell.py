@@ -1,0 +1,29 @@
+"""What stands in one place of a table: a value in words, or a dash and why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.report.words import DASH
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`small` stands under `text`. `why` says why there is no value; then `text` is a dash. `order` sorts;
+    None goes last."""
+
+    text: str
+    small: str = ""
+    why: str = ""
+    order: float | str | None = None
+
+
+def missing(why: str) -> Cell:
+    return Cell(DASH, why=why)
+
+
+def footnotes(cells: Iterable[Cell]) -> dict[str, int]:
+    """Each reason once, numbered from 1."""
+    reasons = dict.fromkeys(cell.why for cell in cells if cell.why)
+    return {why: number for number, why in enumerate(reasons, start=1)}
