@@ -136,6 +136,16 @@ def environment_problem() -> str | None:
     return None
 
 
+def onnxruntime_version() -> str | None:
+    """Of the onnxruntime here, which our backend imports. By its files: two packages bring them, and the
+    one that was installed last has its own in place."""
+    package = importlib.util.find_spec("onnxruntime")
+    if package is None or package.origin is None:
+        return None
+    said = re.search(r'^__version__ = "(.+)"$', Path(package.origin).read_text(), re.MULTILINE)
+    return said[1] if said else None
+
+
 def path_problem(path: Path, what: str, remedy: str) -> str | None:
     """Triton's Python backend hands its paths to a shell without quoting, and decodes them as ASCII."""
     if re.fullmatch(r"[\w/.,=@%+~-]+", str(path), re.ASCII):

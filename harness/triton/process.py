@@ -23,11 +23,12 @@ HOST = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 
 
-def start(command: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str], env: Mapping[str, str], log: Path, remedy: str) -> subprocess.Popen[bytes]:
     """Start `command` in a process group of its own, its output appended to `log`.
 
     The kernel kills it when the thread that calls this ends, a `kill -9` of this process included: so call
-    it from the main thread, or one that lives as long as the server shall.
+    it from the main thread, or one that lives as long as the server shall. Raises ServerError, with the
+    remedy, where the program can't be run.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
@@ -50,23 +51,28 @@ def start(command: Sequence[str], env: Mapping[str, str], log: Path) -> subproce
                 preexec_fn=die_with_parent,
             )
     except OSError as error:
-        raise ServerError(
-            f"{command[0]} can't be started ({error.strerror}): "
-            "set HARNESS_CACHE to a folder whose disk allows programs to run"
-        ) from error
+        raise ServerError(f"{command[0]} can't be started ({error.strerror}): {remedy}") from error
+
+
+KILL_GROUP = 'kill -s KILL -- "-$GROUP"'
+"""For a `Guard`: end all of the process group $GROUP.
+
+The kernel's death signal reaches only the server. A model instance that it leaves in the middle of a request
+can wait for ever on a lock in shared memory that the dead server held.
+"""
 
 
 class Guard:
-    """Kills a process group when this process is gone, however it went.
+    """Runs a shell script when this process is gone, however it went.
 
-    The kernel's death signal reaches only the server. A model instance that it leaves in the middle of a
-    request can wait for ever on a lock in shared memory that the dead server held.
+    `words` are the script's variables: in its arguments a sweep would take them for a straggler's.
     """
 
-    def __init__(self, group: int) -> None:
+    def __init__(self, script: str, **words: str) -> None:
         listen, self._hold = os.pipe()
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r _ || kill -s KILL -- "-$1"', "guard", str(group)],
+            ["/bin/sh", "-c", f"read -r _ && exit; {script}", "guard"],
+            env=os.environ | words,
             stdin=listen,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -75,11 +81,44 @@ class Guard:
         os.close(listen)
 
     def dismiss(self) -> None:
-        """To be called once the group is gone: its number may be another's by then."""
+        """To be called once there is nothing left to guard: a number of a group may be another's by then."""
         with suppress(BrokenPipeError):
             os.write(self._hold, b"\n")
         os.close(self._hold)
         self._process.wait()
+
+    def act(self) -> None:
+        """Run the script now, in the background."""
+        os.close(self._hold)
+
+
+class Local:
+    """A server that runs as a process of this machine, with those of its model instances.
+
+    Like `start`, it belongs to the thread that makes it.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path, remedy: str) -> None:
+        self.command = tuple(command)
+        self._log, self._log_start = log, size(log)
+        self._process = start(command, env, log, remedy)
+        self._guard: Guard | None = Guard(KILL_GROUP, GROUP=str(self._process.pid))
+
+    def exit_reason(self) -> str | None:
+        status = self._process.poll()
+        if status is None:
+            return None
+        last = last_words(self._log, self._log_start) if status >= 0 else None
+        return f"Triton {exit_words(status)}" + (f": {last}" if last else "")
+
+    def process_ids(self) -> list[int]:
+        return family(self._process.pid) if self._process.poll() is None else []
+
+    def end(self, *, grace_s: float) -> None:
+        if self._guard is not None:
+            end(self._process, grace_s=grace_s)
+            self._guard.dismiss()
+            self._guard = None
 
 
 def end(process: subprocess.Popen[bytes], *, grace_s: float) -> None:
@@ -104,12 +143,10 @@ def _group_lives(group: int) -> bool:
     return False
 
 
-def family(process: subprocess.Popen[bytes]) -> list[int]:
-    """Ids of the process and its descendants; empty once it is dead."""
-    if process.poll() is not None:
-        return []
+def family(pid: int) -> list[int]:
+    """Ids of a process and its descendants; empty once it is dead."""
     with suppress(psutil.Error):
-        return [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
     return []
 
 
@@ -151,18 +188,31 @@ def _not_ours(host: str) -> ServerError:
 def exit_words(status: int) -> str:
     """How a process ended, from `Popen.returncode`."""
     if status < 0:
-        return f"was killed by signal {-status} ({signal.Signals(-status).name})"
+        names = {known.value: f" ({known.name})" for known in signal.Signals}
+        return f"was killed by signal {-status}{names.get(-status, '')}"
     return f"exited with status {status}"
+
+
+def size(log: Path) -> int:
+    """Bytes of the log so far: where what is said next begins."""
+    return log.stat().st_size if log.exists() else 0
+
+
+def said(log: Path, start: int = 0) -> str:
+    """What was logged after byte `start`; nothing where nothing was."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as stream:
+        stream.seek(start)
+        return stream.read().decode(errors="replace")
 
 
 def last_words(log: Path, start: int = 0) -> str | None:
     """The last line of Triton's log after byte `start` that tells of an error; None if there is none."""
-    with log.open("rb") as stream:
-        stream.seek(start)
-        text = stream.read().decode(errors="replace")
+    text = said(log, start)
     logged = re.findall(r'^E\d{4} [\d:.]+ \d+ [\w.]+:\d+\] "?(.*?)"?$', text, re.MULTILINE)
     # Every server on a machine without a GPU says this one. What is printed is vaguer than what is logged.
     logged = [line for line in logged if not line.startswith("CudaDriverHelper")]
     printed = re.findall(r"^(?:error: |terminate called |.*: error while loading )(.+)$", text, re.MULTILINE)
-    said: list[str] = logged or printed
-    return said[-1].strip() if said else None
+    found: list[str] = logged or printed
+    return found[-1].strip() if found else None

@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
+from harness.schema.result import ServerMode
 from harness.triton import statistics
 from harness.triton.control import Control
+from harness.triton.provider import provider_of
 from harness.triton.repository import model_config
 from harness.triton.statistics import Statistics
 
@@ -18,16 +20,19 @@ from harness.triton.statistics import Statistics
 class RemoteServer:
     """A `Server` (harness.triton.server) that belongs to someone else: it is never stopped or restarted.
 
-    `url`: `http://host:port` of its HTTP endpoint. `gpu`: what `kind: auto` means there.
+    `url`: `http://host:port` of its HTTP endpoint. `kind: auto` is left to it: the model stays where it is
+    loaded, else Triton there puts it on a GPU if it has one (its "KIND_AUTO").
 
     Raises InputError for another kind of address, ServerError when nothing answers there.
     """
 
+    mode: ServerMode = "remote"
     backend = "onnxruntime, as the remote server implements it"
+    backend_version: str | None = None
+    image: str | None = None
+    command: tuple[str, ...] | None = None
 
-    def __init__(
-        self, url: str, *, grpc_port: int | None = None, metrics_port: int | None = None, gpu: bool = False
-    ) -> None:
+    def __init__(self, url: str, *, grpc_port: int | None = None, metrics_port: int | None = None) -> None:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
@@ -44,9 +49,9 @@ class RemoteServer:
         self.http_port = port or 8000
         self.grpc_port = grpc_port
         self.metrics_port = metrics_port
-        self.gpu = gpu
         self.version = ""
         self.execution_provider: str | None = None
+        self.provider_options: dict[str, str] | None = None
 
     def __enter__(self) -> Self:
         self.version = str(self.control.server_metadata().get("version", ""))
@@ -67,25 +72,45 @@ class RemoteServer:
         The model's file is the remote repository's own: harness doesn't send one.
         """
         name = artifact.name
-        wanted = model_config(artifact, settings, gpu=self.gpu)
-        where = f"Triton at {self.host}:{self.http_port}"
+        self.execution_provider = self.provider_options = None
+        wanted = model_config(artifact, settings, gpu=self._on_gpu(artifact, settings))
         if not self._serves(name, wanted):
-            try:
-                self.control.load(name, wanted)
-            except ServerError as error:
-                raise ServerError(
-                    f"{where} does not serve {name} with these settings and did not load it: {error}; copy "
-                    f"model_repo/{name} into its model repository, and start it with "
-                    "--model-control-mode=explicit"
-                ) from error
+            self._load(name, wanted)
             if not self._serves(name, wanted):
                 raise ServerError(
-                    f"{where} loaded {name} with other settings than asked: "
+                    f"{self._where} loaded {name} with other settings than asked: "
                     f"see its config in /v2/models/{name}/config"
                 )
-        kind = self.control.model_config(name)["instance_group"][0]["kind"]
-        self.execution_provider = {"KIND_CPU": "CPUExecutionProvider"}.get(kind)
+        self.execution_provider, options = provider_of(self.control.model_config(name))
+        # Whether CUDA graphs that the configuration asks for are made depends on the implementation.
+        known = self.execution_provider is not None and not settings.cuda_graph
+        self.provider_options = options if known else None
         return name
+
+    def _on_gpu(self, artifact: ModelArtifact, settings: ServerSettings) -> bool:
+        """What `kind: auto` means there; for another kind it doesn't matter."""
+        if settings.kind != "auto":
+            return False
+        if not self.control.model_ready(artifact.name):
+            plain = {"kind": "cpu", "gpus": None, "provider": None, "cuda_graph": None}
+            either = model_config(artifact, settings.model_copy(update=plain), gpu=False)
+            either["instance_group"][0]["kind"] = "KIND_AUTO"
+            self._load(artifact.name, either)
+        return kind_of(self.control.model_config(artifact.name)) == "KIND_GPU"
+
+    def _load(self, name: str, config: dict[str, Any]) -> None:
+        try:
+            self.control.load(name, config)
+        except ServerError as error:
+            raise ServerError(
+                f"{self._where} does not serve {name} with these settings and did not load it: {error}; copy "
+                f"model_repo/{name} into its model repository, and start it with "
+                "--model-control-mode=explicit"
+            ) from error
+
+    @property
+    def _where(self) -> str:
+        return f"Triton at {self.host}:{self.http_port}"
 
     def statistics(self, model: str, *, settled: bool = True) -> Statistics:
         return statistics.read(self.control, model, settled=settled)
@@ -97,9 +122,7 @@ class RemoteServer:
         return self.control.live()
 
     def restart(self) -> None:
-        raise ServerError(
-            f"Triton at {self.host}:{self.http_port} is not harness's own: restart it where it runs"
-        )
+        raise ServerError(f"{self._where} is not harness's own: restart it where it runs")
 
     def process_ids(self) -> list[int]:
         return []
@@ -107,7 +130,17 @@ class RemoteServer:
     def _serves(self, name: str, wanted: dict[str, Any]) -> bool:
         if not self.control.model_ready(name):
             return False
-        return effective(self.control.model_config(name)) == effective(wanted)
+        loaded = self.control.model_config(name)
+        asked = wanted["instance_group"][0].get("gpus")
+        # Where none are asked for, Triton fills in all that it has.
+        if asked is not None and loaded["instance_group"][0].get("gpus") != asked:
+            return False
+        return effective(loaded) == effective(wanted)
+
+
+def kind_of(config: dict[str, Any]) -> str:
+    groups = config.get("instance_group") or [{}]
+    return str(groups[0].get("kind", "KIND_AUTO"))
 
 
 def effective(config: dict[str, Any]) -> dict[str, Any]:
@@ -118,6 +151,7 @@ def effective(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "max_batch_size": config.get("max_batch_size", 0),
         "instances": [(group.get("kind"), group.get("count", 1)) for group in groups],
+        "provider": provider_of(config),
         "queue_delay_us": int(batching.get("max_queue_delay_microseconds", 0)),
         "threads": parameters.get("intra_op_thread_count", {}).get("string_value", "0"),
         "response_cache": bool(config.get("response_cache", {}).get("enable", False)),

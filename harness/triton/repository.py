@@ -1,7 +1,13 @@
 """Entries of Triton's model repository: `<name>/config.pbtxt` and `<name>/1/model.onnx`.
 
 The text is Triton's ModelConfig in protobuf's text format, valid for NVIDIA's C++ `onnxruntime` backend as
-it is (Triton user guide, "Model Configuration"; `model_config.proto` names the fields).
+it is (Triton user guide, "Model Configuration"; `model_config.proto` names the fields). Of a GPU's settings:
+
+- `provider: tensorrt` is the C++ backend's execution accelerator; CUDA is its default and needs no word.
+- `cuda_graph` is Triton's `optimization { cuda { graphs: true } }`. The C++ `onnxruntime` backend has no
+  CUDA graphs and doesn't read it: its results stay right, but nothing is captured (its issue 168).
+- `FORCE_CPU_ONLY_INPUT_TENSORS: no` lets the Python backend under harness's own leave a tensor that comes in
+  GPU memory there (python_backend's README). The C++ backend doesn't read it; it does so anyway.
 """
 
 from __future__ import annotations
@@ -30,7 +36,8 @@ def write_model(repository: Path, artifact: ModelArtifact, settings: ServerSetti
     `gpu` says what `kind: auto` means: whether a CUDA device is usable. The model is a hard link to the
     cache where the file systems allow it, else a copy. Each file is replaced atomically.
 
-    Raises InputError for a model that Triton can't describe, HarnessError when a file can't be written.
+    Raises InputError for a model that Triton can't describe or settings that don't go together, HarnessError
+    when a file can't be written.
     """
     config = model_config(artifact, settings, gpu=gpu)
     entry = repository / artifact.name
@@ -54,7 +61,10 @@ def write_model(repository: Path, artifact: ModelArtifact, settings: ServerSetti
 
 
 def model_config(artifact: ModelArtifact, settings: ServerSettings, *, gpu: bool) -> dict[str, Any]:
-    """Triton's ModelConfig for this model and these settings, in protobuf's JSON form."""
+    """Triton's ModelConfig for this model and these settings, in protobuf's JSON form.
+
+    Raises InputError as `write_model` does.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", artifact.name):
         raise InputError(
             f"{artifact.name!r} can't be a model's name in Triton: "
@@ -74,7 +84,7 @@ def model_config(artifact: ModelArtifact, settings: ServerSettings, *, gpu: bool
         "max_batch_size": settings.max_batch,
         "input": [_tensor(t) for t in artifact.inputs],
         "output": [_tensor(t) for t in artifact.outputs],
-        "instance_group": [{"count": settings.instances, "kind": "KIND_GPU" if on_gpu else "KIND_CPU"}],
+        "instance_group": [_instances(settings, on_gpu)],
     }
     if settings.max_batch > 1:
         config["dynamic_batching"] = {"max_queue_delay_microseconds": settings.queue_delay_us}
@@ -82,9 +92,70 @@ def model_config(artifact: ModelArtifact, settings: ServerSettings, *, gpu: bool
         "intra_op_thread_count": {"string_value": str(settings.threads)},
         "inter_op_thread_count": {"string_value": "1"},
     }
+    if on_gpu:
+        config["parameters"]["FORCE_CPU_ONLY_INPUT_TENSORS"] = {"string_value": "no"}
+        if optimization := _optimization(artifact, settings):
+            config["optimization"] = optimization
     if settings.response_cache:
         config["response_cache"] = {"enable": True}
     return config
+
+
+def _instances(settings: ServerSettings, on_gpu: bool) -> dict[str, Any]:
+    group: dict[str, Any] = {"count": settings.instances, "kind": "KIND_GPU" if on_gpu else "KIND_CPU"}
+    if not on_gpu:
+        for name, value in (
+            ("gpus", settings.gpus),
+            ("provider", settings.provider),
+            ("cuda_graph", settings.cuda_graph),
+        ):
+            if value:
+                why = "is cpu" if settings.kind == "cpu" else "is auto, and no GPU was found that can be used"
+                raise InputError(
+                    f"server.{name} is for a model on a GPU, and server.kind {why}: "
+                    f"leave {name} out, or give kind: gpu"
+                )
+    elif settings.gpus is not None:
+        group["gpus"] = list(settings.gpus)
+    return group
+
+
+def _optimization(artifact: ModelArtifact, settings: ServerSettings) -> dict[str, Any]:
+    if settings.provider != "tensorrt":
+        return {"cuda": {"graphs": True}} if settings.cuda_graph else {}
+    if settings.cuda_graph:
+        raise InputError(
+            "server.cuda_graph can't be had with provider tensorrt, which in ONNX Runtime replays one graph "
+            "for every shape of input: choose one of the two"
+        )
+    # The C++ backend and ours keep TensorRT to FP32 unless told, whatever the model's own types.
+    parameters = {"precision_mode": "FP16" if artifact.dtype == "fp16" else "FP32"}
+    if profile := _profile(artifact, settings.max_batch):
+        parameters |= profile
+    accelerator = {"name": "tensorrt", "parameters": parameters}
+    return {"execution_accelerators": {"gpu_execution_accelerator": [accelerator]}}
+
+
+def _profile(artifact: ModelArtifact, max_batch: int) -> dict[str, str]:
+    """The range of shapes to build TensorRT's engine for, where the batch is all that varies.
+
+    What other axes (tokens, height, width) will be isn't known here: nothing is said of them, and ONNX
+    Runtime builds the engine from the shapes that it gets, anew for one outside of those it had.
+    """
+    if any(-1 in tensor.dims or set(tensor.name) & set(":,") for tensor in artifact.inputs):
+        return {}
+
+    def shapes(batch: int) -> str:
+        return ",".join(
+            f"{tensor.name}:{'x'.join(str(size) for size in (batch, *tensor.dims))}"
+            for tensor in artifact.inputs
+        )
+
+    return {
+        "trt_profile_min_shapes": shapes(1),
+        "trt_profile_opt_shapes": shapes(max_batch),
+        "trt_profile_max_shapes": shapes(max_batch),
+    }
 
 
 def text_format(message: dict[str, Any]) -> str:

@@ -6,11 +6,23 @@ from typing import Protocol
 
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
+from harness.schema.result import ServerMode
 from harness.triton.statistics import Statistics
 
 
 class Server(Protocol):
     """A Triton server that can serve one model at a time. Valid inside its `with`."""
+
+    @property
+    def mode(self) -> ServerMode: ...
+
+    @property
+    def image(self) -> str | None:
+        """Of its container, with the digest; None where it runs in none of ours."""
+
+    @property
+    def command(self) -> tuple[str, ...] | None:
+        """What started it; None where that wasn't us, and while it isn't running."""
 
     @property
     def host(self) -> str: ...
@@ -34,8 +46,16 @@ class Server(Protocol):
         """Which implementation serves the model, in words."""
 
     @property
+    def backend_version(self) -> str | None:
+        """ONNX Runtime's; None before `serve` or where it can't be seen."""
+
+    @property
     def execution_provider(self) -> str | None:
         """ONNX Runtime's name for what computes the served model; None before `serve` or where unknown."""
+
+    @property
+    def provider_options(self) -> dict[str, str] | None:
+        """What that is configured with beyond its defaults; None where it is unknown."""
 
     def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
         """Serve the model with these settings; return its name in Triton, ready for requests.

@@ -2,19 +2,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.schema.model import ModelArtifact
 from harness.triton.embedded import EmbeddedServer
-from tests.triton import models
+from tests.binary import tritonserver
+from tests.docker import docker
+from tests.triton import direct, models
+
+__all__ = ["docker", "tritonserver"]
 
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelArtifact]:
     folder = tmp_path_factory.mktemp("models")
-    made = [f(folder) for f in (models.double, models.slow, models.every_type, models.reshaper)]
+    makers = (
+        models.double,
+        models.slow,
+        models.every_type,
+        models.reshaper,
+        models.flat,
+        models.product,
+        models.determinants,
+    )
+    made = [make(folder) for make in makers]
     return {artifact.name: artifact for artifact in made}
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[SimpleNamespace]:
+    """The backend's modules in this process; see `tests.triton.direct`."""
+    with direct.imported() as modules:
+        yield modules
 
 
 @pytest.fixture(scope="session")

@@ -115,6 +115,88 @@ def reshaper(folder: Path) -> ModelArtifact:
     )
 
 
+def flat(folder: Path) -> ModelArtifact:
+    """y = x of [batch, n, 2] with the axes after the batch made one, by way of its own shape."""
+    from onnx import TensorProto, helper
+
+    zero = helper.make_tensor("zero", TensorProto.INT64, [1], [0])
+    rest = helper.make_tensor("rest", TensorProto.INT64, [1], [-1])
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Shape", ["x"], ["s"], name="shape"),
+            helper.make_node("Gather", ["s", "zero"], ["rows"], name="rows of it"),
+            helper.make_node("Concat", ["rows", "rest"], ["flat"], name="new shape", axis=0),
+            helper.make_node("Reshape", ["x", "flat"], ["y"], name="reshape"),
+        ],
+        "flat",
+        [value("x", TensorProto.FLOAT, ["batch", "n", 2])],
+        [value("y", TensorProto.FLOAT, ["batch", "m"])],
+        [zero, rest],
+    )
+    return _artifact(
+        folder, "flat", graph, [("x", "FP32", ("batch", "n", 2))], [("y", "FP32", ("batch", "m"))]
+    )
+
+
+def product(folder: Path) -> ModelArtifact:
+    """y = relu(x @ w) + 1 over [batch, 4]: what a GPU is for."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(7)
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["p"], name="matmul"),
+            helper.make_node("Relu", ["p"], ["r"], name="relu"),
+            helper.make_node("Add", ["r", "one"], ["y"], name="add"),
+        ],
+        "product",
+        [value("x", TensorProto.FLOAT, ["batch", 4])],
+        [value("y", TensorProto.FLOAT, ["batch", 4])],
+        [
+            numpy_helper.from_array(rng.standard_normal((4, 4)).astype(np.float32), "w"),
+            numpy_helper.from_array(np.ones(1, np.float32), "one"),
+        ],
+    )
+    return _artifact(folder, "product", graph, [("x", "FP32", ("batch", 4))], [("y", "FP32", ("batch", 4))])
+
+
+def determinants(folder: Path) -> ModelArtifact:
+    """y = the determinant of each of relu(x), x of [batch, 3, 3]: ONNX Runtime has it on the CPU alone."""
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["r"], name="relu"),
+            helper.make_node("Det", ["r"], ["y"], name="determinant"),
+        ],
+        "determinants",
+        [value("x", TensorProto.FLOAT, ["batch", 3, 3])],
+        [value("y", TensorProto.FLOAT, ["batch"])],
+    )
+    return _artifact(
+        folder, "determinants", graph, [("x", "FP32", ("batch", 3, 3))], [("y", "FP32", ("batch",))]
+    )
+
+
+def ends(folder: Path) -> ModelArtifact:
+    """Y = the first and the last of each row of X, [batch, n]: it costs what it costs to bring X there."""
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["X", "both"], ["Y"], name="gather", axis=1)],
+        "ends",
+        [value("X", TensorProto.FLOAT, ["batch", "n"])],
+        [value("Y", TensorProto.FLOAT, ["batch", 2])],
+        [helper.make_tensor("both", TensorProto.INT64, [2], [0, -1])],
+    )
+    return _artifact(folder, "ends", graph, [("X", "FP32", ("batch", "n"))], [("Y", "FP32", ("batch", 2))])
+
+
 def _artifact(folder: Path, name: str, graph: Any, inputs: list[Any], outputs: list[Any]) -> ModelArtifact:
     import onnx
     from onnx import helper

@@ -16,7 +16,7 @@ import pytest
 
 from harness.schema.errors import ServerError
 from harness.schema.model import ModelArtifact
-from harness.triton import embedded, process, shared_memory
+from harness.triton import own, ownership, process, shared_memory
 from harness.triton.embedded import EmbeddedServer
 from tests.triton.clients import floats, infer
 from tests.triton.models import settings
@@ -92,7 +92,7 @@ def test_killed_server_says_so_and_comes_back_with_its_model(places: Places, art
 def test_hung_server_is_noticed_and_ended(
     places: Places, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "PROBE_LIMIT_S", 0.3)
+    monkeypatch.setattr(own, "PROBE_LIMIT_S", 0.3)
     before = regions()
     with EmbeddedServer(*places) as server:
         server.serve(artifacts["double"], settings())
@@ -109,7 +109,7 @@ def test_hung_server_is_noticed_and_ended(
 def test_stop_does_not_wait_for_ever_for_a_hung_server(
     places: Places, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "STOP_LIMIT_S", 0.5)
+    monkeypatch.setattr(own, "STOP_LIMIT_S", 0.5)
     before = regions()
     with EmbeddedServer(*places) as server:
         server.serve(artifacts["double"], settings())
@@ -177,12 +177,12 @@ def test_stub_that_can_not_notice_its_servers_end_is_ended_all_the_same_and_swep
 
 def test_sweep_takes_what_dead_processes_left_and_nothing_else() -> None:
     gone = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    started = shared_memory._started(gone.pid)
-    namespace = shared_memory._namespace()
+    started = ownership._started(gone.pid)
+    namespace = ownership._namespace()
     dead = f"harness_{namespace}_{gone.pid}_{started}_0123abcd_"
     reused = f"harness_{namespace}_{os.getpid()}_1_0123abcd_"  # our pid, but not our start
     foreign = f"harness_{namespace + 1}_{gone.pid}_{started}_0123abcd_"
-    own = shared_memory.region_prefix()
+    own = ownership.new_name()
     other = f"harnessing_{gone.pid}_"
     # A process that outlived such a server, by its arguments.
     straggler = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", f"{dead}1"])
@@ -247,8 +247,8 @@ def test_asked_ports_are_used_and_kept_over_a_restart(places: Places) -> None:
 def test_server_that_does_not_start_is_told_with_its_own_last_words(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = EmbeddedServer._command
-    monkeypatch.setattr(EmbeddedServer, "_command", lambda *a: [*plain(*a), "--load-model=nothing_here"])
+    plain = EmbeddedServer.command_line
+    monkeypatch.setattr(EmbeddedServer, "command_line", lambda *a: [*plain(*a), "--load-model=nothing_here"])
     with pytest.raises(ServerError, match=r"exited with status 1: .*nothing_here") as failed:
         EmbeddedServer(*places).__enter__()
     assert str(places[1]) in str(failed.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -103,14 +105,97 @@ def test_server_that_does_not_load_on_request_serves_only_what_it_has(
     places: tuple[Path, Path], artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = write_model(places[0], artifacts["double"], settings(), gpu=False)
-    plain = EmbeddedServer._command
+    plain = EmbeddedServer.command_line
     monkeypatch.setattr(
-        EmbeddedServer, "_command", lambda *a: [c for c in plain(*a) if not c.startswith("--model-control")]
+        EmbeddedServer,
+        "command_line",
+        lambda *a: [c for c in plain(*a) if not c.startswith("--model-control")],
     )
     with EmbeddedServer(*places) as fixed, reached(fixed) as remote:
         assert remote.serve(artifacts["double"], settings()) == name
         with pytest.raises(ServerError, match="--model-control-mode=explicit"):
             remote.serve(artifacts["double"], settings(max_batch=2))
+
+
+@pytest.mark.triton
+def test_kind_auto_is_left_to_triton_there(server: EmbeddedServer, artifacts: Artifacts) -> None:
+    name = server.serve(artifacts["double"], settings(kind="cpu"))
+    with reached(server) as remote:
+        before = remote.statistics(name)
+        infer(remote, name, {"x": floats(2, 3)})
+        remote.serve(artifacts["double"], settings(kind="auto"))
+        assert remote.statistics(name).inferences == before.inferences + 2  # it stays as it is loaded
+        server.control.unload(name)
+        remote.serve(artifacts["double"], settings(kind="auto"))
+        assert remote.control.model_config(name)["instance_group"][0]["kind"] == "KIND_CPU"
+        assert (remote.execution_provider, remote.provider_options) == ("CPUExecutionProvider", {})
+
+
+class WithGpus(BaseHTTPRequestHandler):
+    """As much of a Triton with two GPUs as serving a model asks of it."""
+
+    config: dict[str, Any] | None
+    loads: list[dict[str, Any]]
+
+    def do_GET(self) -> None:
+        if self.path == "/v2":
+            return self.answer(200, {"version": "2.60.0"})
+        if self.config is None:
+            return self.answer(400, {"error": "no model"})
+        return self.answer(200, self.config if self.path.endswith("/config") else {})
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        config = json.loads(asked["parameters"]["config"])
+        self.loads.append(config)
+        (group,) = config["instance_group"]
+        if group["kind"] != "KIND_CPU":  # as Triton's NormalizeInstanceGroup does
+            group |= {"kind": "KIND_GPU", "gpus": group.get("gpus", [0, 1])}
+        type(self).config = config
+        self.answer(200, {})
+
+    def answer(self, status: int, document: dict[str, Any]) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def with_gpus() -> Iterator[str]:
+    WithGpus.config, WithGpus.loads = None, []
+    with HTTPServer(("127.0.0.1", 0), WithGpus) as there:
+        Thread(target=there.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{there.server_port}"
+        there.shutdown()
+
+
+def test_kind_auto_is_a_gpu_where_the_remote_has_one(with_gpus: str, artifacts: Artifacts) -> None:
+    with RemoteServer(with_gpus) as remote:
+        remote.serve(artifacts["double"], settings(kind="auto", max_batch=4))
+        assert remote.execution_provider == "CUDAExecutionProvider"
+        loaded = WithGpus.config
+        remote.serve(artifacts["double"], settings(kind="auto", max_batch=4))
+        assert WithGpus.config is loaded, "it was loaded again for nothing"
+        remote.serve(artifacts["double"], settings(kind="auto", max_batch=4, gpus=(1,), provider="tensorrt"))
+        assert remote.execution_provider == "TensorrtExecutionProvider"
+        assert WithGpus.loads[-1]["instance_group"][0]["gpus"] == [1]
+        remote.serve(
+            artifacts["double"], settings(kind="auto", max_batch=4, gpus=(0, 1), provider="tensorrt")
+        )
+        assert WithGpus.loads[-1]["instance_group"][0]["gpus"] == [0, 1]
+
+
+def test_cuda_graphs_of_a_remote_are_not_vouched_for(with_gpus: str, artifacts: Artifacts) -> None:
+    with RemoteServer(with_gpus) as remote:
+        remote.serve(artifacts["double"], settings(kind="gpu"))
+        assert remote.provider_options == {}
+        remote.serve(artifacts["double"], settings(kind="gpu", cuda_graph=True))
+        assert (remote.execution_provider, remote.provider_options) == ("CUDAExecutionProvider", None)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import text_format as protobuf_text
@@ -55,6 +56,10 @@ def parsed(text: str) -> model_config_pb2.ModelConfig:
     threads=st.integers(1, 1024),
     kind=st.sampled_from(["auto", "cpu", "gpu"]),
     gpu=st.booleans(),
+    gpus=st.none() | st.lists(st.integers(0, 255), min_size=1, max_size=4).map(tuple),
+    provider=st.sampled_from([None, "cuda", "tensorrt"]),
+    graph=st.sampled_from([None, False, True]),
+    dtype=st.sampled_from([None, "fp32", "fp16"]),
     cache=st.booleans(),
 )
 def test_the_written_text_says_to_protobuf_what_was_asked(
@@ -67,9 +72,20 @@ def test_the_written_text_says_to_protobuf_what_was_asked(
     threads: int,
     kind: str,
     gpu: bool,
+    gpus: tuple[int, ...] | None,
+    provider: str | None,
+    graph: bool | None,
+    dtype: Any,
     cache: bool,
 ) -> None:
+    on_gpu = {"cpu": False, "gpu": True, "auto": gpu}[kind]
+    if not on_gpu:
+        gpus = provider = graph = None
+    graph = graph and provider != "tensorrt"
     wanted = settings(
+        gpus=gpus,
+        provider=provider,
+        cuda_graph=graph,
         max_batch=max_batch,
         queue_delay_us=delay,
         instances=instances,
@@ -77,7 +93,8 @@ def test_the_written_text_says_to_protobuf_what_was_asked(
         kind=kind,
         response_cache=cache,
     )
-    config = parsed(text_format(model_config(artifact(name, inputs, outputs), wanted, gpu=gpu)))
+    model = artifact(name, inputs, outputs).model_copy(update={"dtype": dtype})
+    config = parsed(text_format(model_config(model, wanted, gpu=gpu)))
     assert config.name == name
     assert config.backend == "onnxruntime"
     assert config.max_batch_size == max_batch
@@ -90,8 +107,15 @@ def test_the_written_text_says_to_protobuf_what_was_asked(
         assert tuple(tensor.dims) == spec.dims
     (group,) = config.instance_group
     assert group.count == instances
-    on_gpu = {"cpu": False, "gpu": True, "auto": gpu}[kind]
     assert model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind) == ("KIND_GPU" if on_gpu else "KIND_CPU")
+    assert tuple(group.gpus) == (gpus or ())
+    assert config.optimization.cuda.graphs == bool(graph)
+    accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert [a.name for a in accelerators] == (["tensorrt"] if provider == "tensorrt" else [])
+    for accelerator in accelerators:
+        assert accelerator.parameters["precision_mode"] == ("FP16" if dtype == "fp16" else "FP32")
+    device_inputs = config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value
+    assert device_inputs == ("no" if on_gpu else "")
     assert config.parameters["intra_op_thread_count"].string_value == str(threads)
     assert config.response_cache.enable == cache
 
@@ -109,6 +133,50 @@ def test_input_with_only_a_batch_axis_is_refused() -> None:
     spec = TensorSpec(name="x", datatype="INT64", axes=("batch",))
     with pytest.raises(InputError, match="'x' has no axis but the batch"):
         model_config(artifact("m", [spec], []), settings(), gpu=False)
+
+
+X = TensorSpec(name="x", datatype="FP32", axes=("batch", 3, 4))
+MASK = TensorSpec(name="mask", datatype="BOOL", axes=("batch", 7))
+
+
+def profile(inputs: list[TensorSpec], max_batch: int) -> dict[str, str]:
+    wanted = settings(kind="gpu", provider="tensorrt", max_batch=max_batch)
+    config = parsed(text_format(model_config(artifact("m", inputs, []), wanted, gpu=True)))
+    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    return {name: value for name, value in accelerator.parameters.items() if "profile" in name}
+
+
+def test_tensorrt_is_told_the_range_of_batches_where_nothing_else_varies() -> None:
+    assert profile([X, MASK], 16) == {
+        "trt_profile_min_shapes": "x:1x3x4,mask:1x7",
+        "trt_profile_opt_shapes": "x:16x3x4,mask:16x7",
+        "trt_profile_max_shapes": "x:16x3x4,mask:16x7",
+    }
+
+
+@pytest.mark.parametrize("change", [{"axes": ("batch", "tokens")}, {"name": "mask:0"}, {"name": "a,b"}])
+def test_tensorrt_is_told_no_range_that_is_not_known_or_cannot_be_said(change: dict[str, Any]) -> None:
+    assert profile([X, MASK.model_copy(update=change)], 16) == {}
+
+
+@pytest.mark.parametrize("setting", [{"gpus": (0,)}, {"provider": "cuda"}, {"cuda_graph": True}])
+@pytest.mark.parametrize("kind", ["cpu", "auto"])
+def test_settings_of_a_gpu_are_refused_on_the_cpu_by_their_name(setting: dict[str, Any], kind: str) -> None:
+    (name,) = setting
+    why = "is cpu" if kind == "cpu" else "no GPU was found"
+    with pytest.raises(InputError, match=rf"server\.{name} .*{why}.*leave {name} out"):
+        model_config(artifact("m", [X], []), settings(kind=kind, **setting), gpu=False)
+    model_config(artifact("m", [X], []), settings(kind="auto", **setting), gpu=True)
+
+
+def test_no_cuda_graph_is_what_a_cpu_has_anyway() -> None:
+    assert "optimization" not in model_config(artifact("m", [X], []), settings(cuda_graph=False), gpu=False)
+
+
+def test_cuda_graphs_with_tensorrt_are_refused() -> None:
+    both = settings(kind="gpu", provider="tensorrt", cuda_graph=True)
+    with pytest.raises(InputError, match="choose one of the two"):
+        model_config(artifact("m", [X], []), both, gpu=True)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../up", "a/b", "a b", "-dash", "x" * 65, 'q"', "$(touch x)"])

@@ -256,6 +256,14 @@ def test_a_refused_model_leaves_the_server_usable(server: EmbeddedServer, artifa
     assert server.version == install.TRITON_VERSION
 
 
+def test_server_and_its_instances_number_gpus_as_nvml_does(
+    server: EmbeddedServer, artifacts: Artifacts
+) -> None:
+    server.serve(artifacts["double"], settings())
+    for pid in server.process_ids():
+        assert b"CUDA_DEVICE_ORDER=PCI_BUS_ID" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
 def test_server_listens_on_loopback_only(server: EmbeddedServer) -> None:
     listening = {
         connection.laddr

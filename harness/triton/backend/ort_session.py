@@ -5,10 +5,15 @@ A part of the backend in `model.py`, beside which Triton finds it; it too runs o
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+from ort_placement import RECORD, fall_back, placement, told  # type: ignore[import-not-found]
+from ort_providers import CPU, TENSORRT, Unsupported, execution_providers  # type: ignore[import-not-found]
 
 TRITON_TYPES = {
     "tensor(bool)": "TYPE_BOOL",
@@ -33,7 +38,8 @@ HONOURED = {
 }  # fmt: skip
 HONOURED_OF_TENSOR = {"name", "data_type", "dims", "reshape", "format", "label_filename"}
 HONOURED_OF_GROUP = {"name", "kind", "count", "gpus", "rate_limiter", "passive"}
-HONOURED_OF_OPTIMIZATION = {"graph", "execution_accelerators"}
+HONOURED_OF_OPTIMIZATION = {"graph", "execution_accelerators", "cuda"}
+HONOURED_OF_CUDA = {"graphs"}
 DEFAULT_OPTIMIZATION = {
     "priority": "PRIORITY_DEFAULT",
     "input_pinned_memory": {"enable": True},
@@ -45,7 +51,11 @@ DEVICE_INITIALIZERS = "session.use_device_allocator_for_initializers"
 PARAMETERS = {
     "intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena",
     "enable_mem_pattern", DEVICE_INITIALIZERS, SHRINKAGE,
+    "FORCE_CPU_ONLY_INPUT_TENSORS",  # honoured by Triton's Python backend itself
 }  # fmt: skip
+
+ENGINES = Path(__file__).resolve().parents[2] / "tensorrt-engines"
+"""In harness's cache, where this file is in `triton/<version>/onnxruntime`."""
 
 
 def refusal(reason: str) -> Exception:
@@ -70,6 +80,7 @@ def refuse_unhonoured(config: dict[str, Any]) -> None:
     optimization = config.get("optimization", {})
     changed = {k: v for k, v in optimization.items() if v != DEFAULT_OPTIMIZATION.get(k)}
     only(changed, HONOURED_OF_OPTIMIZATION, "optimization: ")
+    only(optimization.get("cuda") or {}, HONOURED_OF_CUDA, "optimization: cuda: ")
     only(parameters(config), PARAMETERS, "parameter ")
 
 
@@ -96,56 +107,93 @@ def parameter(config: dict[str, Any], name: str, allowed: range) -> int | None:
 
 
 def open_session(path: Path, config: dict[str, Any], kind: str, device: int) -> Any:
-    """The model on exactly the execution provider that the instance's kind names, or an error."""
+    """The model on exactly the execution providers that the configuration and the instance's kind name, with
+    all its computing there, or an error. ONNX Runtime itself would fall back to the CPU without one."""
     import onnxruntime
 
     if path.is_dir():
         path /= "model.onnx"
     if not path.is_file():
         raise refusal(f"the model file {path} does not exist")
-    provider, options = execution_provider(config, kind, device)
-    if kind == "GPU" and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # the CUDA libraries that pip packages brought
-    if provider not in onnxruntime.get_available_providers():
+    try:
+        wanted = execution_providers(config, kind)
+    except Unsupported as error:
+        raise refusal(str(error)) from None
+    names = [name for name, _ in wanted]
+    if missing := [name for name in names if name not in onnxruntime.get_available_providers()]:
         raise refusal(
-            f"KIND_{kind} needs ONNX Runtime's {provider}, which the installed onnxruntime lacks: "
+            f"KIND_{kind} needs ONNX Runtime's {missing[0]}, which the installed onnxruntime lacks: "
             "install onnxruntime-gpu, or serve on the CPU"
         )
-    session = onnxruntime.InferenceSession(
-        str(path), session_options(config), providers=[(provider, options)]
-    )
-    if session.get_providers()[0] != provider:  # ONNX Runtime falls back to the CPU without an error
+    if names == [CPU]:
+        return onnxruntime.InferenceSession(str(path), session_options(config), providers=names)
+    if not hasattr(onnxruntime.OrtValue, "from_dlpack"):
         raise refusal(
-            f"ONNX Runtime could not start its {provider} on device {device} (the server's log says why) "
-            "and would have run on the CPU instead: mend CUDA and cuDNN, or serve on the CPU"
+            f"KIND_GPU needs onnxruntime-gpu 1.26 or newer, and this is {onnxruntime.__version__}: "
+            "run `python -m pip install --upgrade onnxruntime-gpu`, or serve on the CPU"
         )
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # the CUDA libraries that pip packages brought
+    if TENSORRT in names:
+        load_tensorrt()
+        options = dict(wanted)[TENSORRT]
+        options.update(engine_cache(path) | options)
+    asked = session_options(config)
+    asked.add_session_config_entry(RECORD, "1")
+    placed_on = [(name, {**options, "device_id": str(device)}) for name, options in wanted]
+    failed = f"ONNX Runtime could not start its {names[0]} on device {device}"
+    try:
+        session = onnxruntime.InferenceSession(str(path), asked, providers=placed_on, enable_fallback=0)
+    except Exception as error:
+        raise refusal(f"{failed}: {str(error).strip().splitlines()[0]}") from None
+    if session.get_providers() != [*names, CPU]:
+        raise refusal(
+            f"{failed} (the server's log says why) and would have run on "
+            f"{session.get_providers()[0]} instead: mend CUDA and cuDNN, or serve on the CPU"
+        )
+    placed = placement(session)
+    if reason := fall_back(placed, names[0]):
+        raise refusal(reason)
+    pb_utils.Logger.log_info(f"{config.get('name', path.name)}: {told(placed)}")
     return session
 
 
-def execution_provider(config: dict[str, Any], kind: str, device: int) -> tuple[str, dict[str, str]]:
-    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
-    if accelerators.get("cpu_execution_accelerator"):
+def load_tensorrt() -> None:
+    """Load TensorRT's libraries, of its pip package or the system's, so that ONNX Runtime finds them."""
+    import onnxruntime
+
+    with contextlib.suppress(ImportError):
+        import tensorrt_libs  # type: ignore[import-not-found]  # noqa: F401  loads what it brings
+    try:
+        for library in ("libnvinfer.so.10", "libnvonnxparser.so.10"):
+            ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        cuda = str(getattr(onnxruntime, "cuda_version", "") or "13").split(".")[0]
         raise refusal(
-            "'cpu_execution_accelerator' is not supported by harness's onnxruntime backend: remove it"
-        )
-    wanted = accelerators.get("gpu_execution_accelerator", [])
-    if kind == "CPU":
-        if wanted:
-            raise refusal("'gpu_execution_accelerator' needs KIND_GPU, and this instance is KIND_CPU")
-        return "CPUExecutionProvider", {}
-    if kind != "GPU":
-        raise refusal(
-            f"KIND_{kind} is not supported by harness's onnxruntime backend: give KIND_CPU or KIND_GPU"
-        )
-    options = {"device_id": str(device)}
-    for accelerator in wanted:
-        if accelerator["name"] != "cuda":
-            raise refusal(
-                f"the accelerator '{accelerator['name']}' is not supported by harness's onnxruntime backend: "
-                "remove it"
-            )
-        options |= accelerator.get("parameters", {})
-    return "CUDAExecutionProvider", options
+            f"the accelerator 'tensorrt' needs TensorRT 10 ({error}): "
+            f'run `python -m pip install "tensorrt-cu{cuda}-libs<11"`, or leave the accelerator out'
+        ) from None
+
+
+def engine_cache(path: Path) -> dict[str, str]:
+    """Options by which TensorRT keeps its engines, which take minutes to build, between loads.
+
+    ONNX Runtime names an engine after the graph, not the weights, so each model's content gets a folder.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    weights = path.with_name(path.name + ".data")
+    if weights.is_file():
+        with weights.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    folder = ENGINES / digest.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+    }
 
 
 def session_options(config: dict[str, Any]) -> Any:

@@ -1,0 +1,276 @@
+"""Triton in a container, as NVIDIA ships it: `--server docker --image NAME@sha256:…`.
+
+Source of the options: Docker's CLI reference ("docker container run") and, for GPUs, NVIDIA Container
+Toolkit's "Specialized Configurations with Docker".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from harness.schema.errors import HarnessError, InputError, ServerError
+from harness.schema.point import ServerSettings
+from harness.schema.scenario import SharedMemory
+from harness.triton import process
+from harness.triton.own import CUDA_ORDER, OwnServer
+from harness.triton.ownership import orphaned
+
+ENGINE = "docker"
+LABEL = "harness.boot"
+"""Its value names the boot of the machine that started the container: process ids mean nothing elsewhere."""
+ANSWER_LIMIT_S = 15.0
+"""A healthy engine answers within a second; pulling is never asked of it."""
+
+MODELS = "/models"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+PORTS = (8000, 8001, 8002)
+"""Triton's own, in a network namespace of its own."""
+
+_IMAGE = re.compile(r"(?:[a-zA-Z0-9][a-zA-Z0-9._/:-]*@)?sha256:[0-9a-f]{64}")
+_SIZE = re.compile(r"[1-9]\d*[bkmg]?")
+
+# Once is not enough: a container that the engine is about to create is not there yet.
+_REMOVE = 'for pause in 0 1 3 10; do sleep $pause; timeout 20 "$ENGINE" rm --force "$CONTAINER"; done'
+
+_REMEDIES = {
+    r"Cannot connect to the Docker daemon|failed to connect to the docker API": "start the Docker daemon",
+    r"permission denied while trying to connect": "add your user to the group that may use the daemon",
+    r"No such image|not found: manifest unknown": "fetch it first with `docker pull {image}`",
+    r"could not select device driver": "install NVIDIA Container Toolkit, or serve on the CPU",
+    r"nvidia-container-cli": "see whether nvidia-smi works on this machine",
+}
+
+Network = Literal["bridge", "host"]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What a container is made of. Raises InputError for what can't be."""
+
+    image: str
+    shm_size: str = "1g"
+    """Of its /dev/shm, where that isn't the host's."""
+    network: Network = "bridge"
+    """`bridge`: its own, with its ports published on the server's host address. `host`: the host's, without
+    the engine's proxy between."""
+    gpus: tuple[int, ...] | Literal["all", "none"] = "none"
+    """The GPUs it sees, by NVML's index."""
+    shared_memory: SharedMemory = "none"
+    """Over which clients on this machine send tensors."""
+
+    def __post_init__(self) -> None:
+        if not _IMAGE.fullmatch(self.image):
+            name = self.image.partition("@")[0] or "NAME:TAG"
+            raise InputError(
+                f"--image {self.image} names no digest, so it may be another image tomorrow: give it as "
+                "NAME@sha256:…, as `docker image inspect --format '{{index .RepoDigests 0}}' "
+                f"{name}` prints it"
+            )
+        if not _SIZE.fullmatch(self.shm_size):
+            raise InputError(f"--shm-size {self.shm_size!r} is no size: give a number and b, k, m or g")
+
+
+class DockerServer(OwnServer):
+    """An `OwnServer` in a container of its own, which is gone with it.
+
+    The container sees the model repository read-only and nothing else of the machine, runs as this user
+    without privileges, and is never pulled: what is measured is what is there under that digest.
+    """
+
+    mode = "docker"
+    start_limit_s = 180.0
+
+    def __init__(self, container: Container, repository: Path, log: Path, **options: Any) -> None:
+        super().__init__(repository, log, **options)
+        self.container = container
+        self.image = container.image
+        if set(str(self.repository)) & set(',"'):
+            raise InputError(
+                f"the model repository {self.repository} has a comma or quote in its name, which docker "
+                "can't mount: work in a folder without it"
+            )
+
+    def prepare(self) -> None:
+        if shutil.which(ENGINE) is None:
+            raise HarnessError(f"there is no {ENGINE} on PATH: install Docker, or choose another --server")
+        listed = ask("ps", "--all", f"--filter=label={LABEL}={_boot()}", "--format={{.Names}}")
+        for name in filter(orphaned, listed.split()):
+            with suppress(ServerError):  # another harness was faster
+                ask("rm", "--force", name)
+
+    def settings_there(self, settings: ServerSettings) -> ServerSettings:
+        if settings.gpus is None or not isinstance(self.container.gpus, tuple):
+            return settings
+        # CUDA numbers from 0 what the container sees, in the order of the bus.
+        number = {device: at for at, device in enumerate(sorted(self.container.gpus))}
+        return settings.model_copy(update={"gpus": tuple(number[device] for device in settings.gpus)})
+
+    def command_line(self) -> list[str]:
+        kind, ports = self.container, (self.http_port, self.grpc_port, self.metrics_port)
+        options = [
+            f"--name={self.name}",
+            f"--label={LABEL}={_boot()}",
+            "--rm",
+            "--init",
+            "--pull=never",
+            "--log-driver=none",
+            f"--user={os.getuid()}:{os.getgid()}",
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
+            f"--mount=type=bind,source={self.repository},target={MODELS},readonly",
+            f"--env={'='.join(CUDA_ORDER)}",
+        ]
+        if kind.shared_memory == "none":
+            options.append(f"--shm-size={kind.shm_size}")
+        else:
+            options.append("--ipc=host")
+        if kind.shared_memory == "cuda":
+            options.append("--pid=host")  # the README of Triton's client: CUDA opens no handle without
+        if kind.gpus != "none":
+            options.append(f"--gpus={_gpu_request(kind.gpus)}")
+        if kind.gpus == "all" and VISIBLE in os.environ:
+            options.append(f"--env={VISIBLE}")  # its value is that of the client's environment, which is ours
+        if kind.network == "host":
+            options.append("--network=host")
+            given = self.arguments(MODELS, self.host, ports)
+        else:
+            published = zip(ports, PORTS, strict=True)
+            options += [f"--publish={self.host}:{outer}:{inner}" for outer, inner in published]
+            given = self.arguments(MODELS, "0.0.0.0", PORTS)
+        return [ENGINE, "run", *options, kind.image, "tritonserver", *given]
+
+    def launch(self) -> _Running:
+        return _Running(self.name, self.image or "", self.command_line(), self.log)
+
+
+def _gpu_request(gpus: tuple[int, ...] | Literal["all", "none"]) -> str:
+    """The value of `--gpus`, which is read as CSV: a list of devices needs quotes of its own."""
+    if not isinstance(gpus, tuple):
+        return gpus
+    device = f"device={','.join(str(index) for index in sorted(gpus))}"
+    return f'"{device}"' if len(gpus) > 1 else device
+
+
+class _Running:
+    """The container, by the `docker run` that waits for it and carries its output."""
+
+    def __init__(self, name: str, image: str, command: Sequence[str], log: Path) -> None:
+        self.command = tuple(command)
+        self._name, self._image = name, image
+        self._log, self._log_start = log, process.size(log)
+        remedy = f"see whether `{ENGINE} --version` works"
+        self._client = process.start(command, os.environ, log, remedy)
+        self._guard: process.Guard | None = process.Guard(_REMOVE, ENGINE=ENGINE, CONTAINER=name)
+        self._root: psutil.Process | None = None
+        self._looked = False
+
+    def exit_reason(self) -> str | None:
+        status = self._client.poll()
+        if status is None:
+            return None
+        if status < 0:
+            return f"the docker client of Triton's container {process.exit_words(status)}"
+        if status in (125, 126, 127):  # "docker container run", "Exit status": of the engine, not of Triton
+            return self._not_started()
+        if status > 128:
+            words = process.exit_words(128 - status)
+            return f"Triton's container {words}" + (", perhaps for want of memory" if status == 137 else "")
+        last = process.last_words(self._log, self._log_start)
+        return f"Triton's container exited with status {status}" + (f": {last}" if last else "")
+
+    def process_ids(self) -> list[int]:
+        if not self._looked and self._client.poll() is None:
+            self._root, self._looked = self._found_root(), True
+        return process.family(self._root.pid) if self._root is not None and self._root.is_running() else []
+
+    def end(self, *, grace_s: float) -> None:
+        if self._guard is None:
+            return
+        if grace_s > 0 and self._client.poll() is None:
+            self._try("stop", f"-t{grace_s:.0f}", self._name, patience_s=grace_s)
+        self._try("rm", "--force", self._name)
+        with suppress(subprocess.TimeoutExpired):
+            self._client.wait(1.0)
+        # A client that ended by itself saw the container's end. Else the engine may hang, or be about to
+        # start it: the guard goes on asking for a while, in the background.
+        status = self._client.poll()
+        gone = status is not None and status >= 0
+        process.end(self._client, grace_s=0)
+        self._guard.dismiss() if gone else self._guard.act()
+        self._guard = None
+
+    def _try(self, *words: str, patience_s: float = 0.0) -> None:
+        with suppress(ServerError):  # what it did shows in the client
+            ask(*words, patience_s=patience_s)
+
+    def _found_root(self) -> psutil.Process | None:
+        """The container's first process, where its id means the same here as to the engine."""
+        with suppress(ServerError, ValueError, psutil.Error):
+            found = psutil.Process(
+                int(ask("inspect", "--type=container", "--format={{.State.Pid}}", self._name))
+            )
+            if any(self._name in word for word in found.cmdline()):
+                return found
+        return None
+
+    def _not_started(self) -> str:
+        lines = process.said(self._log, self._log_start).splitlines()
+        told = [
+            line.removeprefix("docker: ").strip().rstrip(".") for line in lines if line.startswith("docker:")
+        ]
+        words = told[-1] if told else "docker did not say why"
+        reason = f"docker could not run {self._image}: {words}"
+        remedy = remedy_of(words, self._image)
+        return f"{reason}; {remedy}" if remedy else reason
+
+
+def ask(*words: str, patience_s: float = 0.0) -> str:
+    """What docker answers to a command that itself may take `patience_s`.
+
+    Raises ServerError where it refuses, or doesn't answer in time.
+    """
+    limit_s = ANSWER_LIMIT_S + patience_s
+    try:
+        done = subprocess.run(
+            [ENGINE, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=limit_s,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ServerError(
+            f"docker did not answer `docker {words[0]}` within {limit_s:g} s: see whether `docker info` works"
+        ) from error
+    except OSError as error:
+        raise ServerError(
+            f"docker can't be started ({error.strerror}): see whether `docker --version` works"
+        ) from error
+    if done.returncode != 0:
+        lines = [line.strip().rstrip(".") for line in done.stderr.splitlines() if line.strip()]
+        said = lines[-1] if lines else f"`docker {words[0]}` ended with status {done.returncode}"
+        remedy = remedy_of(said, "")
+        raise ServerError(f"docker refused: {said}" + (f"; {remedy}" if remedy else ""))
+    return done.stdout
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def remedy_of(words: str, image: str) -> str | None:
+    for pattern, remedy in _REMEDIES.items():
+        if re.search(pattern, words):
+            return remedy.format(image=image)
+    return None

@@ -1,0 +1,464 @@
+"""`--server docker`: its exact command lines, shown to Docker's own client, and its life in a stand-in."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.schema.errors import HarnessError, InputError, ServerError
+from harness.schema.model import ModelArtifact
+from harness.triton import docker as containers
+from harness.triton import implementation, own, process
+from harness.triton.docker import Container, DockerServer
+from tests.docker import IMAGE, Docker
+from tests.triton.clients import floats, infer
+from tests.triton.models import settings
+from tests.triton.test_faults import eventually
+
+Artifacts = dict[str, ModelArtifact]
+Places = tuple[Path, Path]
+
+BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+NAME = "harness_1_2_3_0123abcd_"
+
+
+def server(container: Container, repository: Path = Path("/repo"), **options: Any) -> DockerServer:
+    """One that has chosen its ports and its name, as it would at its start."""
+    made = DockerServer(container, repository, Path("/log"), **options)
+    made.http_port, made.grpc_port, made.metrics_port, made.name = 18000, 18001, 18002, NAME
+    return made
+
+
+BEGIN = ["docker", "run", f"--name={NAME}", f"--label=harness.boot={BOOT}", "--rm", "--init", "--pull=never"]
+BEGIN += ["--log-driver=none", f"--user={os.getuid()}:{os.getgid()}", "--cap-drop=ALL"]
+BEGIN += ["--security-opt=no-new-privileges", "--mount=type=bind,source=/repo,target=/models,readonly"]
+BEGIN += ["--env=CUDA_DEVICE_ORDER=PCI_BUS_ID"]
+PUBLISHED = [f"--publish=127.0.0.1:1800{n}:800{n}" for n in range(3)]
+TRITON = [IMAGE, "tritonserver", "--model-repository=/models", "--model-control-mode=explicit"]
+TRITON += [f"--backend-config=python,shm-region-prefix-name={NAME}"]
+
+
+def listening(host: str, first: int, *, gpu: bool = False) -> list[str]:
+    ports = [
+        word
+        for number, name in enumerate(("http", "grpc", "metrics"))
+        for word in (f"--{name}-address={host}", f"--{name}-port={first + number}")
+    ]
+    metrics = f"--allow-gpu-metrics={'true' if gpu else 'false'}"
+    return [*ports, metrics, "--exit-timeout-secs=5", "--disable-auto-complete-config"]
+
+
+INSIDE = listening("0.0.0.0", 8000)
+LINES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "plain": ({}, {}, [*BEGIN, "--shm-size=1g", *PUBLISHED, *TRITON, *INSIDE]),
+    "shm size": ({"shm_size": "256m"}, {}, [*BEGIN, "--shm-size=256m", *PUBLISHED, *TRITON, *INSIDE]),
+    "all gpus": (
+        {"gpus": "all"},
+        {"gpu": True},
+        [
+            *BEGIN,
+            *("--shm-size=1g", "--gpus=all", *PUBLISHED),
+            *TRITON,
+            *listening("0.0.0.0", 8000, gpu=True),
+        ],
+    ),
+    "one gpu": (
+        {"gpus": (2,)},
+        {},
+        [*BEGIN, "--shm-size=1g", "--gpus=device=2", *PUBLISHED, *TRITON, *INSIDE],
+    ),
+    "two gpus": (
+        {"gpus": (3, 1)},
+        {},
+        [*BEGIN, "--shm-size=1g", '--gpus="device=1,3"', *PUBLISHED, *TRITON, *INSIDE],
+    ),
+    "system shared memory": (
+        {"shared_memory": "system"},
+        {},
+        [*BEGIN, "--ipc=host", *PUBLISHED, *TRITON, *INSIDE],
+    ),
+    "cuda shared memory": (
+        {"shared_memory": "cuda"},
+        {},
+        [*BEGIN, "--ipc=host", "--pid=host", *PUBLISHED, *TRITON, *INSIDE],
+    ),
+    "the host's network": (
+        {"network": "host"},
+        {},
+        [*BEGIN, "--shm-size=1g", "--network=host", *TRITON, *listening("127.0.0.1", 18000)],
+    ),
+    "response cache": (
+        {},
+        {"response_cache": True},
+        [*BEGIN, "--shm-size=1g", *PUBLISHED, *TRITON, *INSIDE, "--cache-config=local,size=67108864"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LINES)
+def test_command_line_is_exactly_this(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    container, options, line = LINES[what]
+    assert server(Container(IMAGE, **container), **options).command_line() == line
+
+
+def test_all_gpus_are_those_that_this_process_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert "--env=CUDA_VISIBLE_DEVICES" in server(Container(IMAGE, gpus="all")).command_line()
+    assert "--env=CUDA_VISIBLE_DEVICES" not in server(Container(IMAGE, gpus=(1,))).command_line()
+
+
+def test_ports_are_published_where_the_server_shall_listen() -> None:
+    line = server(Container(IMAGE), host="127.0.0.2").command_line()
+    assert [word for word in line if word.startswith("--publish=")] == [
+        f"--publish=127.0.0.2:1800{n}:800{n}" for n in range(3)
+    ]
+
+
+def test_the_containers_gpus_have_numbers_of_their_own() -> None:
+    """CUDA numbers what it sees from 0."""
+    chosen = server(Container(IMAGE, gpus=(1, 3)))
+    assert chosen.settings_there(settings(kind="gpu", gpus=(3,))).gpus == (1,)
+    assert chosen.settings_there(settings(kind="gpu", gpus=(1, 3))).gpus == (0, 1)
+    assert chosen.settings_there(settings(kind="gpu")).gpus is None
+    everything = server(Container(IMAGE, gpus="all"))
+    assert everything.settings_there(settings(kind="gpu", gpus=(3,))).gpus == (3,)
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["example/tritonserver", "example/tritonserver:24.10-py3", f"{IMAGE}0", IMAGE[:-1], IMAGE.upper(),
+     "example@sha512:" + "a" * 64, f"--privileged@{IMAGE.partition('@')[2]}", f" {IMAGE}", f"{IMAGE}\n", ""],
+)  # fmt: skip
+def test_image_without_its_digest_is_refused_with_the_way_to_find_it(image: str) -> None:
+    with pytest.raises(InputError, match=r"names no digest.*docker image inspect --format"):
+        Container(image)
+
+
+@pytest.mark.parametrize("image", [IMAGE, IMAGE.partition("@")[2], f"host.example:5000/{IMAGE}"])
+def test_image_by_its_digest_is_taken(image: str) -> None:
+    assert Container(image).image == image
+
+
+@pytest.mark.parametrize("size", ["", "0", "1gb", "-1g", "1 g", "one"])
+def test_size_that_docker_would_not_take_is_refused(size: str) -> None:
+    with pytest.raises(InputError, match="--shm-size"):
+        Container(IMAGE, shm_size=size)
+
+
+@pytest.mark.parametrize("name", ["a,readonly=false", 'quo"te'])
+def test_repository_that_docker_would_misread_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="comma or quote"):
+        server(Container(IMAGE), Path("/tmp") / name)
+
+
+class EngineApi(http.server.BaseHTTPRequestHandler):
+    """As much of Docker's engine API as makes the client say what it wants; it has no image."""
+
+    protocol_version = "HTTP/1.1"
+    asked: list[Any]
+
+    def do_HEAD(self) -> None:
+        self.answer(200, b"OK")
+
+    do_GET = do_HEAD
+
+    def do_POST(self) -> None:
+        self.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.answer(404, json.dumps({"message": f"No such image: {self.asked[-1]['Image']}"}).encode())
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Api-Version", "1.48")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return "client"
+
+
+class Sockets(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@pytest.fixture
+def real_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Docker's own client before an engine of ours: what it asks to be created."""
+    if shutil.which("docker") is None:
+        pytest.skip("Docker's own client is not on PATH: the command lines are not shown to it")
+    EngineApi.asked = []
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine")
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+    with Sockets(str(tmp_path / "engine"), EngineApi) as engine:
+        threading.Thread(target=engine.serve_forever, daemon=True).start()
+        yield EngineApi.asked
+        engine.shutdown()
+
+
+@pytest.mark.parametrize("what", LINES)
+def test_dockers_own_client_takes_the_command_line_for_what_it_means(
+    what: str, real_client: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    kind, options, _ = LINES[what]
+    line = server(Container(IMAGE, **kind), **options).command_line()
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 125 and f"No such image: {IMAGE}" in done.stderr, done.stderr
+    (asked,) = real_client
+    host = asked["HostConfig"]
+    assert (asked["Image"], asked["Entrypoint"], asked["Labels"]) == (IMAGE, None, {"harness.boot": BOOT})
+    assert asked["Cmd"] == line[line.index(IMAGE) + 1 :]
+    assert asked["Env"] == ["CUDA_DEVICE_ORDER=PCI_BUS_ID"]
+    assert asked["User"] == f"{os.getuid()}:{os.getgid()}"
+    assert host["Mounts"] == [{"Type": "bind", "Source": "/repo", "Target": "/models", "ReadOnly": True}]
+    assert (host["Binds"], host["Devices"], host["CapAdd"], host["Privileged"]) == (None, [], None, False)
+    assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
+    assert (host["AutoRemove"], host["Init"], host["LogConfig"]["Type"]) == (True, True, "none")
+    shared = kind.get("shared_memory", "none")
+    assert host["IpcMode"] == ("" if shared == "none" else "host")
+    assert host["PidMode"] == ("host" if shared == "cuda" else "")
+    sizes = {"1g": 2**30, "256m": 2**28}
+    assert host["ShmSize"] == (sizes[kind.get("shm_size", "1g")] if shared == "none" else 0)
+    outside = {f"800{n}/tcp": [{"HostIp": "127.0.0.1", "HostPort": f"1800{n}"}] for n in range(3)}
+    own_network = kind.get("network") != "host"
+    assert host["PortBindings"] == (outside if own_network else {})
+    assert host["NetworkMode"] == ("default" if own_network else "host")
+    gpus = kind.get("gpus", ())
+    wanted = {
+        "Driver": "",
+        "Count": -1 if gpus == "all" else 0,
+        "DeviceIDs": None if gpus == "all" else [str(index) for index in sorted(gpus)],
+        "Capabilities": [["gpu"]],
+        "Options": {},
+    }
+    assert (host["DeviceRequests"] or []) == ([wanted] if gpus else [])
+
+
+@pytest.mark.usefixtures("real_client")
+def test_dockers_own_client_says_what_the_stand_in_says(
+    places: Places, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that has no image, and one that isn't there."""
+    said = {}
+    absent = IMAGE.replace("5a", "5b")
+    for where in ("real", "stand-in"):
+        if where == "stand-in":
+            monkeypatch.setenv("PATH", docker.env["PATH"])
+            monkeypatch.setenv("DOCKER_STAND_IN", str(docker.folder))
+        line = server(Container(absent), places[1].parent).command_line()
+        said[where] = [subprocess.run(line, capture_output=True, text=True, check=False)]
+        monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+        docker.be("down")
+        said[where].append(subprocess.run(line, capture_output=True, text=True, check=False))
+        words = [
+            done.stderr.splitlines()[0].replace("/nowhere", "/var/run/docker.sock") for done in said[where]
+        ]
+        said[where] = [
+            (done.returncode, word.rstrip(".")) for done, word in zip(said[where], words, strict=True)
+        ]
+        docker.be("down", False)
+    assert said["real"] == said["stand-in"]
+    assert "No such image" in said["real"][0][1] and "daemon" in said["real"][1][1]
+
+
+@pytest.fixture
+def stand_in(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> Docker:
+    for name, value in docker.env.items():
+        monkeypatch.setenv(name, value)
+    return docker
+
+
+@pytest.mark.triton
+def test_container_serves_is_seen_and_leaves_nothing(
+    places: Places, artifacts: Artifacts, stand_in: Docker
+) -> None:
+    with DockerServer(Container(IMAGE), *places) as triton:
+        (name,) = stand_in.running
+        assert name == triton.name
+        assert triton.serve(artifacts["double"], settings(instances=2)) == "double"
+        assert infer(triton, "double", {"x": floats(2, 3)}, protocol="grpc")["y"].shape == (2, 3)
+        root, *stubs = triton.process_ids()
+        assert root == stand_in.running[name].pid and len(stubs) == 2
+        assert (triton.mode, triton.image, triton.version) == ("docker", IMAGE, "2.51.0")
+        assert triton.command == tuple(triton.command_line())
+        # The stand-in's image has harness's own backend, and its log tells.
+        assert (triton.backend, triton.backend_version) == (implementation.PYTHON, None)
+        assert (triton.execution_provider, triton.provider_options) == ("CPUExecutionProvider", {})
+        assert triton.healthy() and triton.exit_reason() is None
+    assert not stand_in.running and not psutil.pid_exists(root)
+    assert "Signal (15) received" in places[1].read_text(), "it was killed before it was asked"
+    verbs = [call[0] for call in stand_in.calls]
+    assert verbs == ["ps", "run", "inspect", "stop", "rm"]
+
+
+@pytest.mark.triton
+def test_killed_container_says_so_and_comes_back_with_its_model(
+    places: Places, artifacts: Artifacts, stand_in: Docker
+) -> None:
+    with DockerServer(Container(IMAGE), *places) as triton:
+        triton.serve(artifacts["double"], settings(max_batch=5))
+        (first,) = stand_in.running.values()
+        first.kill()
+        assert eventually(lambda: triton.exit_reason() is not None)
+        said = "Triton's container was killed by signal 9 (SIGKILL), perhaps for want of memory"
+        assert triton.exit_reason() == said
+        assert not triton.healthy() and triton.process_ids() == []
+        triton.restart()
+        assert triton.exit_reason() is None and triton.healthy()
+        assert triton.control.model_config("double")["max_batch_size"] == 5
+        assert len(stand_in.running) == 1
+    assert not stand_in.running
+
+
+@pytest.mark.triton
+def test_container_whose_client_was_killed_is_removed(places: Places, stand_in: Docker) -> None:
+    with DockerServer(Container(IMAGE), *places) as triton:
+        (client,) = (c for c in psutil.Process().children() if "run" in c.cmdline() and IMAGE in c.cmdline())
+        client.kill()
+        assert eventually(lambda: triton.exit_reason() is not None)
+        assert (
+            triton.exit_reason() == "the docker client of Triton's container was killed by signal 9 (SIGKILL)"
+        )
+        assert stand_in.running, "the container outlives its client, as a real one does"
+        triton.restart()
+        assert list(stand_in.running) == [triton.name]
+    assert not stand_in.running
+
+
+@pytest.mark.triton
+def test_engine_and_server_that_both_hang_delay_nothing_for_ever_and_are_asked_again(
+    places: Places, stand_in: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "PROBE_LIMIT_S", 0.3)
+    monkeypatch.setattr(containers, "ANSWER_LIMIT_S", 1.0)
+    with DockerServer(Container(IMAGE), *places) as triton:
+        (root,) = stand_in.running.values()
+        root.send_signal(signal.SIGSTOP)
+        stand_in.be("hung")
+        began = time.monotonic()
+        assert not triton.healthy()
+        assert "did not answer 3 health probes" in str(triton.exit_reason())
+    assert time.monotonic() - began < 10
+    assert stand_in.running
+    stand_in.be("hung", False)
+    assert eventually(lambda: not stand_in.running), "the guard gave up too early"
+
+
+ORPHANING = """
+import sys, time
+from pathlib import Path
+from harness.triton.docker import Container, DockerServer
+
+with DockerServer(Container(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])) as server:
+    print(server.name, flush=True)
+    time.sleep(600)
+"""
+
+
+def orphan(places: Places) -> subprocess.Popen[str]:
+    """Another harness with a container."""
+    harness = subprocess.Popen(
+        [sys.executable, "-c", ORPHANING, IMAGE, *map(str, places)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert harness.stdout is not None and harness.stdout.readline()
+    return harness
+
+
+@pytest.mark.triton
+def test_killed_harness_leaves_no_container(places: Places, stand_in: Docker) -> None:
+    harness = orphan(places)
+    assert len(stand_in.running) == 1
+    harness.kill()
+    harness.wait()
+    assert eventually(lambda: not stand_in.running)
+
+
+@pytest.mark.triton
+def test_container_that_nobody_could_end_is_swept_by_the_next_start(places: Places, stand_in: Docker) -> None:
+    harness = orphan(places)
+    (left,) = stand_in.running
+    (guard,) = (c for c in psutil.Process(harness.pid).children() if c.cmdline()[-1] == "guard")
+    guard.kill()
+    harness.kill()
+    harness.wait()
+    time.sleep(0.5)
+    assert left in stand_in.running
+    with DockerServer(Container(IMAGE), *places) as triton:
+        assert list(stand_in.running) == [triton.name]
+        # Where its processes can't be seen from here, only the engine can end them.
+        assert ["rm", "--force", left] in stand_in.calls
+
+
+@pytest.mark.triton
+def test_port_that_is_taken_while_the_container_starts_is_replaced(
+    places: Places, stand_in: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = process.choose_port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        chosen = [taken.getsockname()[1]]
+        monkeypatch.setattr(process, "choose_port", lambda *a: chosen.pop() if chosen else plain(*a))
+        with DockerServer(Container(IMAGE), *places) as triton:
+            assert triton.healthy()
+    assert [call[0] for call in stand_in.calls].count("run") == 2
+
+
+REFUSALS = {
+    "no engine": ("down", {}, "start the Docker daemon"),
+    "no image": (None, {"image": IMAGE.replace("5a", "5b")}, "fetch it first with `docker pull example/"),
+    "no GPUs": (None, {"gpus": "all"}, "install NVIDIA Container Toolkit"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_container_that_can_not_be_had_is_told_in_one_sentence(
+    places: Places, stand_in: Docker, what: str
+) -> None:
+    state, changed, remedy = REFUSALS[what]
+    if state is not None:
+        stand_in.be(state)
+    with pytest.raises(ServerError) as told:
+        DockerServer(Container(**{"image": IMAGE, **changed}), *places).__enter__()
+    assert remedy in str(told.value) and "\n" not in str(told.value)
+
+
+def test_engine_that_hangs_at_the_start_is_told(
+    places: Places, stand_in: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "ANSWER_LIMIT_S", 1.0)
+    stand_in.be("hung")
+    with pytest.raises(ServerError, match=r"did not answer `docker ps` within 1 s.*docker info"):
+        DockerServer(Container(IMAGE), *places).__enter__()
+    stand_in.be("hung", False)
+
+
+def test_machine_without_docker_is_told(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(HarnessError, match="no docker on PATH: install Docker"):
+        DockerServer(Container(IMAGE), *places).__enter__()
