@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.load import arrivals
+from harness.load import arrivals, cuda_driver
+from harness.load.cuda_memory import CudaMemory
 from harness.load.plan import LoadPlan, PayloadFile, PlannedClass, write_plan
-from harness.load.shared_memory import OPEN_LOOP_SLOTS, SharedMemory, Target
+from harness.load.region_control import RegionControl
+from harness.load.shared_memory import OPEN_LOOP_SLOTS, Make, SharedMemory, Target
+from harness.load.system_memory import SystemMemory
 from harness.load.tls import Tls
 from harness.schema.point import Point, PointLoad
 from harness.schema.tensors import Tensors
@@ -54,6 +57,24 @@ class Job:
         return self.load.concurrency or self.load.workers
 
 
+def check_memory(points: Iterable[Point]) -> None:
+    """Raises InputError where a point's tensors are to be in memory that isn't here."""
+    for gpu in {_gpu(point) for point in points if point.shared_memory == "cuda"}:
+        cuda_driver.check(gpu)
+
+
+def _gpu(point: Point) -> int:
+    """Where CUDA shared memory is: the first GPU that gets instances of the model."""
+    return (point.server.gpus or (0,))[0]
+
+
+def _memory(point: Point, target: Target) -> Make:
+    if point.shared_memory == "system":
+        return SystemMemory
+    regions = RegionControl(target.host, target.http_port)
+    return lambda size: CudaMemory(size, _gpu(point), regions.gpu_of(target.model))
+
+
 @contextmanager
 def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
     """How many slots there are, and the requests of each class: each variant, one slot after the other.
@@ -78,7 +99,7 @@ def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
         point.protocol, job.model, job.host, job.port, http_port, point.measure.timeout_s, job.tls
     )
     slots = job.load.concurrency or OPEN_LOOP_SLOTS
-    with SharedMemory(target, classes, job.outputs, slots) as memory:
+    with SharedMemory(target, classes, job.outputs, slots, _memory(point, target)) as memory:
         yield (
             slots,
             ([bytes_ for slot in memory.prepared for bytes_ in slot[kind]] for kind in range(len(classes))),

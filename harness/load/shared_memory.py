@@ -1,31 +1,28 @@
-"""Tensors in system shared memory: the requests only say where they are, so nothing large crosses a socket.
+"""Tensors in shared memory: the requests only say where they are, so nothing large crosses a socket.
 
-Triton's system shared memory extension (docs/protocol/extension_shared_memory.md in triton-inference-server)
-takes POSIX shared memory objects, which on Linux are files in /dev/shm. One holds every variant of every
-class, written once; another has room for the answers of every connection that has a request in flight.
+Triton's shared memory extensions (docs/protocol/extension_shared_memory.md in triton-inference-server) take
+POSIX shared memory objects and allocations of a GPU, and differ in nothing but how a region is made and
+registered. One region holds every variant of every class, written once; another has room for the answers of
+every connection that has a request in flight.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import mmap
-import os
-import secrets
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
+from typing import Protocol as Seam
 
 import numpy as np
 
 from harness.here import is_here
+from harness.load.claim import sweep
+from harness.load.region_control import Kind, RegionControl
+from harness.load.system_memory import SystemMemory
 from harness.load.tls import Tls
-from harness.schema.errors import HarnessError, InputError, ServerError
+from harness.schema.errors import InputError, ServerError
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
@@ -33,17 +30,33 @@ from harness.schema.tensors import Tensors
 OPEN_LOOP_SLOTS = 64
 """An open loop may have more requests in flight; their answers, which nobody reads, overwrite each other."""
 
-_FOLDER = Path("/dev/shm")
-_PREFIX = "harness_load_"
-_ALIGNED = 64
-_YOUNG_S = 60.0
-"""A region this young may not be locked yet by the process that is making it."""
-_CONTROL_LIMIT_S = 5.0
-_RELEASE_S = 2.0
+_ALIGNED = 256
+"""As cuMemAlloc's own addresses are; kernels that read more than a value at a time ask for it."""
 
 
-class ServerGone(ServerError):
-    """No answer: there may be nobody left to ask."""
+class Memory(Seam):
+    """A region that this process and Triton can both reach, until `close`."""
+
+    kind: Kind
+    name: str
+    """Of the region in Triton: system and CUDA regions share their names."""
+
+    @property
+    def reached_by(self) -> str:
+        """What to do for a server that can't reach it, in words."""
+
+    def registration(self) -> dict[str, Any]:
+        """The body of Triton's register request."""
+
+    def write(self, at: int, data: memoryview) -> None: ...
+
+    def read(self, at: int, size: int) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+Make = Callable[[int], Memory]
+"""Makes a region of so many bytes. Raises HarnessError where it can't be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,44 +74,6 @@ class Target:
     tls: Tls | None = None
 
 
-class Region:
-    """A POSIX shared memory object of our own, until `close`; locked, so that nobody takes it for left over.
-
-    Raises HarnessError where there is no room for it.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = max(size, 1)
-        self.name = f"{_PREFIX}{os.getpid()}_{secrets.token_hex(6)}"
-        self._path = _FOLDER / self.name
-        try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise HarnessError(
-                f"{_FOLDER} can't be written to ({error.strerror}): set `shared_memory: none`"
-            ) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Without the room set aside, the first write beyond it would be a SIGBUS.
-            os.posix_fallocate(self._file, 0, self.size)
-            self.memory = mmap.mmap(self._file, self.size)
-        except OSError as error:
-            self._remove()
-            raise HarnessError(
-                f"{_FOLDER} has no room for {self.size / 1e6:.0f} MB ({error.strerror}): make it larger (a "
-                "container's --shm-size), have fewer requests in flight, or set `shared_memory: none`"
-            ) from error
-
-    def close(self) -> None:
-        with suppress(BufferError):  # somebody looks at it still; it goes when they stop
-            self.memory.close()
-        self._remove()
-
-    def _remove(self) -> None:
-        self._path.unlink(missing_ok=True)
-        os.close(self._file)
-
-
 class SharedMemory:
     """From `with` to the end of its block, both regions exist and Triton knows them.
 
@@ -107,15 +82,21 @@ class SharedMemory:
     """
 
     def __init__(
-        self, target: Target, payloads: Sequence[Sequence[Tensors]], outputs: Sequence[str], slots: int
+        self,
+        target: Target,
+        payloads: Sequence[Sequence[Tensors]],
+        outputs: Sequence[str],
+        slots: int,
+        make: Make = SystemMemory,
     ) -> None:
         """`payloads`: the variants of each class. `outputs`: what to ask for; none means all.
 
         Entering raises InputError where the server can't share memory with this machine, ServerError where it
-        refuses the model's requests, HarnessError where there is no room.
+        refuses the model's requests, HarnessError where there is no room, and what else `make` raises.
         """
         self._target, self._payloads, self._outputs = target, payloads, tuple(outputs)
-        self._slots = max(slots, 1)
+        self._slots, self._new = max(slots, 1), make
+        self._regions = RegionControl(target.host, target.http_port)
         self._exit = ExitStack()
         self.prepared: list[list[list[bytes]]] = []
 
@@ -138,11 +119,12 @@ class SharedMemory:
     def output(self, slot: int, name: str) -> bytes:
         """What is in the slot's place for an output. As many bytes as the first answer's had."""
         at, size = self._place(slot, name)
-        return bytes(self._answers.memory[at : at + size])
+        return self._answers.read(at, size)
 
     def _make(self) -> None:
-        for left_over in _sweep():
-            self._unregister(left_over)
+        for left_over in sweep():
+            for kind in get_args(Kind):
+                self._regions.unregister(kind, left_over)
         contents = [
             [{name: _raw(array) for name, array in tensors.items()} for tensors in variants]
             for variants in self._payloads
@@ -159,7 +141,7 @@ class SharedMemory:
             for tensors in variants:
                 of_variant = {}
                 for name, raw in tensors.items():
-                    self._requests.memory[at : at + len(raw)] = raw
+                    self._requests.write(at, raw)
                     of_variant[name] = (at, len(raw))
                     at += _padded(len(raw))
                 places[-1].append(of_variant)
@@ -171,48 +153,20 @@ class SharedMemory:
             for slot in range(self._slots)
         ]
 
-    def _region(self, size: int) -> Region:
+    def _region(self, size: int) -> Memory:
         """A new region that Triton knows until the end of the block."""
-        region = Region(size)
+        region = self._new(max(size, 1))
         self._exit.callback(region.close)
-        described = {"key": f"/{region.name}", "offset": 0, "byte_size": region.size}
         try:
-            self._control(f"region/{region.name}/register", described)
+            self._regions.register(region.kind, region.name, region.registration())
         except ServerError as error:
             raise InputError(
-                f"the server at {self._target.host} can't share this machine's memory ({error}): let it see "
-                f"{_FOLDER} of this machine (a container's --ipc=host), or set `shared_memory: none`"
+                f"the server at {self._target.host} can't share {region.kind} memory of this machine "
+                f"({error}): {region.reached_by}, start it with --allow-client-shm=true where it knows that "
+                "option, or set `shared_memory: none`"
             ) from error
-        self._exit.callback(self._unregister, region.name)
+        self._exit.callback(self._regions.unregister, region.kind, region.name)
         return region
-
-    def _unregister(self, name: str) -> None:
-        """Triton answers a request before it lets go of its memory, and keeps a region that is still held."""
-        give_up = time.monotonic() + _RELEASE_S
-        while True:
-            try:
-                self._control(f"region/{name}/unregister", {})
-                return
-            except ServerGone:  # or it hangs: it has forgotten the region, or will
-                return
-            except ServerError:
-                if time.monotonic() > give_up:
-                    return
-            time.sleep(0.02)
-
-    def _control(self, what: str, body: dict[str, Any]) -> None:
-        """POST to the extension's endpoint. Raises ServerError with what the server says."""
-        connection = HTTPConnection(self._target.host, self._target.http_port, timeout=_CONTROL_LIMIT_S)
-        try:
-            connection.request("POST", f"/v2/systemsharedmemory/{what}", json.dumps(body))
-            response = connection.getresponse()
-            said = response.read().decode("utf-8", "replace")
-        except (OSError, HTTPException) as error:
-            raise ServerGone(f"no answer: {error}") from error
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise ServerError(said.strip() or f"HTTP {response.status}")
 
     def _answered(self) -> dict[str, int]:
         """Bytes of each output, the most that the first variants' answers have. Asked over the wire."""
@@ -284,17 +238,3 @@ def _raw(array: np.ndarray[Any, Any]) -> memoryview:
 
 def _padded(size: int) -> int:
     return size + -size % _ALIGNED
-
-
-def _sweep() -> list[str]:
-    """Remove what dead processes left: what nobody holds the lock of; the names."""
-    removed = []
-    for path in _FOLDER.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # another sweep was faster, it is locked, or it belongs to another user
-            if time.time() - path.stat().st_mtime < _YOUNG_S:
-                continue
-            with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-                removed.append(path.name)
-    return removed

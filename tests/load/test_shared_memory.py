@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import tritonclient.http
 
-from harness.load import shared_memory
+from harness.load import claim, shared_memory
 from harness.load.driver import drive
 from harness.load.job import Job
 from harness.load.recorder import read_spool
-from harness.load.shared_memory import Region, SharedMemory, Target
+from harness.load.shared_memory import SharedMemory, Target
+from harness.load.system_memory import SystemMemory
 from harness.load.wire import open_connection, prepare
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.point import PointLoad
@@ -145,7 +146,7 @@ def test_whatever_ends_the_block_nothing_is_left(triton: EmbeddedServer) -> None
 def test_a_server_that_does_not_see_our_memory_is_an_error_with_the_remedy(
     triton: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shared_memory, "_FOLDER", tmp_path)  # as in a container of its own
+    monkeypatch.setattr(claim, "FOLDER", tmp_path)  # as in a container of its own
     at = target(triton, "grpc")
     inputs: Tensors = {"X": np.ones((1, 2), np.float32)}
     with pytest.raises(InputError, match="--ipc=host"), SharedMemory(at, [[inputs]], ["Y"], 1):
@@ -157,25 +158,26 @@ def test_no_room_is_said_and_not_a_crash() -> None:
     free = os.statvfs("/dev/shm")
     before = files()
     with pytest.raises(HarnessError, match=r"has no room for .* MB .*--shm-size"):
-        Region(free.f_bavail * free.f_frsize + (1 << 30))
+        SystemMemory(free.f_bavail * free.f_frsize + (1 << 30))
     assert files() == before
 
 
 def test_regions_of_a_killed_process_are_swept_and_those_of_a_living_one_are_not() -> None:
     code = (
-        "import time, os; from harness.load.shared_memory import Region\n"
-        "region = Region(1000); os.utime(f'/dev/shm/{region.name}', (1, 1)); print(region.name, flush=True)\n"
+        "import time, os; from harness.load.system_memory import SystemMemory\n"
+        "region = SystemMemory(1000); os.utime(f'/dev/shm/{region.name}', (1, 1))\n"
+        "print(region.name, flush=True)\n"
         "time.sleep(60)"
     )
     process: Any = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         name = process.stdout.readline().strip()
         assert {name} == files(process.pid)
-        assert name not in shared_memory._sweep() and name in files(process.pid)
+        assert name not in claim.sweep() and name in files(process.pid)
         process.kill()
         process.wait()
         assert name in files(process.pid), "a killed process leaves it"
-        assert name in shared_memory._sweep()
+        assert name in claim.sweep()
         assert not files(process.pid)
     finally:
         process.kill()

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.triton.embedded import EmbeddedServer
-from harness.triton.install import Install
 
 _CONFIG = """
 name: "{name}"
@@ -70,8 +69,8 @@ class OptionedServer(EmbeddedServer):
 
     options: Sequence[str] = ()
 
-    def _command(self, triton: Install) -> list[str]:
-        return [*super()._command(triton), *self.options]
+    def command_line(self) -> list[str]:
+        return [*super().command_line(), *self.options]
 
 
 @contextmanager
