@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.cache import Wheel
-from harness.model.configured import Configured
+from harness.model.configured import Configured, Size
 from harness.model.huggingface import text_signature
 from harness.model.signature import BATCH, Axis, Input, Place, Signature
 from harness.model.sources import AnySource, HuggingFaceFolder, OnnxFile
@@ -16,6 +16,9 @@ MINILM = Wheel(
 MAGIKA = Wheel("magika", "1.0.3", "3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529", 16)
 RAPIDOCR = Wheel("rapidocr", "3.10.0", "2fc34e26cd0f48514804a94f8832283039c7334076bff60768b1fed9ad068050", 26)
 
+
+LARGE = Size(layers=24, width=1024, heads=16)
+"""BERT large and ViT large."""
 
 _PIXELS = Input("x", "FP32", (BATCH, 3, "height", "width"), -1, 1)
 
@@ -40,6 +43,8 @@ _SHIPPED: tuple[AnySource, ...] = (
     ),
     Configured("encoder", "bert"),
     Configured("vision", "vit"),
+    Configured("encoder-large", "bert", LARGE),
+    Configured("vision-large", "vit", LARGE),
 )
 
 CATALOG: dict[str, AnySource] = {source.name: source for source in _SHIPPED}

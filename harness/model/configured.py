@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.model.huggingface import text_signature
+from harness.model.huggingface import Head, text_signature
 from harness.model.signature import BATCH, Axis, Input, Signature, TorchModel
 
 SPEED_ONLY = "random weights: speed only"
@@ -37,7 +37,7 @@ class Configured:
 
     @property
     def words(self) -> str:
-        family = {"bert": "BertModel", "vit": "ViTModel"}[self.architecture]
+        family = {"bert": "BertModel with mean pooling", "vit": "ViTModel"}[self.architecture]
         return f"transformers {family}, {self.size.layers} layers of {self.size.width}, seeded random weights"
 
     def signature(self) -> Signature:
@@ -54,7 +54,7 @@ class Configured:
         import torch
         from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
-        from harness.model.modules import AnySizeImage, LastHiddenState
+        from harness.model.modules import AnySizeImage, SentenceEmbedding
 
         size = self.size
         common = {
@@ -69,8 +69,11 @@ class Configured:
                 config = BertConfig(
                     vocab_size=size.vocabulary, max_position_embeddings=size.positions, **common
                 )
-                module: Any = LastHiddenState(BertModel(config, add_pooling_layer=False))
-                outputs = ("last_hidden_state",)
+                # One vector a text: every token's would make the answers, not the model, what is measured.
+                module: Any = SentenceEmbedding(
+                    BertModel(config, add_pooling_layer=False), Head("mean", normalize=True)
+                )
+                outputs = ("sentence_embedding",)
             else:
                 config = ViTConfig(patch_size=size.patch, **common)
                 module = AnySizeImage(ViTModel(config, add_pooling_layer=False))

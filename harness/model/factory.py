@@ -24,17 +24,19 @@ class Factory:
     path: str
     """`package.module:factory`"""
     base_dir: Path
+    converted: bool = False
+    """Its weights, of another type, were converted to FP32."""
     note: str | None = None
     kind: Literal["torch"] = "torch"
     _made: TorchModel | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
-        return servable(self.path)
+        return servable(f"{self.path}-fp32" if self.converted else self.path)
 
     @property
     def words(self) -> str:
-        return f"torch module of {self.path}"
+        return f"torch module of {self.path}{', converted to FP32' if self.converted else ''}"
 
     def signature(self) -> Signature:
         made = self.load()
@@ -63,8 +65,25 @@ class Factory:
 
     def load(self) -> TorchModel:
         if self._made is None:
-            self._made = self._call()
+            made = self._call()
+            if self.converted:
+                made.module.float()
+            self._made = made
         return self._made
+
+    def in_fp32(self) -> Factory:
+        """Itself where its weights are FP32. Raises InputError for one that takes FP16 or FP64 inputs."""
+        made = self.load()
+        tensors = (*made.module.parameters(), *made.module.buffers())
+        if all("float32" in str(t.dtype) for t in tensors if t.is_floating_point()):
+            return self
+        for tensor in made.inputs:
+            if tensor.datatype in ("FP16", "FP64"):
+                raise InputError(
+                    f"model {self.path!r}: input {tensor.name!r} is {tensor.datatype}, which a module in "
+                    "FP32 doesn't take: leave out `dtype`, or declare it FP32 and convert it in the module"
+                )
+        return Factory(self.path, self.base_dir, converted=True)
 
     def _call(self) -> TorchModel:
         module_name, function_name = self.path.split(":")

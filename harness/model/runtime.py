@@ -16,12 +16,14 @@ class Refused(Exception):
 class Session:
     """One ONNX file, loaded with the CPU provider."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises Refused when the file doesn't load."""
+    def __init__(self, path: Path, *, as_written: bool = False) -> None:
+        """`as_written`: without graph optimizations. Raises Refused when the file doesn't load."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what it has to say comes as an exception
+        if as_written:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

@@ -71,6 +71,11 @@ def run(model: TorchModel, feeds: Tensors, name: str) -> tuple[Any, ...]:
             f"{name}: the module returns {type(made).__name__}, and must return a tensor or a tuple of "
             "tensors: wrap it in a module that does"
         )
+    if any(t.dtype == torch.bfloat16 for t in tensors):
+        raise InputError(
+            f"{name}: the module returns BF16, which harness can't send: set `dtype: fp32`, or convert it in "
+            "the module"
+        )
     return tuple(t.detach().cpu().numpy() for t in tensors)
 
 

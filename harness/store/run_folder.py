@@ -3,6 +3,7 @@
     scenario.yaml      the file the user gave, as it was
     scenario.json      what it meant: overrides applied, defaults filled in
     model.json         what was exported and proven, or taken as it is
+    other_models.json  the same in other dtypes, where points name several
     environment.json   where it was measured
     result.json        RunResult, made of all of these and rewritten after each point
     points/<id>/       requests.parquet, host.parquet, gpu.parquet, observed.json, load.log, …
@@ -17,14 +18,14 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.model import ModelArtifact
@@ -35,11 +36,9 @@ from harness.schema.scenario import Scenario
 from harness.store.scenario_file import LoadedScenario
 
 _Record = TypeVar("_Record", bound=BaseModel)
-_FILES: dict[type[BaseModel], str] = {
-    ModelArtifact: "model.json",
-    Environment: "environment.json",
-    RunResult: "result.json",
-}
+_Content = TypeVar("_Content")
+_FILES: dict[type[BaseModel], str] = {Environment: "environment.json", RunResult: "result.json"}
+_MANY_MODELS = TypeAdapter(tuple[ModelArtifact, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class RunFolder:
     def observed(self, point_id: str) -> Observed | None:
         """The facts of a finished point; None while it isn't finished."""
         file = self.point(point_id) / "observed.json"
-        return _read(file, Observed) if file.exists() else None
+        return _read(file, Observed.model_validate_json) if file.exists() else None
 
     def begin_point(self, point: Point) -> Path:
         """An empty folder for a point; what an earlier, killed attempt at it left is set aside, not lost."""
@@ -78,14 +77,30 @@ class RunFolder:
     def finish_point(self, point: Point, observed: Observed) -> None:
         write_atomically(self.point(point.id) / "observed.json", observed.model_dump_json(indent=1))
 
-    def write(self, record: ModelArtifact | Environment | RunResult) -> None:
+    def write(self, record: Environment | RunResult) -> None:
         """Write one of the run's own records to its file."""
         write_atomically(self.path / _FILES[type(record)], record.model_dump_json(indent=1))
+
+    def write_models(self, models: Sequence[ModelArtifact]) -> None:
+        """Write what the run's points are served, that of the first point first."""
+        first, *others = models
+        if others:
+            text = _MANY_MODELS.dump_json(tuple(others), indent=1).decode()
+            write_atomically(self.path / "other_models.json", text)
+        write_atomically(self.path / "model.json", first.model_dump_json(indent=1))
+
+    def read_models(self) -> tuple[ModelArtifact, ...]:
+        """As `write_models` was given them; empty while it wasn't called."""
+        first, others = self.path / "model.json", self.path / "other_models.json"
+        if not first.exists():
+            return ()
+        more = _read(others, _MANY_MODELS.validate_json) if others.exists() else ()
+        return (_read(first, ModelArtifact.model_validate_json), *more)
 
     def read(self, kind: type[_Record]) -> _Record | None:
         """One of the run's own records; None while it wasn't written."""
         file = self.path / _FILES[kind]
-        return _read(file, kind) if file.exists() else None
+        return _read(file, kind.model_validate_json) if file.exists() else None
 
     def read_scenario(self) -> LoadedScenario:
         """The scenario as it was resolved when the run began."""
@@ -178,9 +193,9 @@ def write_atomically(path: Path, text: str) -> None:
         ) from error
 
 
-def _read(file: Path, kind: type[_Record]) -> _Record:
+def _read(file: Path, parsed: Callable[[str], _Content]) -> _Content:
     try:
-        return kind.model_validate_json(file.read_text())
+        return parsed(file.read_text())
     except (ValidationError, UnicodeDecodeError) as error:
         raise InputError(
             f"{file} isn't a file this version of harness wrote: rebuild it with the version in result.json"

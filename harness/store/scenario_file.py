@@ -121,7 +121,8 @@ def _beside_the_point(detail: ErrorDetails, where: Where, data: Any) -> bool:
         return not isinstance(given, list)
     if detail["type"] == "too_short":
         return bool(given)  # pydantic counts only the good items
-    return isinstance(given, list) and detail["type"].endswith("_type")
+    of_a_value = detail["type"].endswith("_type") or detail["type"] == "literal_error"
+    return isinstance(given, list) and of_a_value
 
 
 def _sentence(detail: ErrorDetails, where: Where, data: Any) -> str:
@@ -254,9 +255,13 @@ def _confine(document: Document, scenario: Scenario, folder: Path) -> None:
 
 
 def _blamed(document: Document, message: str) -> int:
-    """The line an impossible combination is best mended at: the one of the key its message names."""
-    for where, line in document.lines.items():
-        dotted = ".".join(str(step) for step in where)
-        if len(where) > 1 and f"{dotted} " in message:
+    """The line an impossible combination is best mended at: the one of the key its message names, of several
+    the one it begins with."""
+    named = {".".join(str(step) for step in where): line for where, line in document.lines.items()}
+    for key, line in named.items():
+        if message.startswith(f"{key} "):
+            return line
+    for key, line in named.items():
+        if "." in key and f"{key} " in message:
             return line
     return document.line(("requests",)) or 1

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from harness.model.catalog import CATALOG, MAGIKA, MINILM
 from harness.model.configured import Configured, Size
 from harness.model.export import export, export_source
+from harness.model.parity import HALF_TOLERANCE
 from harness.model.payloads import payloads
 from harness.model.runtime import Session
 from harness.schema.model import ModelArtifact
@@ -113,3 +115,9 @@ def test_gpu_sized_models_export_through_the_same_path_when_reduced(name: str) -
     again = export_source(Configured(name, full.architecture, small.size), lambda m: pytest.fail(m))
     assert again == artifact
     assert Configured(name, full.architecture, small.size, seed=1).content() != small.content()
+
+    converted = export_source(small, quiet, "fp16")
+    assert (converted.name, converted.note) == (f"{name}-fp16", artifact.note)
+    weights = {tensor.data_type for tensor in onnx.load(converted.path).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in weights and onnx.TensorProto.FLOAT not in weights
+    assert all(1e-4 < case.max_rel_error < HALF_TOLERANCE / 2 for case in converted.parity.cases)

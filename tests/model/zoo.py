@@ -132,6 +132,34 @@ def declared_sizes() -> TorchModel:
     return TorchModel(Halves(), SERIES, ("sums",), axes=(Axis("samples", 16, 4096, 16),))
 
 
+class Tall(torch.nn.Module):
+    """Weights of another type than FP32, on token ids or on FP32 rows."""
+
+    def __init__(self, kind: torch.dtype) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = torch.nn.Embedding(20, 8, dtype=kind)
+        self.layer = torch.nn.Linear(8, 3, dtype=kind)
+
+    def forward(self, ids: Any) -> Any:
+        return torch.tanh(self.layer(self.table(ids).sum(1)))
+
+
+IDS = (Input("ids", "INT64", ("batch", "n"), 0, 20),)
+
+
+def half_weights() -> TorchModel:
+    return TorchModel(Tall(torch.float16), IDS)
+
+
+def brain_weights() -> TorchModel:
+    return TorchModel(Tall(torch.bfloat16), IDS)
+
+
+def half_inputs() -> TorchModel:
+    return TorchModel(torch.nn.Linear(8, 3, dtype=torch.float16), (Input("x", "FP16", ("batch", 8)),))
+
+
 def bare_module() -> Any:
     return Linear()
 

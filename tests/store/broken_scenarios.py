@@ -51,6 +51,7 @@ def broken() -> Iterator[tuple[str, str]]:
     yield from _tags()
     yield from _leaving()
     yield from _impossible()
+    yield from _of_gpus()
     yield from _not_yaml()
 
 
@@ -144,6 +145,37 @@ def _impossible() -> Iterator[tuple[str, str]]:
         if what == "a million points":
             text = text.replace("instances: 1", f"instances: {list(range(1, 65))}")
         yield what, text
+
+
+def _of_gpus() -> Iterator[tuple[str, str]]:
+    """The keys that have to do with GPUs: of a wrong value, and with an instance kind that has none."""
+    for key in ("gpus: [0]", "provider: cuda", "provider: [tensorrt]", "cuda_graph: true"):
+        yield f"{key} on a CPU", GOOD.replace("threads: 1", f"kind: cpu\n  {key}")
+    yield (
+        "a CUDA graph among others, on a CPU",
+        GOOD.replace("threads: 1", "kind: cpu\n  cuda_graph: [false, true]"),
+    )
+    for memory in ("cuda", "[none, cuda]"):
+        yield (
+            f"shared memory {memory} on a CPU",
+            GOOD.replace("threads: 1", "kind: cpu").replace("protocol: http", f"shared_memory: {memory}"),
+        )
+    yield (
+        "a CUDA graph in TensorRT",
+        GOOD.replace("threads: 1", "kind: gpu\n  provider: [cuda, tensorrt]\n  cuda_graph: [false, true]"),
+    )
+    for wrong in ("fp8", "float16", "16", "[fp32, fp8]", "[]", "[fp16, fp16]", "{a: fp16}", "true"):
+        yield f"dtype {wrong}", GOOD.replace("protocol: http", f"dtype: {wrong}")
+    for key, values in {
+        "gpus": ("0", "[]", "[-1]", "[256]", "[0, 0]", "all", "[[0], [1]]", "[0.5]"),
+        "provider": ("cudaa", "cpu", "[]", "[cuda, cuda]"),
+        "cuda_graph": ("yes", "1", "[true, true]"),
+        "kind": ("[cpu, gpu]", "cuda"),
+    }.items():
+        for wrong in values:
+            yield f"{key} {wrong}", GOOD.replace("threads: 1", f"{key}: {wrong}")
+    for key in ("gpu: [0]", "providers: cuda", "cuda_graphs: true", "dtype: fp16"):
+        yield f"unknown key {key}", GOOD.replace("threads: 1", key)
 
 
 def _not_yaml() -> Iterator[tuple[str, str]]:
