@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench accuracy check format schema clean
+.PHONY: help demo test bench accuracy gpu-check check format schema clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 11
 
 demo: $(VENV)/.for-demo ## measure a real model behind a real Triton, and say where the page is
 	$(BIN)/harness run scenarios/demo.yaml
@@ -20,6 +20,10 @@ bench: $(VENV)/.for-test ## speed: start time, time to load, client CPU beside p
 
 accuracy: $(VENV)/.for-test ## measure harness itself (most of an hour) into docs/accuracy.md
 	$(BIN)/harness calibrate --write docs/accuracy.md
+
+gpu-check: $(VENV)/.for-test ## on a machine with a GPU: measure a short scenario, run the GPU tests, write docs/gpu.md
+	$(BIN)/harness gpu-check --write docs/gpu.md
+	$(BIN)/python -m pytest -m gpu
 
 check: $(VENV)/.for-test ## formatting, linting, strict types, import layers
 	$(BIN)/ruff format --check .

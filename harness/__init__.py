@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.commands.serve import Serving
     from harness.schema.model import ModelArtifact
     from harness.schema.result import RunResult
+    from harness.schema.scenario import Dtype
 
 __version__ = "0.1.0"
 
@@ -40,22 +41,25 @@ def run(
     *,
     overrides: Sequence[str] = (),
     results: str | Path = "results",
+    server: str | None = None,
+    image: str | None = None,
     url: str | None = None,
     grpc_port: int | None = None,
     quiet: bool = False,
 ) -> RunResult:
     """Measure a scenario file into a new folder under `results`.
 
-    `overrides` are `path=value` as in `--set`; `url` is a Triton that is already running, and `grpc_port`
-    its gRPC port. Progress goes to stderr unless `quiet`.
+    `overrides` are `path=value` as in `--set`; `server` and `image` say how Triton is started, as `--server`
+    and `--image`; `url` is one that is already running, and `grpc_port` its gRPC port. Progress goes to
+    stderr unless `quiet`.
     """
     from harness.commands import run as story
+    from harness.commands.deployment import Place
     from harness.commands.progress import Progress
 
     loaded = story.load(Path(scenario), overrides)
-    return story.run(
-        loaded, results=Path(results), url=url, grpc_port=grpc_port, progress=Progress(quiet=quiet)
-    )
+    place = Place.of(server, url=url, grpc_port=grpc_port, image=image)
+    return story.run(loaded, results=Path(results), place=place, progress=Progress(quiet=quiet))
 
 
 def resume(run_folder: str | Path, *, quiet: bool = False) -> RunResult:
@@ -73,23 +77,29 @@ def rebuild(run_folder: str | Path) -> RunResult:
     return story.rebuild(Path(run_folder))
 
 
-def export_model(model: str, *, base_dir: str | Path = ".") -> ModelArtifact:
-    """Export a model to ONNX and prove it, or take it from the cache."""
+def export_model(model: str, *, base_dir: str | Path = ".", dtype: Dtype | None = None) -> ModelArtifact:
+    """Export a model to ONNX and prove it, or take it from the cache. `dtype`: what it shall compute with."""
     from harness.commands import export as story
 
-    return story.export_model(model, Path(base_dir))
+    return story.export_model(model, Path(base_dir), dtype=dtype)
 
 
 @contextmanager
 def serve(
-    model: str, *, max_batch: int = 8, queue_delay_us: int = 0, instances: int = 1, threads: int = 1
+    model: str,
+    *,
+    max_batch: int = 8,
+    queue_delay_us: int = 0,
+    instances: int = 1,
+    threads: int = 1,
+    dtype: Dtype | None = None,
 ) -> Iterator[Serving]:
     """Serve a model on loopback, on free ports, for the time of the block."""
     from harness.commands import serve as story
     from harness.commands.progress import Progress
 
-    settings = story.settings(max_batch, queue_delay_us, instances, threads)
-    with story.serving(model, settings, Path(), 0, 0, Progress(quiet=True)) as (at, _):
+    wanted = story.Wanted(model, dtype, story.settings(max_batch, queue_delay_us, instances, threads))
+    with story.serving(wanted, Path(), Progress(quiet=True)) as (at, _):
         yield at
 
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -45,6 +45,25 @@ Overrides = Annotated[
 ]
 MODEL_HELP = "What `harness models` lists, an .onnx file, a Hugging Face folder, or package.module:factory."
 Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
+ServerOption = Annotated[
+    str | None,
+    typer.Option("--server", metavar="MODE", help="How Triton is started: embedded, binary or docker."),
+]
+ImageOption = Annotated[
+    str | None, typer.Option("--image", metavar="NAME@sha256:…", help="With docker: the container's image.")
+]
+ShmSizeOption = Annotated[
+    str | None,
+    typer.Option("--shm-size", metavar="SIZE", help="With docker: of its /dev/shm, 1g unless told."),
+]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option("--network", help="With docker: bridge, or host to be without the engine's proxy."),
+]
+DtypeOption = Annotated[
+    Literal["fp32", "fp16"] | None,
+    typer.Option("--dtype", help="The numbers it computes with; left out: as the model is."),
+]
 
 
 @app.command()
@@ -67,11 +86,11 @@ def models(as_json: Json = False) -> None:
 
 
 @app.command()
-def export(model: Model, as_json: Json = False) -> None:
+def export(model: Model, dtype: DtypeOption = None, as_json: Json = False) -> None:
     """Export a model to ONNX and prove that it computes the same function."""
     from harness.commands import export as story
 
-    artifact = story.export_model(model, Path.cwd())
+    artifact = story.export_model(model, Path.cwd(), dtype=dtype)
     _print_json(artifact) if as_json else story.show(artifact)
 
 
@@ -87,15 +106,28 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; other machines reach all but loopback.")
     ] = "127.0.0.1",
+    server: ServerOption = None,
+    image: ImageOption = None,
+    shm_size: ShmSizeOption = None,
+    network: NetworkOption = None,
+    dtype: DtypeOption = None,
     for_s: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Serve a model through the embedded Triton until Ctrl-C, on loopback unless --host says otherwise."""
+    """Serve a model through Triton until Ctrl-C, on loopback unless --host says otherwise."""
     from harness.commands import serve as story
+    from harness.commands.deployment import Place
 
-    settings = story.settings(max_batch, queue_delay_us, instances, threads)
-    tell = _print_json if as_json else None
-    story.serve(model, settings, Path.cwd(), http_port, grpc_port, for_s, tell, host)
+    place = Place.of(server, image=image, shm_size=shm_size, network=network)
+    wanted = story.Wanted(
+        model,
+        dtype,
+        story.settings(max_batch, queue_delay_us, instances, threads),
+        http_port,
+        grpc_port,
+        host,
+    )
+    story.serve(wanted, Path.cwd(), place, for_s, _print_json if as_json else None)
 
 
 @app.command()
@@ -106,6 +138,10 @@ def run(
     ] = None,
     overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
     results: Results = Path("results"),
+    server: ServerOption = None,
+    image: ImageOption = None,
+    shm_size: ShmSizeOption = None,
+    network: NetworkOption = None,
     url: Annotated[
         str | None, typer.Option(help="A Triton that is already running, e.g. http://127.0.0.1:8000.")
     ] = None,
@@ -128,6 +164,16 @@ def run(
             help="Await the load processes here: `harness worker` on other machines.",
         ),
     ] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]", help="`harness probe --serve` on the machine of --url: its GPUs and CPU."
+        ),
+    ] = None,
+    metrics_url: Annotated[
+        str | None,
+        typer.Option(help="Its metrics, for its GPUs where no probe is, e.g. http://HOST:8002/metrics."),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with a run that was cut off: the last one, or the one named."),
@@ -140,6 +186,7 @@ def run(
     """Measure a scenario: a table, a page, an exit code."""
     from harness.commands import deployment
     from harness.commands import run as story
+    from harness.probe.elsewhere import Elsewhere
 
     if workers is not None:
         overrides = [*overrides, f"load.workers={workers}"]
@@ -149,12 +196,21 @@ def run(
         plan = planning.plan(story.load(what, overrides))
         _print_json(plan) if as_json else planning.show(plan)
         return
-    tls = deployment.tls(grpc_tls, grpc_ca, grpc_cert, grpc_key)
+    place = deployment.Place.of(
+        server,
+        url=url,
+        grpc_port=grpc_port,
+        tls=deployment.tls(grpc_tls, grpc_ca, grpc_cert, grpc_key),
+        image=image,
+        shm_size=shm_size,
+        network=network,
+    )
+    there = Elsewhere.of(probe, metrics_url, url=url)
     if resume:
-        result = story.resume(what, results, overrides, url=url, grpc_port=grpc_port, tls=tls, listen=listen)
+        result = story.resume(what, results, overrides, place=place, listen=listen, elsewhere=there)
     else:
         loaded = story.load(what, overrides)
-        result = story.run(loaded, results=results, url=url, grpc_port=grpc_port, tls=tls, listen=listen)
+        result = story.run(loaded, results=results, place=place, listen=listen, elsewhere=there)
     _print_json(result) if as_json else story.show(result)
     raise typer.Exit(story.exit_code(result))
 
@@ -170,6 +226,35 @@ def worker(
     from harness.commands import worker as story
 
     story.work(master, once=once)
+
+
+@app.command()
+def probe(
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what NVML answers, for a minute or --for-s.")
+    ] = None,
+    serve: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="Serve readings to `harness run --probe` until Ctrl-C."),
+    ] = None,
+    pid: Annotated[
+        list[int],
+        typer.Option(help="With --serve: the server's process. Repeatable; left out: every tritonserver."),
+    ] = [],  # noqa: B006 - typer reads it, nobody writes it
+    for_s: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What NVML sees of this machine's GPUs: now, over a while, or for a run that is led from elsewhere."""
+    from harness.commands import probe as story
+
+    story.check(record, serve, pid, for_s, as_json=as_json)
+    if record is not None:
+        story.record(record, for_s)
+    elif serve is not None:
+        story.serve(serve, pid, for_s)
+    else:
+        seen = story.look()
+        _print_json(seen) if as_json else story.show(seen)
 
 
 @app.command()
@@ -207,6 +292,23 @@ def calibrate(
     if write is not None:
         story.write_page(found, write)
     _print_json(story.document(found, against)) if as_json else story.show(found)
+    raise typer.Exit(story.exit_code(found))
+
+
+@app.command()
+def gpu_check(
+    results: Results = Path("results"),
+    write: Annotated[Path | None, typer.Option(help="Write the page, e.g. docs/gpu.md.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that harness measures this machine's GPU right, in a few minutes, and keep the evidence."""
+    from harness.commands import gpu_check as story
+
+    command = "harness gpu-check" + ("" if write is None else f" --write {write}")
+    found = story.gpu_check(results=results, command=command)
+    if write is not None:
+        story.write_page(found, write)
+    _print_json(found) if as_json else story.show(found)
     raise typer.Exit(story.exit_code(found))
 
 

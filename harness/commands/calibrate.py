@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from harness.calibration import against, coverage, noise, truth
 from harness.calibration.station import Station, station
+from harness.commands import page_file
 from harness.commands.deployment import MODEL_REPOSITORY
 from harness.commands.progress import Progress
 from harness.load import perf_analyzer
@@ -127,13 +128,8 @@ def chosen(parts: Sequence[str], compare_with: str | None) -> tuple[Part, ...]:
 
 
 def write_page(found: Calibration, file: Path) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(accuracy_page(found), encoding="utf-8")
-    except OSError as error:
-        raise HarnessError(
-            f"{file} can't be written ({error.strerror}): give --write a file in a folder you can write"
-        ) from error
+    """Raises HarnessError where it can't be written."""
+    page_file.write_page(accuracy_page(found), file)
 
 
 def document(found: Calibration, compare_with: str | None) -> Calibration | dict[str, Any]:

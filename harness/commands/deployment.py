@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 from harness.load.address import LOOPBACK
 from harness.load.tls import Tls
@@ -13,13 +14,24 @@ from harness.probe import gpu
 from harness.probe.environment import environment
 from harness.probe.execution_providers import execution_providers
 from harness.schema.errors import InputError
-from harness.schema.result import Environment
+from harness.schema.point import Point, ServerSettings
+from harness.schema.result import Environment, ServerMode
+from harness.schema.scenario import SharedMemory
+from harness.triton.binary import BinaryServer
+from harness.triton.docker import Container, DockerServer, Network
 from harness.triton.embedded import EmbeddedServer
+from harness.triton.own import OwnServer
 from harness.triton.remote import RemoteServer
 from harness.triton.server import Server
 
 MODEL_REPOSITORY = Path("model_repo")
 """Relative to the folder harness is started in, as scenarios/ and results/ are."""
+
+SHARED: tuple[SharedMemory, ...] = get_args(SharedMemory)
+"""Each asks more of a container than those before it."""
+
+STARTED = ("embedded", "binary", "docker")
+"""The modes in which the server is our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,52 @@ class Address:
         return None if url is None else cls(url, grpc_port, tls)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How Triton is to run: started here in one of three ways, or already running `at` an address."""
+
+    mode: ServerMode = "embedded"
+    at: Address | None = None
+    container: Container | None = None
+    """With `docker`, and then without the GPUs and the memory that the points need."""
+
+    @classmethod
+    def of(
+        cls,
+        server: str | None = None,
+        *,
+        url: str | None = None,
+        grpc_port: int | None = None,
+        tls: Tls | None = None,
+        image: str | None = None,
+        shm_size: str | None = None,
+        network: str | None = None,
+    ) -> Place:
+        """Of the options of the same names. Raises InputError for those that don't go together."""
+        at = Address.of(url, grpc_port, tls)
+        if server not in (None, *STARTED):
+            raise InputError(f"--server {server} is none of {', '.join(STARTED)}; one that runs is --url")
+        if at is not None and server is not None:
+            raise InputError("--server starts a Triton and --url names one that runs: give one of them")
+        of_docker = {"--image": image, "--shm-size": shm_size, "--network": network}
+        given = [option for option, value in of_docker.items() if value is not None]
+        if server != "docker":
+            if given:
+                raise InputError(f"{given[0]} is of a container: give --server docker too")
+            if at is not None:
+                return cls("remote", at)
+            return cls("binary" if server == "binary" else "embedded")
+        if image is None:
+            raise InputError("--server docker needs to know which: give --image NAME@sha256:…")
+        if network not in (None, *get_args(Network)):
+            raise InputError(f"--network {network} is none of {', '.join(get_args(Network))}")
+        wanted: dict[str, Any] = {"shm_size": shm_size, "network": network}
+        return cls("docker", container=Container(image, **{k: v for k, v in wanted.items() if v}))
+
+
+EMBEDDED = Place()
+
+
 def tls(
     wanted: bool, ca: Path | None, certificate: Path | None = None, key: Path | None = None
 ) -> Tls | None:
@@ -57,43 +115,75 @@ def tls(
 @contextmanager
 def deployment(
     log: Path,
+    place: Place = EMBEDDED,
+    points: Sequence[Point] = (),
     *,
-    at: Address | None = None,
     response_cache: bool = False,
     http_port: int = 0,
     grpc_port: int = 0,
     host: str = LOOPBACK,
 ) -> Iterator[Server]:
-    """A live server, ours for the time of the block, or the one at `url`."""
-    if at is not None:
-        with RemoteServer(at.url, grpc_port=at.grpc_port) as remote:
+    """A live server, ours for the time of the block, or the one at the address; `points` it must suit."""
+    if place.at is not None:
+        with RemoteServer(place.at.url, grpc_port=place.at.grpc_port) as remote:
             yield remote
         return
-    with EmbeddedServer(
-        MODEL_REPOSITORY,
-        log,
-        gpu=cuda_usable(),
-        response_cache=response_cache,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        host=host,
-    ) as embedded:
-        yield embedded
+    options: dict[str, Any] = {
+        "gpu": gpu_usable(place.mode),
+        "response_cache": response_cache,
+        "client_memory": place.mode != "embedded" and any(p.shared_memory != "none" for p in points),
+        "http_port": http_port,
+        "grpc_port": grpc_port,
+        "host": host,
+    }
+    with _own(place, points, MODEL_REPOSITORY, log, options) as server:
+        yield server
 
 
-def cuda_usable() -> bool:
-    """Whether `kind: auto` means a GPU here: one that NVML lists and ONNX Runtime can compute on."""
+def _own(
+    place: Place, points: Sequence[Point], repository: Path, log: Path, options: dict[str, Any]
+) -> OwnServer:
+    if place.mode == "binary":
+        return BinaryServer(repository, log, **options)
+    if place.container is None:
+        return EmbeddedServer(repository, log, **options)
+    container = replace(
+        place.container,
+        gpus=_gpus([point.server for point in points], options["gpu"]),
+        shared_memory=max((point.shared_memory for point in points), key=SHARED.index, default="none"),
+    )
+    return DockerServer(container, repository, log, **options)
+
+
+def _gpus(settings: Sequence[ServerSettings], gpu: bool) -> tuple[int, ...] | Literal["all", "none"]:
+    """The GPUs that a container must have for any of these settings; without settings, what there is."""
+    using = [s for s in settings if s.kind == "gpu" or (s.kind == "auto" and gpu)]
+    if not using:
+        return "all" if gpu and not settings else "none"
+    chosen = {index for s in using for index in s.gpus or ()}
+    return "all" if any(s.gpus is None for s in using) else tuple(sorted(chosen))
+
+
+def gpu_usable(mode: ServerMode) -> bool:
+    """Whether `kind: auto` means a GPU for a server that is started here: one that NVML lists and, where it
+    is this environment's ONNX Runtime that serves, one that it can compute on."""
     if not gpu.devices():
         return False
+    if mode != "embedded":
+        return True
     return any(p.name == "CUDAExecutionProvider" and p.usable for p in execution_providers())
 
 
-def environment_of(server: Server, *, embedded: bool) -> Environment:
+def environment_of(server: Server) -> Environment:
     """Where a measurement on this server happens. Call it once the model is served."""
     return environment(
-        server_mode="embedded" if embedded else "remote",
+        server_mode=server.mode,
         server_url=f"http://{server.host}:{server.http_port}",
         triton_version=server.version,
         backend=server.backend,
+        backend_version=server.backend_version,
         execution_provider=server.execution_provider,
+        provider_options=server.provider_options,
+        server_image=server.image,
+        server_command=server.command,
     )

@@ -15,8 +15,10 @@ from harness.model.catalog import CATALOG
 from harness.probe import gpu
 from harness.probe.environment import available_cores, cpu_model, versions
 from harness.probe.execution_providers import execution_providers
+from harness.schema.errors import HarnessError
 from harness.schema.frozen import Frozen
 from harness.triton import install
+from harness.triton.docker import ENGINE, ask
 
 SPACE_GB = 3
 SERVE_PORTS = (8000, 8001)
@@ -67,6 +69,8 @@ def _findings() -> Iterator[Finding]:
             else f"downloaded at first use, {install.WHEEL.megabytes} MB"
         )
         yield Finding(what="embedded Triton", ok=True, found=f"{install.TRITON_VERSION}, {where}")
+    yield _installed("tritonserver", "--server binary runs it", "--server binary needs one")
+    yield _docker()
     yield _pip()
     yield _disk()
     yield _loopback()
@@ -79,6 +83,24 @@ def _findings() -> Iterator[Finding]:
         yield Finding(what=provider.name, ok=provider.usable if needed else None, found=state)
     for name, source in CATALOG.items():
         yield Finding(what=f"model {name}", ok=None, found=source.words)
+
+
+def _installed(program: str, use: str, need: str) -> Finding:
+    found = shutil.which(program)
+    return Finding(
+        what=program, ok=None, found=f"none on PATH; {need}" if found is None else f"{found}; {use}"
+    )
+
+
+def _docker() -> Finding:
+    there = _installed(ENGINE, "--server docker uses it", "--server docker needs it")
+    if shutil.which(ENGINE) is None:
+        return there
+    try:
+        version = ask("version", "--format={{.Server.Version}}").strip()
+    except HarnessError as error:
+        return Finding(what=ENGINE, ok=None, found=f"{shutil.which(ENGINE)}; {error}")
+    return Finding(what=ENGINE, ok=None, found=f"{there.found}, engine {version}")
 
 
 def _pip() -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from harness.schema.frozen import Frozen
 from harness.store.scenario_file import LoadedScenario
 
@@ -33,7 +35,8 @@ class Plan(Frozen):
 
 def plan(loaded: LoadedScenario) -> Plan:
     measure = loaded.scenario.measure
-    changes = 1 + sum(a.server != b.server for a, b in zip(loaded.points, loaded.points[1:], strict=False))
+    served = [(point.dtype, point.server) for point in loaded.points]
+    changes = 1 + sum(a != b for a, b in pairwise(served))
     fixed_s = START_S + changes * RELOAD_S + (measure.warmup_s + POINT_OVERHEAD_S) * len(loaded.points)
     at_most_s = [(p.load.steady_by_design and measure.at_most_s) or measure.duration_s for p in loaded.points]
     return Plan(

@@ -10,13 +10,16 @@ from rich.table import Table
 from harness.commands.progress import Progress
 from harness.model.export import export
 from harness.schema.model import ModelArtifact
+from harness.schema.scenario import Dtype
 
 
-def export_model(model: str, base_dir: Path, progress: Progress | None = None) -> ModelArtifact:
+def export_model(
+    model: str, base_dir: Path, progress: Progress | None = None, dtype: Dtype | None = None
+) -> ModelArtifact:
     """Export `model`, or take it from the cache. Paths are relative to `base_dir`. Raises HarnessError."""
     progress = progress or Progress()
-    with progress.doing(f"model {model}"):
-        return export(model, base_dir=base_dir, progress=progress.detail)
+    with progress.doing(f"model {model}{f' in {dtype.upper()}' if dtype else ''}"):
+        return export(model, base_dir=base_dir, progress=progress.detail, dtype=dtype)
 
 
 def show(model: ModelArtifact) -> None:

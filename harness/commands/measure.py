@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from harness.analysis.precision import enough
 from harness.commands.derived import Derived, derived, keep
@@ -15,8 +16,11 @@ from harness.load.driver import LoadOutcome, drive
 from harness.load.job import Job
 from harness.load.tls import Tls
 from harness.model.payloads import payloads
+from harness.probe.elsewhere import Elsewhere, unseen
 from harness.probe.environment import available_cores, host_cores
+from harness.probe.local import here
 from harness.probe.sampler import Sampler
+from harness.probe.watch import Watch
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.observed import Observed
@@ -47,10 +51,12 @@ def measure(
     progress: Progress,
     tls: Tls | None = None,
     listen: tuple[str, int] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Derived:
     """Measure one point on a server that already serves it; everything is on disk when this returns.
 
-    `tls` is that of the server's gRPC endpoint; at `listen`, load processes of other machines are awaited.
+    `tls` is that of the server's gRPC endpoint; at `listen`, load processes of other machines are awaited;
+    `elsewhere` says how the GPUs of a server on another machine are seen.
     """
     folder = run.begin_point(point)
     started_at = _now()
@@ -74,8 +80,11 @@ def measure(
     def between() -> None:
         before.append(continuity.look())
 
-    hidden = not server.process_ids() and is_here(server.host)
-    with Sampler(server.process_ids, lambda: load_pids, server_hidden=hidden) as sampler:
+    hidden = not server.process_ids() and runs_here(server)
+    spool = folder / "gpu.jsonl"
+    watch = _gpus(server, elsewhere, spool)
+    with Sampler(server.process_ids, lambda: load_pids, server_hidden=hidden, watch=watch) as sampler:
+        idle_ns = sampler.idle()
         try:
             outcome = drive(
                 job,
@@ -102,13 +111,28 @@ def measure(
         server=figures,
         cores=available_cores(),
         host_cores=host_cores(),
+        execution_provider=server.execution_provider,
         gpus=sampler.gpus,
         no_gpu=sampler.no_gpu,
+        gpu_probe=sampler.gpu_probe,
+        idle_ns=idle_ns,
         problems=(*problems, *sampler.problems),
     )
     keep(point, run, window=outcome.window, host=sampler.host, gpu=sampler.gpu)
+    spool.unlink(missing_ok=True)
     run.finish_point(point, observed)
     return derived(point, run, observed)
+
+
+def _gpus(server: Server, elsewhere: Elsewhere | None, spool: Path) -> Watch:
+    if elsewhere is not None:
+        return elsewhere.watch(spool)
+    return here(spool) if runs_here(server) else unseen()
+
+
+def runs_here(server: Server) -> bool:
+    """Whether the server is on this machine, so that the GPUs here are those that it uses."""
+    return server.mode != "remote" or is_here(server.host)
 
 
 def _now() -> str:

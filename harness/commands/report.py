@@ -11,7 +11,6 @@ from harness.report.markdown import summary
 from harness.report.page import write_page
 from harness.report.perf_analyzer import csv_files
 from harness.schema.errors import HarnessError, InputError
-from harness.schema.model import ModelArtifact
 from harness.schema.result import Environment, RunResult
 from harness.store.run_folder import RunFolder, open_run, write_atomically
 
@@ -32,8 +31,8 @@ def collect(folder: RunFolder, known: dict[str, Derived]) -> RunResult:
     """
     loaded = folder.read_scenario()
     finished = [(p, seen) for p in loaded.points if (seen := folder.observed(p.id)) is not None]
-    model, environment = folder.read(ModelArtifact), folder.read(Environment)
-    if not finished or model is None or environment is None:
+    models, environment = folder.read_models(), folder.read(Environment)
+    if not finished or not models or environment is None:
         raise InputError(
             f"no point was finished in {folder.path}: `harness run {folder.path} --resume` goes on"
         )
@@ -48,7 +47,8 @@ def collect(folder: RunFolder, known: dict[str, Derived]) -> RunResult:
         started_at=min(seen.started_at for _, seen in finished),
         finished_at=max(seen.finished_at for _, seen in finished) if complete else None,
         planned=tuple(p.id for p in loaded.points),
-        model=model,
+        model=models[0],
+        other_models=models[1:],
         environment=environment,
         points=tuple(known[point.id].result for point, _ in finished),
     )

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from rich.console import Console
 
 from harness.commands import report
-from harness.commands.deployment import Address, deployment, environment_of
+from harness.commands.deployment import EMBEDDED, Address, Place, deployment, environment_of
 from harness.commands.derived import Derived
-from harness.commands.measure import measure
+from harness.commands.export import export_model
+from harness.commands.measure import measure, runs_here
 from harness.commands.progress import Progress
 from harness.load.address import LOOPBACK, is_loopback, parsed_master, reachable
+from harness.load.job import check_memory
 from harness.load.team import checked_address
-from harness.load.tls import Tls
 from harness.model.check import check_classes
-from harness.model.export import export
+from harness.probe.elsewhere import Elsewhere
+from harness.probe.gpu import availability
 from harness.report.table import print_table
 from harness.schema.errors import ExitCode, InputError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import Point
 from harness.schema.result import Environment, RunResult
+from harness.schema.scenario import Dtype
 from harness.store.run_folder import RunFolder, create_run, latest_unfinished, open_run
 from harness.store.scenario_file import LoadedScenario, load_scenario
 
 SAME = (
-    *("sha256", "host", "cpu", "cores", "gpus", "packages"),
-    *("triton_version", "server_mode", "backend", "execution_provider"),
+    *("host", "cpu", "cores", "gpus", "packages"),
+    *("triton_version", "server_mode", "server_image", "backend", "execution_provider"),
 )
-"""What of the model and the environment must not change between the sittings of one run."""
-
+"""What of the environment must not change between the sittings of one run."""
 
 PLAIN_WIDTH = 120
 """Columns of the table where it goes to a log, which has no width."""
@@ -54,23 +57,25 @@ def run(
     loaded: LoadedScenario,
     *,
     results: Path = Path("results"),
-    url: str | None = None,
-    grpc_port: int | None = None,
-    tls: Tls | None = None,
+    place: Place = EMBEDDED,
     listen: str | None = None,
+    elsewhere: Elsewhere | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Measure a scenario into a new folder under `results`. Raises HarnessError; finished points are kept.
 
-    `listen`: "address" or "address:port" where load processes of other machines are awaited, instead of
-    starting them here.
+    `place`: how Triton is to run. `listen`: "address" or "address:port" where load processes of other
+    machines are awaited, instead of starting them here. `elsewhere`: how the GPUs of a server on another
+    machine are seen.
     """
-    at = Address.of(url, grpc_port, tls)
-    awaited = _awaited(listen, loaded, at)
+    _answers(elsewhere)
+    awaited = _awaited(listen, loaded, place.at)
+    _check_gpu(loaded, place)
+    check_memory(loaded.points)
     progress = progress or Progress()
-    model = _exported(loaded, progress)
+    models = _exported(loaded, progress)
     folder = create_run(results, loaded)
-    return _finish(folder, loaded, model, at, awaited, progress)
+    return _finish(folder, loaded, models, place, awaited, elsewhere, progress)
 
 
 def resume(
@@ -78,10 +83,9 @@ def resume(
     results: Path = Path("results"),
     overrides: Sequence[str] = (),
     *,
-    url: str | None = None,
-    grpc_port: int | None = None,
-    tls: Tls | None = None,
+    place: Place = EMBEDDED,
     listen: str | None = None,
+    elsewhere: Elsewhere | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Go on with a run that was cut off; its finished points are not measured again.
@@ -90,14 +94,32 @@ def resume(
     """
     if overrides:
         raise InputError("a run goes on as it began: leave out --set and --workers, or leave out --resume")
-    at = Address.of(url, grpc_port, tls)
     progress = progress or Progress()
+    _answers(elsewhere)
     is_run = what is not None and what.is_dir()
     folder = open_run(what) if is_run else latest_unfinished(results, what)  # type: ignore[arg-type]
     loaded = folder.read_scenario()
-    awaited = _awaited(listen, loaded, at)
+    awaited = _awaited(listen, loaded, place.at)
+    _check_gpu(loaded, place)
+    check_memory(loaded.points)
     progress.say(f"going on with {folder.path}")
-    return _finish(folder, loaded, _exported(loaded, progress), at, awaited, progress)
+    return _finish(folder, loaded, _exported(loaded, progress), place, awaited, elsewhere, progress)
+
+
+def _answers(elsewhere: Elsewhere | None) -> None:
+    """Rather now than after the export. Raises ServerError."""
+    if elsewhere is not None:
+        elsewhere.gpus()
+
+
+def _check_gpu(loaded: LoadedScenario, place: Place) -> None:
+    """Rather now than after the export. Raises InputError where a GPU is asked for and none is here."""
+    asks = place.at is None and any(point.server.kind == "gpu" for point in loaded.points)
+    if asks and (why := availability()) is not None:
+        raise InputError(
+            f"{loaded.name} asks for a GPU (server.kind: gpu), and there is none here ({why}): run it on a "
+            "machine with one, or see how it would go with --set server.kind=cpu"
+        )
 
 
 def _awaited(listen: str | None, loaded: LoadedScenario, at: Address | None) -> tuple[str, int] | None:
@@ -119,27 +141,32 @@ def _awaited(listen: str | None, loaded: LoadedScenario, at: Address | None) -> 
     return host, port
 
 
-def _exported(loaded: LoadedScenario, progress: Progress) -> ModelArtifact:
-    with progress.doing(f"model {loaded.scenario.model}"):
-        return export(loaded.scenario.model, base_dir=loaded.folder, progress=progress.detail)
+Models = Mapping[Dtype | None, ModelArtifact]
+"""What is served for each dtype that the points name, in their order."""
+
+
+def _exported(loaded: LoadedScenario, progress: Progress) -> Models:
+    dtypes = dict.fromkeys(point.dtype for point in loaded.points)
+    return {dtype: export_model(loaded.scenario.model, loaded.folder, progress, dtype) for dtype in dtypes}
 
 
 def _finish(
     folder: RunFolder,
     loaded: LoadedScenario,
-    model: ModelArtifact,
-    at: Address | None,
+    models: Models,
+    place: Place,
     listen: tuple[str, int] | None,
+    elsewhere: Elsewhere | None,
     progress: Progress,
 ) -> RunResult:
     """Measure the points that are missing, and write the page whatever happens in between."""
     with folder.locked():
-        _same(folder, model)
+        _same_models(folder, tuple(models.values()))
         remaining = [p for p in loaded.points if folder.observed(p.id) is None]
         known: dict[str, Derived] = {}
         try:
             if remaining:
-                _measure_all(remaining, folder, loaded, model, at, listen, progress, known)
+                _measure_all(remaining, folder, loaded, models, place, listen, elsewhere, progress, known)
         finally:
             if any(folder.observed(p.id) for p in loaded.points):
                 folder.write(report.collect(folder, known))
@@ -151,9 +178,10 @@ def _measure_all(
     remaining: Sequence[Point],
     folder: RunFolder,
     loaded: LoadedScenario,
-    model: ModelArtifact,
-    at: Address | None,
+    models: Models,
+    place: Place,
     listen: tuple[str, int] | None,
+    elsewhere: Elsewhere | None,
     progress: Progress,
     known: dict[str, Derived],
 ) -> None:
@@ -161,19 +189,23 @@ def _measure_all(
     of = len(loaded.points)
     environment = None
     log, cache = folder.path / "server.log", loaded.scenario.server.response_cache
-    with deployment(log, at=at, response_cache=cache) as server:
+    with deployment(log, place, loaded.points, response_cache=cache) as server:
         progress.say(f"Triton {server.version} at {server.host}:{server.http_port}")
-        settings = None
+        served = None
         for number, point in enumerate(remaining, start=of - len(remaining) + 1):
             with progress.point(number, of, point):
                 if server.exit_reason() is not None or not server.healthy():
                     server.restart()
-                    settings = None
-                if point.server != settings:
+                    served = None
+                model = models[point.dtype]
+                if served != (model, point.server):
                     server.serve(model, point.server)
-                    settings = point.server
+                    served = (model, point.server)
                 if environment is None:
-                    environment = environment_of(server, embedded=at is None)
+                    environment = environment_of(server)
+                    if elsewhere is not None or not runs_here(server):
+                        gpus = elsewhere.gpus() if elsewhere is not None else ()
+                        environment = environment.model_copy(update={"gpus": gpus})
                     _same(folder, environment)
                 known[point.id] = measure(
                     point,
@@ -182,26 +214,50 @@ def _measure_all(
                     run=folder,
                     loaded=loaded,
                     progress=progress,
-                    tls=at.tls if at is not None else None,
+                    tls=None if place.at is None else place.at.tls,
                     listen=listen,
+                    elsewhere=elsewhere,
                 )
             folder.write(report.collect(folder, known))
             progress.result(number, of, known[point.id].result)
 
 
-def _same(folder: RunFolder, now: ModelArtifact | Environment) -> None:
+def _same_models(folder: RunFolder, now: tuple[ModelArtifact, ...]) -> None:
+    """As `_same`, for the ONNX files that the points are served."""
+    before = folder.read_models()
+    if not before:
+        folder.write_models(now)
+    elif [model.sha256 for model in before] != [model.sha256 for model in now]:
+        raise _other(folder, "model")
+
+
+def _same(folder: RunFolder, now: Environment) -> None:
     """Keep what the run's first sitting saw, and refuse to go on with another model or on another machine:
     it would mix two things in one table."""
-    before = folder.read(type(now))
+    before = folder.read(Environment)
     if before is None:
         folder.write(now)
         return
-    moved = [name.replace("_", " ") for name in SAME if getattr(before, name, 0) != getattr(now, name, 0)]
+    was, is_ = _comparable(before), _comparable(now)
+    moved = [name.replace("_", " ") for name in SAME if was[name] != is_[name]]
     if moved:
-        raise InputError(
-            f"{folder.path} was begun with another {', '.join(moved)}: "
-            "finish it as it was begun, or start a new run"
-        )
+        raise _other(folder, ", ".join(moved))
+
+
+def _comparable(environment: Environment) -> dict[str, Any]:
+    found = {name: getattr(environment, name) for name in SAME}
+    # An idle link steps down, and why a value is null is no property of the GPU.
+    moving: dict[str, Any] = {"pcie_generation": None, "pcie_width": None, "unsupported": {}}
+    found["gpus"] = [gpu.model_copy(update=moving) for gpu in environment.gpus]
+    # Points may ask for several providers; that one of them computes on the CPU may not come and go.
+    found["execution_provider"] = environment.execution_provider == "CPUExecutionProvider"
+    return found
+
+
+def _other(folder: RunFolder, what: str) -> InputError:
+    return InputError(
+        f"{folder.path} was begun with another {what}: finish it as it was begun, or start a new run"
+    )
 
 
 def exit_code(result: RunResult) -> ExitCode:

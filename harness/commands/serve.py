@@ -1,22 +1,36 @@
-"""`harness serve`: a model behind the embedded Triton, until Ctrl-C."""
+"""`harness serve`: a model behind a Triton of our own, until Ctrl-C."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commands.deployment import MODEL_REPOSITORY, deployment
+from harness.commands.deployment import EMBEDDED, MODEL_REPOSITORY, Place, deployment
 from harness.commands.export import export_model
 from harness.commands.progress import Progress
 from harness.load.address import LOOPBACK, is_loopback
 from harness.schema.errors import ServerError
 from harness.schema.frozen import Frozen
 from harness.schema.point import ServerSettings
+from harness.schema.scenario import Dtype
 from harness.triton.server import Server
 
 CHECK_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be served, and where it shall listen; a port of 0 means any free one."""
+
+    model: str
+    dtype: Dtype | None
+    settings: ServerSettings
+    http_port: int = 0
+    grpc_port: int = 0
+    host: str = LOOPBACK
 
 
 class Serving(Frozen):
@@ -27,6 +41,7 @@ class Serving(Frozen):
     grpc: str
     metrics: str
     repository: str
+    backend: str
     execution_provider: str | None
 
 
@@ -43,19 +58,15 @@ def settings(max_batch: int, queue_delay_us: int, instances: int, threads: int) 
 
 @contextmanager
 def serving(
-    model: str,
-    settings: ServerSettings,
-    base_dir: Path,
-    http_port: int,
-    grpc_port: int,
-    progress: Progress,
-    host: str = LOOPBACK,
+    wanted: Wanted, base_dir: Path, progress: Progress, place: Place = EMBEDDED
 ) -> Iterator[tuple[Serving, Server]]:
     """A model that is ready to be asked, for the time of the block. Raises HarnessError."""
-    artifact = export_model(model, base_dir, progress)
+    artifact = export_model(wanted.model, base_dir, progress, wanted.dtype)
     log = MODEL_REPOSITORY / "server.log"
-    with deployment(log, http_port=http_port, grpc_port=grpc_port, host=host) as server:
-        name = server.serve(artifact, settings)
+    with deployment(
+        log, place, http_port=wanted.http_port, grpc_port=wanted.grpc_port, host=wanted.host
+    ) as server:
+        name = server.serve(artifact, wanted.settings)
         yield (
             Serving(
                 model=name,
@@ -63,6 +74,7 @@ def serving(
                 grpc=f"{server.host}:{server.grpc_port}",
                 metrics=f"http://{server.host}:{server.metrics_port}/metrics",
                 repository=str(MODEL_REPOSITORY.absolute()),
+                backend=server.backend,
                 execution_provider=server.execution_provider,
             ),
             server,
@@ -70,24 +82,21 @@ def serving(
 
 
 def serve(
-    model: str,
-    settings: ServerSettings,
+    wanted: Wanted,
     base_dir: Path,
-    http_port: int,
-    grpc_port: int,
+    place: Place,
     for_s: float | None,
     tell: Callable[[Serving], None] | None,
-    host: str = LOOPBACK,
 ) -> None:
     """Serve until Ctrl-C, SIGTERM or `for_s` seconds. Raises ServerError when Triton goes away by itself."""
     progress = Progress()
-    with serving(model, settings, base_dir, http_port, grpc_port, progress, host) as (at, server):
+    with serving(wanted, base_dir, progress, place) as (at, server):
         if tell is not None:
             tell(at)
         progress.say(f"{at.model} is ready at {at.http} and {at.grpc} (gRPC), metrics at {at.metrics}")
-        if not is_loopback(host):
+        if not is_loopback(wanted.host):
             progress.say(
-                f"whoever reaches {host} can use it and load models into it: it asks for no password"
+                f"whoever reaches {wanted.host} can use it and load models into it: it asks for no password"
             )
         progress.say("Ctrl-C stops it")
         began = time.monotonic()

@@ -2,7 +2,8 @@
 
 Run with `pytest -o addopts= --benchmark-only tests/bench/test_large_payloads.py`. An image batch goes to the
 server (`ends`), and comes from it (`large`), which nobody keeps; then the first again in shared memory. The
-models run on Triton's Python backend, whose own copies are the same for both clients.
+models run on Triton's Python backend, whose own copies are the same for both clients. Where there is a GPU,
+the same batch goes to a model on it: over the wire, through system memory, and through the GPU's own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from harness.schema.scenario import Protocol, SharedMemory
 from harness.triton.embedded import EmbeddedServer
 from tests.bench.side_by_side import Question, Rounds, ours, theirs
 from tests.load.triton_models import add_large, tiny_triton
+from tests.triton import models
 
 SECONDS = 3.0
 ROUNDS = 3
@@ -78,3 +80,39 @@ def test_bytes_per_second(
             print(f"  {missing}")
     if found.theirs:
         benchmark.extra_info.update(cpu_ratio=found.cpu_ratio, throughput_ratio=found.throughput_ratio)
+
+
+@pytest.fixture(scope="module")
+def on_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    folder = tmp_path_factory.mktemp("on-gpu")
+    with EmbeddedServer(folder / "repository", folder / "triton.log", gpu=True) as server:
+        server.serve(models.ends(folder), models.settings(kind="gpu"))
+        yield server
+
+
+@pytest.mark.gpu
+@pytest.mark.triton
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize("shared_memory", ["none", "system", "cuda"])
+def test_bytes_per_second_to_a_model_on_a_gpu(
+    benchmark: BenchmarkFixture,
+    on_gpu: EmbeddedServer,
+    tmp_path: Path,
+    shared_memory: SharedMemory,
+    protocol: Protocol,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    question = Question("ends", np.zeros(WIDTH, np.float32), protocol, CONCURRENCY, shared_memory)
+    found = Rounds([], [])
+
+    def one_round() -> None:
+        found.ours.append(ours(on_gpu, question, tmp_path / f"ours-{len(found.ours)}", SECONDS))
+
+    benchmark.pedantic(one_round, rounds=ROUNDS, iterations=1)
+    megabytes_per_s = found.throughput_per_s * MEGABYTES
+    cpu_ms = sorted(cost.cpu_s for cost in found.ours)[ROUNDS // 2] * 1e3
+    benchmark.extra_info.update(megabytes_per_s=megabytes_per_s, client_cpu_ms=cpu_ms)
+    with capsys.disabled():
+        print(f"\n{MEGABYTES:.0f} MB to a GPU, {protocol}, {CONCURRENCY} at once, ", end="")
+        print(f"shared memory: {shared_memory}; median of {ROUNDS} rounds:")
+        print(f"  {megabytes_per_s:9.0f} MB/s, {cpu_ms:.2f} ms of client CPU a request")

@@ -19,9 +19,11 @@ import psutil
 import pytest
 
 from harness.schema.samples import REQUEST, Phase
+from tests.binary import tritonserver
+from tests.docker import docker
 from tests.nvml import nvml_double
 
-__all__ = ["nvml_double"]
+__all__ = ["docker", "nvml_double", "tritonserver"]
 
 HARNESS = [sys.executable, "-m", "harness"]
 
@@ -66,9 +68,11 @@ class Workplace:
         file.write_text(text)
         return file
 
+    program: list[str] = field(default_factory=lambda: HARNESS)
+
     def run(self, *arguments: str | Path, timeout_s: float = 240) -> Finished:
         done = subprocess.run(
-            [*HARNESS, *map(str, arguments)],
+            [*self.program, *map(str, arguments)],
             cwd=self.path,
             env=os.environ | self.env,
             capture_output=True,

@@ -114,7 +114,7 @@ def run(results: Path) -> None:
     file.write_text(scenario(len(windows)))
     loaded = story.load(file)
     folder = create_run(results, loaded)
-    folder.write(artifact())
+    folder.write_models([artifact()])
     folder.write(environment(gpu=False))
     known: dict[str, Derived] = {}
     took: dict[str, float] = {"keep_s": 0.0, "derive_s": 0.0}

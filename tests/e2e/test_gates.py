@@ -195,9 +195,20 @@ def test_another_process_on_the_cpu(workplace: Workplace) -> None:
     assert point["verdict"] == "invalid"
 
 
+AS_ON_CUDA = """
+from harness.triton import own
+own.provider_of = lambda config: ("CUDAExecutionProvider", {})
+from harness.cli import main
+main()
+"""
+"""A GPU is held against a point only where the model was computed on it, which no model is here: so harness
+is told that it was."""
+
+
 def test_another_process_on_a_gpu_that_slows_itself_down(
     workplace: Workplace, nvml_double: NvmlDouble
 ) -> None:
+    workplace.program = [sys.executable, "-c", AS_ON_CUDA]
     workplace.env.update(nvml_double(f"reasons=0x8 processes={os.getpid()}"))
     point = point_of(workplace, SHORT + NEIGHBOURS)
     slowed, used = point["reasons"]
@@ -208,6 +219,7 @@ def test_another_process_on_a_gpu_that_slows_itself_down(
 def test_a_gpu_at_its_power_cap_with_processes_that_may_be_the_servers_own_is_let_pass(
     workplace: Workplace, nvml_double: NvmlDouble
 ) -> None:
+    workplace.program = [sys.executable, "-c", AS_ON_CUDA]
     workplace.env.update(nvml_double("reasons=0x4 processes=4194301,4194302"))
     point = point_of(workplace, SHORT + NEIGHBOURS)
     assert point["verdict"] != "invalid", point["reasons"]

@@ -1,0 +1,256 @@
+"""GPUs through the real command line, over the double for NVML: here, elsewhere, and lost on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.probe.spool import Spool
+from tests import nvml
+from tests.e2e.conftest import HARNESS, MEASURED, TINY, Workplace, ended, measuring, server_of, wait_for
+from tests.nvml import NvmlDouble
+
+ONE = TINY.replace("[1, 8]", "8")
+"""A single point of 2 s."""
+IDLE = "unsupported=nvmlDeviceGetUtilizationRates"
+"""The double always works, which the load waits out: a GPU that doesn't tell is taken for one at rest."""
+
+
+def reader_of(pid: int) -> psutil.Process | None:
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return None
+    return next((c for c in children if "harness.probe.reader" in c.cmdline()), None)
+
+
+def point_of(workplace: Workplace, document: Any) -> tuple[Any, Any]:
+    """The only point of a run: its result, and what was observed."""
+    (point,) = document["points"]
+    observed = workplace.runs[-1] / point["samples"] / "observed.json"
+    return point, json.loads(observed.read_text())
+
+
+@contextmanager
+def running(workplace: Workplace, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*HARNESS, *arguments],
+        cwd=workplace.path,
+        env=os.environ | workplace.env | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+
+
+@contextmanager
+def serving(workplace: Workplace) -> Iterator[tuple[dict[str, str], int]]:
+    """`harness serve` in a process of its own: its addresses, and the id of its Triton."""
+    ports = ("--http-port", "0", "--grpc-port", "0")
+    with running(workplace, "serve", "double.onnx", *ports, "--json") as process:
+        assert process.stdout is not None
+        at = json.loads(process.stdout.readline())
+        server = server_of(process.pid)
+        assert server is not None
+        yield at, server.pid
+
+
+@contextmanager
+def probing(workplace: Workplace, pid: int, double: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """`harness probe --serve` in a process of its own: its address and process id."""
+    with running(workplace, "probe", "--serve", "0", "--pid", str(pid), **double) as process:
+        assert process.stderr is not None
+        ready = re.search(r"ready at (\S+):", process.stderr.readline())
+        assert ready is not None
+        yield ready[1], process.pid
+
+
+@pytest.mark.triton
+def test_a_run_on_two_gpus_has_their_figures_an_idle_window_and_the_probes_cost(
+    workplace: Workplace, nvml_double: NvmlDouble
+) -> None:
+    workplace.env |= nvml_double("gpus=2 power_w=400")
+    done = workplace.run("run", workplace.scenario(ONE), "--json")
+    assert done.code in MEASURED, done.stderr
+    point, observed = point_of(workplace, done.document)
+    first, second = point["gpu"]
+    seconds = point["duration_s"]
+    assert (first["device"], second["device"]) == (0, 1)
+    assert first["energy_j"] == pytest.approx(400 * seconds, rel=0.05)
+    assert second["energy_j"] == pytest.approx(300 * seconds, rel=0.05)
+    # the double always works at 75%
+    assert first["idle_power_w"] is None and "not idle" in first["unsupported"]["idle_power_w"]
+    assert first["foreign_processes"] == []
+    begin, end = observed["idle_ns"]
+    assert end - begin >= 1.5e9
+    assert end <= observed["window_ns"][0]
+    probe = point["gpu_probe"]
+    assert (probe["source"], probe["cpu_cores"] is not None) == ("nvml", True)
+    assert 0.05 <= probe["interval_s"] < 0.1
+    assert [gpu["name"] for gpu in done.document["environment"]["gpus"]] == [nvml.NAME] * 2
+    assert not list(workplace.path.glob("results/*/points/*/gpu.jsonl")), "it is in gpu.parquet now"
+
+
+@pytest.mark.triton
+def test_a_probe_that_is_killed_under_load_costs_no_more_than_its_readings(
+    workplace: Workplace, nvml_double: NvmlDouble
+) -> None:
+    workplace.env |= nvml_double(IDLE)
+    process = workplace.start("run", workplace.scenario(ONE), "--json")
+    wait_for(lambda: measuring(workplace))
+    reader = wait_for(lambda: reader_of(process.pid))
+    reader.kill()
+    done = ended(process)
+    assert done.code in MEASURED, done.stderr
+    point, observed = point_of(workplace, done.document)
+    assert point["requests"] > 100
+    assert point["gpu"][0]["energy_j"] is None and observed["idle_ns"] is not None
+    assert any("killed by SIGKILL: its readings end" in problem for problem in observed["problems"])
+    assert any("killed by SIGKILL" in note for note in point["notes"])
+
+
+@pytest.mark.triton
+def test_what_was_read_until_the_harness_was_killed_is_there(
+    workplace: Workplace, nvml_double: NvmlDouble
+) -> None:
+    workplace.env |= nvml_double(IDLE)
+    process = workplace.start("run", workplace.scenario(ONE))
+    folder = wait_for(lambda: measuring(workplace))
+    reader = wait_for(lambda: reader_of(process.pid))
+    process.kill()
+    killed_ns = time.monotonic_ns()
+    process.communicate()
+    psutil.wait_procs([reader], timeout=10)
+    spool = Spool.read(folder / "gpu.jsonl")
+    assert spool.ended, "it saw that the harness was gone"
+    assert killed_ns - 0.5e9 < spool.gpu[-1].at_ns < killed_ns + 5e9
+    assert len(spool.gpu) > 20
+
+
+@pytest.mark.triton
+def test_a_server_elsewhere_is_seen_through_a_probe_beside_it(
+    workplace: Workplace, nvml_double: NvmlDouble
+) -> None:
+    double = nvml_double(f"gpus=2 power_w=500 {IDLE}")
+    with serving(workplace) as (at, pid), probing(workplace, pid, double) as (address, probe_pid):
+        options = ("--url", at["http"], "--probe", address, "--json")
+        done = workplace.run("run", workplace.scenario(ONE), *options)
+        assert done.code in MEASURED, done.stderr
+        point, observed = point_of(workplace, done.document)
+        assert observed["problems"] == []
+        first, second = point["gpu"]
+        assert first["energy_j"] == pytest.approx(500 * point["duration_s"], rel=0.05)
+        assert second["energy_j"] == pytest.approx(400 * point["duration_s"], rel=0.05)
+        assert point["gpu_probe"]["source"] == "remote probe"
+        assert [gpu["name"] for gpu in done.document["environment"]["gpus"]] == [nvml.NAME] * 2
+        assert point["host"]["server_cpu_cores"] > 0 and point["host"]["server_memory_bytes"] > 2**20
+        assert point["host"]["foreign_cpu_cores"] is not None
+        # once more, and this time it dies under load
+        process = workplace.start("run", workplace.scenario(ONE), *options)
+        wait_for(lambda: len(workplace.runs) == 2 and measuring(workplace))
+        time.sleep(1)
+        os.kill(probe_pid, signal.SIGKILL)
+        done = ended(process)
+    assert done.code in MEASURED, done.stderr
+    point, observed = point_of(workplace, done.document)
+    assert point["requests"] > 100
+    assert any("stopped answering" in problem for problem in observed["problems"])
+
+
+@pytest.mark.triton
+def test_a_tritons_own_metrics_are_read_where_no_probe_is(workplace: Workplace) -> None:
+    with serving(workplace) as (at, _):
+        done = workplace.run(
+            "run", workplace.scenario(ONE), "--url", at["http"], "--metrics-url", at["metrics"], "--json"
+        )
+    assert done.code in MEASURED, done.stderr
+    point, observed = point_of(workplace, done.document)
+    assert (point["gpu"], point["gpu_probe"], observed["gpus"]) == (None, None, [])
+    assert "lists no GPU" in observed["no_gpu"]
+    assert observed["problems"] == []
+
+
+def test_a_look_at_the_gpus(workplace: Workplace, nvml_double: NvmlDouble) -> None:
+    workplace.env |= nvml_double("gpus=2 unsupported=nvmlDeviceGetVbiosVersion")
+    seen = workplace.run("probe", "--json").document
+    assert [device["name"] for device in seen["devices"]] == [nvml.NAME] * 2
+    assert [reading["power_w"] for reading in seen["readings"]] == [nvml.POWER_W, nvml.POWER_W - 100]
+    assert all(reading["memory_bytes"] and reading["sm_activity"] for reading in seen["readings"])
+    done = workplace.run("probe")
+    assert done.code == 0
+    assert "GPU 1" in done.stdout and "300 W" in done.stdout
+    assert re.search(r"vbios +– .*Not Supported", done.stdout)
+
+
+def test_a_look_where_there_is_no_gpu(workplace: Workplace, nvml_double: NvmlDouble) -> None:
+    workplace.env |= nvml_double("init=9")
+    done = workplace.run("probe")
+    assert done.code == 0
+    assert "kernel module is not loaded" in " ".join(done.stdout.split())
+    assert workplace.run("probe", "--json").document["devices"] == []
+    done = workplace.run("probe", "--record", "gpu.txt")
+    assert done.code == 4 and done.stderr.startswith("harness: there is nothing to record")
+
+
+def test_a_recording_is_played_back_by_the_double(workplace: Workplace, nvml_double: NvmlDouble) -> None:
+    workplace.env |= nvml_double("power_w=321")
+    done = workplace.run("probe", "--record", "gpu.txt", "--for-s", "0.5")
+    assert done.code == 0, done.stderr
+    assert (workplace.path / "gpu.txt").stat().st_size > 1000
+    workplace.env |= nvml_double(f"replay={workplace.path / 'gpu.txt'}")
+    (reading,) = workplace.run("probe", "--json").document["readings"]
+    assert reading["power_w"] == 321
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["probe", "--record", "a", "--serve", "0"], "give one of them"),
+        (["probe", "--pid", "1"], "give --serve too"),
+        (["probe", "--for-s", "1"], "give one of them too"),
+        (["probe", "--serve", "0", "--json"], "leave it out"),
+        (["probe", "--serve", "here"], "give it as port or host:port"),
+        (["probe", "--serve", "70000"], "give it as port or host:port"),
+        (["probe", "--serve", "192.0.2.1:9400"], "give --serve another address"),
+        (["run", "scenario.yaml", "--probe", "a:1"], "give its --url too"),
+        (
+            ["run", "scenario.yaml", "--url", "http://127.0.0.1:9", "--probe", "127.0.0.1:9"],
+            "no probe answers",
+        ),
+        (
+            ["run", "scenario.yaml", "--url", "http://a", "--probe", "a:1", "--metrics-url", "http://a"],
+            "leave out",
+        ),
+        (["run", "scenario.yaml", "--url", "http://a", "--metrics-url", "a:8002"], "give it as http://"),
+    ],
+)
+def test_a_refusal_names_the_remedy(workplace: Workplace, arguments: list[str], says: str) -> None:
+    workplace.scenario(ONE)
+    done = workplace.run(*arguments)
+    assert done.code in (2, 4)
+    assert done.stderr.startswith("harness: ") and says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path(workplace.path / "results").exists()
+
+
+def test_who_can_reach_a_probe_is_said(workplace: Workplace) -> None:
+    done = workplace.run("probe", "--serve", "0.0.0.0:0", "--for-s", "0")
+    assert done.code == 0
+    assert "it asks for no password" in done.stderr
+    assert "no password" not in workplace.run("probe", "--serve", "0", "--for-s", "0").stderr
