@@ -13,7 +13,7 @@ demo: $(VENV)/.for-demo ## measure a real model behind a real Triton, and say wh
 	$(BIN)/harness run scenarios/demo.yaml
 
 test: $(VENV)/.for-test ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.for-test ## speed: start time, time to load, client CPU beside perf_analyzer's
 	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-disable-gc -s -o addopts=

@@ -20,7 +20,7 @@ ON_THE_CPU = """
 from pathlib import Path
 from harness.commands import gpu_check
 gpu_check.SMOKE, gpu_check.DIRECT = Path("smoke.yaml"), Path("direct.yaml")
-gpu_check.ROUNDS = 2
+gpu_check.ROUNDS = 1
 from harness.cli import main
 main()
 """
@@ -62,7 +62,7 @@ def test_every_figure_is_taken_and_the_evidence_is_kept(
 
     assert [point.label for point in found.points] == ["max_batch 1", "max_batch 8"]
     comparison = found.comparison
-    assert comparison is not None and len(comparison.rounds) == 2
+    assert comparison is not None and len(comparison.rounds) == 1
     for each in comparison.rounds:
         assert each.direct.provider == "CPUExecutionProvider"
         if each.triton_inferences_per_s is not None:
@@ -77,17 +77,6 @@ def test_every_figure_is_taken_and_the_evidence_is_kept(
         assert 0 < found.client.cpu_share < 1.2
     for failure in found.failures:  # only what so short a point does on a busy machine
         assert " is in" in failure or "could not be compared with the session" in failure, failure
-
-
-@pytest.mark.triton
-def test_without_an_energy_counter_the_comparison_is_missing_and_the_check_fails(
-    workplace: Workplace, nvml_double: NvmlDouble
-) -> None:
-    done = check(workplace, nvml_double("gpus=1 unsupported=nvmlDeviceGetTotalEnergyConsumption"), "--json")
-    assert done.code == 3, done.stderr
-    found = GpuCheck.model_validate_json(done.stdout)
-    assert found.energy == ()
-    assert "the energy counter could not be compared with the power readings" in found.failures
 
 
 def test_without_a_gpu_it_is_refused_and_nothing_is_written(workplace: Workplace) -> None:

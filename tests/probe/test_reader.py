@@ -19,7 +19,7 @@ import sys, time
 from harness.probe import reader
 
 class Hanging(reader.Gpus):
-    def read(self):
+    def read(self, *, everything=False):
         time.sleep(60)
 
 reader.Gpus, reader.HUNG_S = Hanging, 1
@@ -48,8 +48,8 @@ from harness.probe import reader
 
 class Seldom(reader.Gpus):
     due = 0
-    def read(self):
-        readings = super().read()
+    def read(self, *, everything=False):
+        readings = super().read(everything=everything)
         if time.monotonic() < self.due:
             return tuple(dataclasses.replace(r, energy_j=None) for r in readings)
         if any(r.energy_j is not None for r in readings):
@@ -84,6 +84,28 @@ def test_the_end_waits_for_a_last_value_of_the_energy_counter(
     assert spool.ended
     last_ns = [r.at_ns for r in spool.gpu if r.energy_j is not None][-1]
     assert ended_ns < last_ns < ended_ns + 1.5e9
+
+
+def test_the_last_look_has_the_slow_values_too(nvml_double: NvmlDouble, tmp_path: Path) -> None:
+    """Memory errors are read once a second: those of the last second count as well."""
+    path = tmp_path / "gpu.jsonl"
+    with path.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness.probe.reader"],
+            env=os.environ | nvml_double(),
+            stdin=subprocess.PIPE,
+            stdout=out,
+        )
+    assert process.stdin is not None
+    while len(Spool.read(path).gpu) < 5:
+        assert process.poll() is None
+        time.sleep(0.01)
+    ended_ns = time.monotonic_ns()
+    process.stdin.close()
+    assert process.wait(10) == 0
+    last = Spool.read(path).gpu[-1]
+    assert last.at_ns > ended_ns
+    assert None not in (last.energy_j, last.ecc_errors, last.memory_bytes, last.processes)
 
 
 HARNESS = """
