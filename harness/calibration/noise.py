@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.calibration.figures import THROUGHPUT, measured
 from harness.calibration.lanes import Lane
-from harness.calibration.station import PROTOCOLS, Service, Station, truth_model
+from harness.calibration.station import PROTOCOLS, Service, Station
 from harness.load.perf_analyzer import PerfAnalyzer
 from harness.schema.calibration import Noise, NoisyPoint
 from harness.schema.point import PointLoad
@@ -100,7 +100,7 @@ def _given_up(
     rng = np.random.default_rng(seed)
     weights = np.asarray(service.weights) / sum(service.weights)
     finished = perf_analyzer.run(
-        truth_model(Lane(protocol), stalling=stalling),
+        station.truth_model(Lane(protocol), stalling=stalling),
         protocol,
         f"{station.server.host}:{station.port(protocol)}",
         concurrency=concurrency,

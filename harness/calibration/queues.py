@@ -28,11 +28,6 @@ class Queue:
     """"M/D/1" or "M/M/1"."""
 
     @property
-    def pause_s(self) -> float:
-        """What is left of the mean time between two requests when one has been served."""
-        return max(0.0, 1 / (self.load.rate_per_s or 1.0) - self.service.mean_s)
-
-    @property
     def description(self) -> str:
         stalls = f"; stands still for {STALL_S:g} s each {PERIOD_S:g} s" if self.stalling else ""
         return f"service {self.service.words}; arrivals {self.load.label}{stalls}"
@@ -54,11 +49,17 @@ def simulated(queue: Queue, measured: Measured, skipped: int, wire_s: float) -> 
     `skipped` first requests count in no percentile, as they do in the measurement's.
     """
     due_s = measured.intended_ns / 1e9
+    sojourn_s = sojourns_s(queue, measured, wire_s)
+    figures = {name: quantile(sojourn_s[skipped:], share) for name, share in SHARES.items()}
+    seconds = float(due_s[-1] - due_s[0])
+    return {**figures, THROUGHPUT: int(np.count_nonzero(due_s + sojourn_s < due_s[-1])) / seconds}
+
+
+def sojourns_s(queue: Queue, measured: Measured, wire_s: float) -> Seconds:
+    """What each of the requests should have taken, `wire_s` of it on the way."""
+    due_s = measured.intended_ns / 1e9
     served_s = np.asarray(queue.service.seconds)[measured.request_class]
     stall = (STALL_S, PERIOD_S) if queue.stalling else (0.0, 1.0)
     # Half of what is on top comes before the service, and decides what a stall catches.
-    answered_s = queueing.finishes(due_s + wire_s / 2, served_s, *stall) + wire_s / 2
-    sojourn_s = (answered_s - due_s)[skipped:]
-    figures = {name: quantile(sojourn_s, share) for name, share in SHARES.items()}
-    seconds = float(due_s[-1] - due_s[0])
-    return {**figures, THROUGHPUT: int(np.count_nonzero(answered_s < due_s[-1])) / seconds}
+    sojourn_s: Seconds = queueing.finishes(due_s + wire_s / 2, served_s, *stall) + wire_s / 2 - due_s
+    return sojourn_s

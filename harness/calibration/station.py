@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from harness.load.job import Job
 from harness.load.recorder import Spools
 from harness.probe.environment import available_cores
 from harness.probe.sampler import Sampler
+from harness.probe.watch import Nothing
 from harness.schema.errors import ServerError
 from harness.schema.observed import Observed
 from harness.schema.point import Point, PointClass, PointLoad, ServerSettings
 from harness.schema.result import PointResult, ServerFigures
-from harness.schema.samples import Measured
+from harness.schema.samples import HostReading, Measured, Window
 from harness.schema.scenario import Measure, Objective, Protocol, Validity
 from harness.schema.tensors import Tensors
 from harness.triton.embedded import EmbeddedServer
@@ -38,8 +40,15 @@ NULL_WIDTH = 64
 """FP32 values of the null model's requests: 256 bytes."""
 
 PROTOCOLS: tuple[Protocol, ...] = ("http", "grpc")
-LANES = tuple(Lane(protocol, number) for number in range(2) for protocol in PROTOCOLS)
-"""What is measured at once on the truth models."""
+MOST_AT_ONCE = 8
+"""Points over each protocol that the truth models are measured at, at once: at 40 requests a second in each
+they leave half of two cores idle."""
+LANES = tuple(Lane(protocol, number) for number in range(MOST_AT_ONCE) for protocol in PROTOCOLS)
+
+
+def lanes(at_once: int) -> tuple[Lane, ...]:
+    """For so many points over each protocol at once."""
+    return LANES[: at_once * len(PROTOCOLS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,8 @@ class Drive:
     measured: Measured
     cpu_s: float | None
     """CPU seconds of the load processes in the measured phase."""
+    window: Window
+    """The measured phase; of no length where there was none."""
 
 
 class Station:
@@ -98,11 +109,27 @@ class Station:
         self.server = server
         self.folder = folder
         self.stop = threading.Event()
-        self._load_pids: list[int] = []
+        self._truth_models: set[str] = set()
+        self._loading = threading.Lock()
+        self._load_pids: set[int] = set()
         """Of every lane: the load of one is no foreign process to the others."""
+        self.sampler = Sampler(
+            server.process_ids, lambda: tuple(self._load_pids), watch=Nothing("the models run on the CPU")
+        )
+        """One for all lanes: it costs as much as a point's load."""
 
     def port(self, protocol: Protocol) -> int:
         return self.server.http_port if protocol == "http" else self.server.grpc_port
+
+    def truth_model(self, lane: Lane, *, stalling: bool) -> str:
+        """The model of a lane, loaded from its first use on."""
+        name = f"calibrate-{'stalls' if stalling else 'truth'}-{lane.name}"
+        stalls = {"stall_s": STALL_S, "period_s": PERIOD_S} if stalling else {}
+        with self._loading:
+            if name not in self._truth_models:
+                self.server.control.load(write_truth(self.server.repository, name, **stalls))
+                self._truth_models.add(name)
+        return name
 
     def measure_service(
         self, service: Service, *, stalling: bool, lane: Lane, load: PointLoad, measure: Measure, seed: int
@@ -114,7 +141,7 @@ class Station:
             for name, seconds in zip(names, service.seconds, strict=True)
         }
         weights = dict(zip(names, service.weights, strict=True))
-        model = truth_model(lane, stalling=stalling)
+        model = self.truth_model(lane, stalling=stalling)
         return self._measure(model, lane, load, measure, payloads, weights, SERVED, seed)
 
     def measure_null(self, *, protocol: Protocol, load: PointLoad, measure: Measure) -> Drive:
@@ -182,15 +209,23 @@ class Station:
             lane.gather()
             before.append(self.server.statistics(model))
 
-        with Sampler(self.server.process_ids, lambda: self._load_pids) as sampler:
-            outcome = drive(
-                job,
-                enough=lambda measured: enough(point, measured),
-                between=between,
-                alive=self._alive,
-                on_started=self._load_pids.extend,
-            )
-            figures = self._figures(model, before)
+        load_pids: list[int] = []
+
+        def on_started(pids: Sequence[int]) -> None:
+            load_pids.extend(pids)
+            self._load_pids.update(pids)
+
+        began_ns = time.monotonic_ns()
+        outcome = drive(
+            job,
+            enough=lambda measured: enough(point, measured),
+            between=between,
+            alive=self._alive,
+            on_started=on_started,
+        )
+        figures = self._figures(model, before)
+        host = self._host(began_ns)
+        self._load_pids.difference_update(load_pids)
         spools = Spools(job.folder)
         measured = gather(spools.chunks(), spools.size).measured
         observed = Observed(
@@ -202,14 +237,22 @@ class Station:
             load_processes=outcome.processes,
             server=figures,
             cores=available_cores(),
-            gpus=sampler.gpus,
-            no_gpu=sampler.no_gpu,
-            problems=sampler.problems,
+            gpus=(),
+            no_gpu=None,
+            problems=self.sampler.problems,
         )
-        result = derive(point, observed, measured, spools.reasons, sampler.host, sampler.gpu, samples="")
+        result = derive(point, observed, measured, spools.reasons, host, (), samples="")
         if self.stop.is_set():
             raise KeyboardInterrupt
-        return Drive(result, measured, outcome.client_cpu_s)
+        window = outcome.window or Window(began_ns, began_ns)
+        return Drive(result, measured, outcome.client_cpu_s, window)
+
+    def _host(self, since_ns: int) -> list[HostReading]:
+        """The readings since then, one after this call's begin among them: it closes the window."""
+        now_ns = time.monotonic_ns()
+        while self.sampler.host[-1].at_ns < now_ns:
+            time.sleep(0.02)
+        return [reading for reading in self.sampler.host if reading.at_ns >= since_ns]
 
     def _alive(self) -> str | None:
         return "interrupted" if self.stop.is_set() else self.server.exit_reason()
@@ -221,24 +264,15 @@ class Station:
             return None
 
 
-def truth_model(lane: Lane, *, stalling: bool) -> str:
-    """The model of a lane."""
-    return f"calibrate-{'stalls' if stalling else 'truth'}-{lane.name}"
-
-
 @contextmanager
 def station(repository: Path, folder: Path) -> Iterator[Station]:
-    """A live server with every model of the calibration, for the time of the block."""
+    """A live server with the models of the calibration, for the time of the block."""
     folder.mkdir(parents=True, exist_ok=True)
     with EmbeddedServer(repository, folder / "server.log", response_cache=True) as server:
-        names = [write_null(repository)]
-        for lane in LANES:
-            names.append(write_truth(repository, truth_model(lane, stalling=False)))
-            stalls = truth_model(lane, stalling=True)
-            names.append(write_truth(repository, stalls, stall_s=STALL_S, period_s=PERIOD_S))
-        for name in names:
-            server.control.load(name)
-        yield Station(server, folder)
+        server.control.load(write_null(repository))
+        found = Station(server, folder)
+        with found.sampler:
+            yield found
 
 
 def _now() -> str:

@@ -43,7 +43,7 @@ class Scale:
     noisy_s: float
 
 
-FULL = Scale(truth_s=600, runs=100, run_s=15, rounds=5, round_s=3, noisy=20, noisy_s=10)
+FULL = Scale(truth_s=1800, runs=100, run_s=coverage.P99_TAKES_S, rounds=5, round_s=3, noisy=20, noisy_s=10)
 QUICK = Scale(truth_s=12, runs=3, run_s=3, rounds=1, round_s=1, noisy=2, noisy_s=5)
 
 
@@ -62,7 +62,7 @@ def calibrate(
     scale = scale or (QUICK if quick else FULL)
     progress = progress or Progress()
     started_at = _now()
-    cases: list[TruthCase] | None = None
+    cases: tuple[TruthCase, ...] | None = None
     compared: list[Comparison] | None = None
     covered: Coverage | None = None
     noisy: Noise | None = None
@@ -75,7 +75,8 @@ def calibrate(
             at = stack.enter_context(station(repository, folder))
         where = _environment(at)
         if "truth" in parts:
-            cases = _truth(at, scale, progress)
+            with progress.doing(f"truth: {len(truth.QUEUES)} queues, {scale.truth_s:g} s"):
+                cases = truth.against_truth(at, scale.truth_s, seed=SEED)
             failures += truth.failures(cases)
         if "coverage" in parts:
             with progress.doing(f"coverage: {scale.runs} runs"):
@@ -109,7 +110,7 @@ def calibrate(
         command=_command(parts, quick),
         environment=where,
         quick=quick,
-        truth=None if cases is None else tuple(cases),
+        truth=cases,
         coverage=covered,
         against=None if compared is None else tuple(compared),
         noise=noisy,
@@ -154,13 +155,6 @@ def _whole() -> Iterator[None]:
         raise HarnessError(
             "interrupted; nothing of a calibration is kept: run `harness calibrate` again, or a --part of it"
         ) from error
-
-
-def _truth(at: Station, scale: Scale, progress: Progress) -> list[TruthCase]:
-    cases: list[TruthCase] = []
-    for measured in truth.against_truth(at, scale.truth_s, seed=SEED, doing=progress.doing):
-        cases += measured
-    return cases
 
 
 def _comparison(found: Comparison) -> str:

@@ -17,10 +17,12 @@ from harness.probe import cgroup
 from harness.schema.samples import HostReading
 
 Pids = Callable[[], Iterable[int]]
-"""The processes whose trees are to be observed, asked for anew on each reading: they may come and go."""
+"""The processes whose trees are to be observed: they may come and go."""
 
 SCAN_INTERVAL_S = 1.0
-"""How often new children are looked for; what they used since their start counts all the same."""
+"""How often new children, and the server's processes, are looked for, which walks all processes of the host;
+what they used since their start counts all the same. They are looked for at once where one of the server's
+ended. The load's processes are asked for on each reading."""
 
 MEMORY_INTERVAL_S = 1.0
 MEMORY_SHARE = 0.02
@@ -54,17 +56,19 @@ class Host:
 
     def read(self) -> HostReading:
         """One reading. Raises what the given callables raise, and OSError where there is no /proc."""
-        server, client = set(self._server_pids()), set(self._client_pids())
+        client = set(self._client_pids())
         at_ns = time.monotonic_ns()
-        due = at_ns >= self._scan_due_ns
-        if due or not self._server.follows(server) or not self._client.follows(client):
+        if at_ns >= self._scan_due_ns or not self._client.follows(client):
             parents = _parents()
-            self._server.follow(server, parents)
+            self._server.follow(set(self._server_pids()), parents)
             self._client.follow(client, parents)
             self._harness.leave(self._server.pids | self._client.pids)
             self._harness.follow({os.getpid()}, parents, without=self._server.pids | self._client.pids)
             self._scan_due_ns = at_ns + int(SCAN_INTERVAL_S * 1e9)
+        server = self._server.pids
         server_s, client_s, harness_s = self._server.cpu_s(), self._client.cpu_s(), self._harness.cpu_s()
+        if self._server.pids != server:  # one ended, and what follows it may be here by the next reading
+            self._scan_due_ns = at_ns
         machine = psutil.cpu_times()
         # guest time is in user time already
         processes_s = float(machine.user + machine.nice + machine.system)

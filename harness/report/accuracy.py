@@ -27,15 +27,23 @@ Row = tuple[str, ...]
 def accuracy_page(found: Calibration) -> str:
     """The page as Markdown; the same record always gives the same page."""
     filters = (_cell, _measured, _figures, _checks, _comparisons, _points)
-    failed = len(found.failures)
     return markdown_page(
         "accuracy.md.j2",
         {each.__name__.lstrip("_"): each for each in filters},
         found=found,
-        verdict=f"{failed} check{'s' * (failed != 1)} failed." if failed else "Every check passed.",
+        verdict=_verdict(found),
         machine=list(_machine(found)),
         absent=[part for part in _PARTS if getattr(found, part) is None],
     )
+
+
+def _verdict(found: Calibration) -> str:
+    failed = len(found.failures)
+    said = f"{failed} check{'s' * (failed != 1)} failed." if failed else "Every check passed."
+    figures = [f.passed for case in found.truth or () for f in (*case.theory, *case.path)]
+    coverages = [check.passed for check in (found.coverage.checks if found.coverage else ())]
+    silent = (figures + coverages).count(None)
+    return said + (f" {silent} figure{'s have' if silent > 1 else ' has'} no answer." if silent else "")
 
 
 def _machine(found: Calibration) -> Iterator[Row]:

@@ -56,6 +56,8 @@ class CoverageCheck(Frozen):
     """Runs in which the figure had an interval."""
     covered: int
     needed: int
+    required: bool = True
+    """Whether the runs were long enough for it, so that no answer is a failure."""
     passed: bool | None
     why: str | None = None
 

@@ -13,9 +13,9 @@ from harness.calibration import against, coverage, noise, truth
 from harness.calibration.figures import THROUGHPUT, compared
 from harness.calibration.queues import Queue, simulated, theoretical
 from harness.calibration.station import PERIOD_S, STALL_S, Drive, Service
-from harness.schema.calibration import Client, Comparison, Noise, NoisyPoint
+from harness.schema.calibration import Client, Comparison, Coverage, Noise, NoisyPoint
 from harness.schema.point import PointLoad, expand
-from harness.schema.samples import REQUEST, Measured, Phase, Status
+from harness.schema.samples import REQUEST, Measured, Phase, Status, Window
 from tests.report.factory import DEMO, point_result
 
 WIRE_S = 0.0005
@@ -51,7 +51,7 @@ def sampled(queue: Queue, *, factor: float = 1.0, requests: int = 20_000, seed: 
         "latency_s": summarize(latency_s),
     }
     plain = point_result(expand(DEMO)[0], verdict="valid", gpu=False)
-    return Drive(plain.model_copy(update=figures), Measured.of(records), None)
+    return Drive(plain.model_copy(update=figures), Measured.of(records), None, Window(0, 1))
 
 
 def _shares(service: Service) -> np.ndarray[Any, Any]:
@@ -116,7 +116,9 @@ def test_a_case_without_a_median_or_a_valid_point_fails() -> None:
     invalid = sampled(queue).result.model_copy(
         update={"verdict": "invalid", "reasons": ("the client lagged",)}
     )
-    judged = truth.judged(queue, "http", Drive(invalid, sampled(queue).measured, None), WIRE_S, 3)
+    judged = truth.judged(
+        queue, "http", Drive(invalid, sampled(queue).measured, None, Window(0, 1)), WIRE_S, 3
+    )
     assert any("the client lagged" in failure for failure in truth.failures([judged]))
 
 
@@ -154,6 +156,31 @@ def test_coverage_counts_the_intervals_that_hold_the_truth() -> None:
     assert few.passed is None and few.why is not None and "50 of 100" in few.why
     absent = coverage.counted("http", "mean", 1.0, runs(100, 0), 100)
     assert absent.passed is None and absent.supported == 0
+
+
+def test_what_is_added_to_every_request_is_found_whatever_the_queue_did() -> None:
+    added = [coverage.median_added_s(coverage.QUEUE, [sampled(coverage.QUEUE, seed=seed)]) for seed in (1, 2)]
+    assert added == pytest.approx([WIRE_S, WIRE_S], rel=1e-3)
+    assert coverage.median_added_s(coverage.QUEUE, []) == 0.0
+
+
+def test_a_p99_is_asked_of_runs_that_are_long_enough_for_it() -> None:
+    result = sampled(coverage.QUEUE).result
+
+    def found(supported: int, *, required: bool) -> Coverage:
+        def one(interval: dict[str, tuple[float, float]]) -> Any:
+            return result.model_copy(
+                update={"latency_s": result.latency_s.model_copy(update={"interval_95": interval})}
+            )
+
+        results = [one({"p99": (0.9, 1.1)})] * supported + [one({})] * (100 - supported)
+        check = coverage.counted("http", "p99", 1.0, results, 100, required=required)
+        return Coverage(description="", refused={}, refusals=(), checks=(check,))
+
+    assert found(75, required=True).checks[0].passed is True
+    assert found(74, required=True).checks[0].passed is None
+    assert "only 74 of 100" in coverage.failures(found(74, required=True))[0]
+    assert coverage.failures(found(0, required=False)) == []
 
 
 def comparison(**changed: Any) -> Comparison:

@@ -118,10 +118,10 @@ def server_of(pid: int) -> psutil.Process | None:
     return next((c for c in children if c.name() == "tritonserver"), None)
 
 
-def measuring(workplace: Workplace) -> Path | None:
-    """The folder of the point whose measured phase is under way: its spool has records of it."""
+def measuring(workplace: Workplace, records: int = 150) -> Path | None:
+    """The folder of the point whose measured phase is under way: its spool has so many records of it."""
     spools = list(workplace.path.glob("results/*/points/*/load/requests-*.spool"))
-    begun = [s for s in spools if np.count_nonzero(_phases(s) == Phase.MEASURE) > 150]
+    begun = [s for s in spools if np.count_nonzero(_phases(s) == Phase.MEASURE) > records]
     return begun[-1].parent.parent if begun else None
 
 

@@ -94,15 +94,15 @@ def test_what_fails_inside_is_told_once_and_the_sampling_goes_on() -> None:
         nonlocal calls
         calls += 1
         if 1 < calls < 5:
-            raise RuntimeError("the server has no pid yet")
+            raise RuntimeError("the load has no pid yet")
         return [os.getpid()]
 
-    with Sampler(unreliable, list, interval_s=0.02) as sampler:
+    with Sampler(list, unreliable, interval_s=0.02) as sampler:
         while calls < 8:
             time.sleep(0.02)
     assert len(sampler.host) == calls - 3
-    assert sampler.problems == ("the host could not be read: RuntimeError: the server has no pid yet",)
-    assert all(reading.server_cpu_s is not None for reading in sampler.host)
+    assert sampler.problems == ("the host could not be read: RuntimeError: the load has no pid yet",)
+    assert all(reading.client_cpu_s is not None for reading in sampler.host)
 
 
 def test_an_error_in_what_is_measured_passes_through_and_ends_the_sampling() -> None:

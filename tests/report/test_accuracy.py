@@ -137,7 +137,7 @@ FOUND = Calibration(
 
 def test_every_table_says_what_passed_and_what_did_not() -> None:
     page = accuracy_page(FOUND)
-    assert "**1 check failed.**" in page and f"- {FOUND.failures[0]}" in page
+    assert "**1 check failed. 1 figure has no answer.**" in page and f"- {FOUND.failures[0]}" in page
     assert "| theory | p50 | 14.80 ms | 14.40 ms to 15.20 ms | 14.20 ms | +4.2% | **fail** | +8.0% |" in page
     assert "| path | p99.9 | null: too \\| few |  | 80.00 ms |  | no answer |  |" in page
     assert "| path | throughput | 60.10/s | 59.00/s to 61.00/s | 60.00/s | +0.2% | pass |  |" in page
@@ -165,6 +165,6 @@ def test_the_same_record_makes_the_same_page_and_absent_parts_are_named() -> Non
     assert accuracy_page(FOUND) == accuracy_page(Calibration.model_validate_json(FOUND.model_dump_json()))
     less = FOUND.model_copy(update={"noise": None, "against": None, "failures": (), "quick": True})
     page = accuracy_page(less)
-    assert "**Every check passed.** A quick run" in page
+    assert "**Every check passed. 1 figure has no answer.** A quick run" in page
     assert "Parts that weren't run: against, noise." in page
     assert "## On noise" not in page
