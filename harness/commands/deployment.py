@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -140,6 +141,15 @@ def deployment(
         yield server
 
 
+def check_place(place: Place) -> None:
+    """Rather now than after the export. Raises HarnessError where Triton can't run in this way, or doesn't
+    answer."""
+    if place.at is not None:
+        with RemoteServer(place.at.url, grpc_port=place.at.grpc_port):
+            return
+    _own(place, (), MODEL_REPOSITORY, Path(os.devnull), {}).prepare()
+
+
 def _own(
     place: Place, points: Sequence[Point], repository: Path, log: Path, options: dict[str, Any]
 ) -> OwnServer:
@@ -149,7 +159,7 @@ def _own(
         return EmbeddedServer(repository, log, **options)
     container = replace(
         place.container,
-        gpus=_gpus([point.server for point in points], options["gpu"]),
+        gpus=_gpus([point.server for point in points], options.get("gpu", False)),
         shared_memory=max((point.shared_memory for point in points), key=SHARED.index, default="none"),
     )
     return DockerServer(container, repository, log, **options)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from harness.commands import report
-from harness.commands.deployment import EMBEDDED, Address, Place, deployment, environment_of
+from harness.commands.deployment import EMBEDDED, Address, Place, check_place, deployment, environment_of
 from harness.commands.derived import Derived
 from harness.commands.export import export_model
 from harness.commands.measure import measure, runs_here
@@ -72,6 +72,7 @@ def run(
     awaited = _awaited(listen, loaded, place.at)
     _check_gpu(loaded, place)
     check_memory(loaded.points)
+    check_place(place)
     progress = progress or Progress()
     models = _exported(loaded, progress)
     folder = create_run(results, loaded)
@@ -102,6 +103,7 @@ def resume(
     awaited = _awaited(listen, loaded, place.at)
     _check_gpu(loaded, place)
     check_memory(loaded.points)
+    check_place(place)
     progress.say(f"going on with {folder.path}")
     return _finish(folder, loaded, _exported(loaded, progress), place, awaited, elsewhere, progress)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commands.deployment import EMBEDDED, MODEL_REPOSITORY, Place, deployment
+from harness.commands.deployment import EMBEDDED, MODEL_REPOSITORY, Place, check_place, deployment
 from harness.commands.export import export_model
 from harness.commands.progress import Progress
 from harness.load.address import LOOPBACK, is_loopback
@@ -61,6 +61,7 @@ def serving(
     wanted: Wanted, base_dir: Path, progress: Progress, place: Place = EMBEDDED
 ) -> Iterator[tuple[Serving, Server]]:
     """A model that is ready to be asked, for the time of the block. Raises HarnessError."""
+    check_place(place)
     artifact = export_model(wanted.model, base_dir, progress, wanted.dtype)
     log = MODEL_REPOSITORY / "server.log"
     with deployment(
