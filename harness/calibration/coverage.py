@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from harness.analysis.queueing import mm1_mean_sojourn_s
 from harness.calibration.figures import THROUGHPUT, measured
 from harness.calibration.lanes import Lane, in_lanes
-from harness.calibration.queues import Queue, sojourns_s, theoretical
+from harness.calibration.queues import NOTHING, Added, Queue, sojourns_s, theoretical
 from harness.calibration.station import LANES, MOST_AT_ONCE, PROTOCOLS, Drive, Service, Station, lanes
 from harness.schema.calibration import Coverage, CoverageCheck
 from harness.schema.point import PointLoad
@@ -58,7 +59,6 @@ def coverage(
             elif len(drives[lane.protocol]) < runs:
                 drives[lane.protocol].append(drive)
         progress(min(len(each) for each in drives.values()))
-    added_s = {protocol: median_added_s(QUEUE, each) for protocol, each in drives.items()}
     return Coverage(
         description=f"{QUEUE.description}; {duration_s:g} s each",
         refused=refused,
@@ -67,8 +67,7 @@ def coverage(
             counted(
                 protocol,
                 name,
-                truths(added_s[protocol])[name],
-                [drive.result for drive in drives[protocol]],
+                [(drive.result, truths(beyond_the_path(QUEUE, drive))[name]) for drive in drives[protocol]],
                 runs,
                 required=name != "p99" or duration_s >= P99_TAKES_S,
             )
@@ -78,38 +77,35 @@ def coverage(
     )
 
 
-def median_added_s(queue: Queue, drives: Sequence[Drive]) -> float:
-    """What the wire and harness itself added to the median request of these runs; 0 without any.
+def beyond_the_path(queue: Queue, drive: Drive) -> Added:
+    """What the wire and harness itself added to each request of a run.
 
-    That it isn't too much is for `truth` to say. Here it would hide what is asked: whether an interval is as
-    wide as chance is.
+    That it isn't too much is for `truth` to say. Here it would hide what is asked, whether an interval is as
+    wide as chance is: a machine is slower in one minute than in another.
     """
-    added_s = [
-        (drive.measured.completed_ns - drive.measured.intended_ns) / 1e9
-        - sojourns_s(queue, drive.measured, wire_s=0.0)
-        for drive in drives
-    ]
-    return float(np.median(np.concatenate(added_s))) if added_s else 0.0
+    measured, steady = drive.measured, drive.result.steady_state
+    took_s = (measured.completed_ns - measured.intended_ns) / 1e9
+    first = steady.skipped_requests if steady else 0  # those before count in no latency
+    return Added(measured.intended_ns[first:], (took_s - sojourns_s(queue, measured, NOTHING))[first:])
 
 
-def truths(on_top_s: float) -> dict[str, float]:
+def truths(added: Added) -> dict[str, float]:
     rate = QUEUE.load.rate_per_s or 0.0
-    mean_s = 1 / (1 / QUEUE.service.mean_s - rate)  # of M/M/1
-    return {**theoretical(QUEUE, on_top_s), "mean": mean_s + on_top_s}
+    mean_s = mm1_mean_sojourn_s(rate, QUEUE.service.mean_s)
+    return {**theoretical(QUEUE, added), "mean": mean_s + float(added.seconds.mean())}
 
 
 def counted(
     protocol: Protocol,
     name: str,
-    truth: float,
-    results: list[PointResult],
+    results: Sequence[tuple[PointResult, float]],
     wanted: int,
     *,
     required: bool = True,
 ) -> CoverageCheck:
-    """How many of the results' intervals hold `truth`."""
-    intervals = [found for each in results if (found := measured(each, name)[1]) is not None]
-    covered = sum(low <= truth <= high for low, high in intervals)
+    """How many of the results' intervals hold the truth, which stands beside each."""
+    intervals = [(found, truth) for each, truth in results if (found := measured(each, name)[1]) is not None]
+    covered = sum(low <= truth <= high for (low, high), truth in intervals)
     needed = math.ceil(SHARE * len(intervals))
     enough = len(results) == wanted and len(intervals) >= wanted * (P99_SUPPORTED if name == "p99" else 1)
     why = None
@@ -120,7 +116,7 @@ def counted(
     return CoverageCheck(
         protocol=protocol,
         figure=name,
-        truth=truth,
+        truth=float(np.median([truth for _, truth in results])) if results else 0.0,
         runs=len(results),
         supported=len(intervals),
         covered=covered,

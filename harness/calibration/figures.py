@@ -19,9 +19,13 @@ SHARES = {"p50": 0.50, "p99": 0.99, "p999": 0.999}
 THROUGHPUT = "throughput"
 
 
-def compared(result: PointResult, truth: Mapping[str, float]) -> tuple[FigureCheck, ...]:
-    """Every figure of `truth` (a percentile's name or "throughput") beside what `result` says of it."""
-    return tuple(_check(result, name, value) for name, value in truth.items())
+def compared(
+    result: PointResult, truth: Mapping[str, float], without_wire: Mapping[str, float]
+) -> tuple[FigureCheck, ...]:
+    """Every figure of `truth` (a percentile's name or "throughput") beside what `result` says of it.
+
+    `without_wire` has the same figures of the queue alone."""
+    return tuple(_check(result, name, value, without_wire[name]) for name, value in truth.items())
 
 
 def measured(result: PointResult, name: str) -> tuple[float | None, Interval | None]:
@@ -36,7 +40,7 @@ def quantile(values: npt.NDArray[np.float64], share: float) -> float:
     return float(np.sort(values)[min(values.size, math.ceil(share * values.size)) - 1])
 
 
-def _check(result: PointResult, name: str, truth: float) -> FigureCheck:
+def _check(result: PointResult, name: str, truth: float, without_wire: float) -> FigureCheck:
     value, interval = measured(result, name)
     if value is None:
         why = (
@@ -45,7 +49,14 @@ def _check(result: PointResult, name: str, truth: float) -> FigureCheck:
             or "the sample can't support it"
         )
         return FigureCheck(
-            name=name, measured=None, interval_95=None, truth=truth, error=None, passed=None, why=why
+            name=name,
+            measured=None,
+            interval_95=None,
+            truth=truth,
+            truth_without_wire=without_wire,
+            error=None,
+            passed=None,
+            why=why,
         )
     error = (value - truth) / truth
     covered = interval is not None and interval[0] <= truth <= interval[1]
@@ -54,6 +65,7 @@ def _check(result: PointResult, name: str, truth: float) -> FigureCheck:
         measured=value,
         interval_95=interval,
         truth=truth,
+        truth_without_wire=without_wire,
         error=error,
         passed=abs(error) <= WITHIN or covered,
     )

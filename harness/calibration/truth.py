@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from harness.calibration.figures import THROUGHPUT, compared
 from harness.calibration.lanes import Lane, in_lanes
-from harness.calibration.queues import Queue, simulated, theoretical
+from harness.calibration.queues import NOTHING, Added, Queue, simulated, theoretical
 from harness.calibration.station import LANES, Drive, Service, Station, lanes
 from harness.calibration.wire import Wire, wires
 from harness.schema.calibration import TruthCase
@@ -78,26 +80,31 @@ def _case(
         )
         if drive.result.verdict != "invalid":
             break
-    return judged(queue, lane.protocol, drive, plain[lane.protocol].median_s([drive.window]), attempt)
+    return judged(queue, lane.protocol, drive, plain[lane.protocol].during(drive.window), attempt)
 
 
-def judged(queue: Queue, protocol: Protocol, drive: Drive, on_top_s: float, attempt: int) -> TruthCase:
+def judged(queue: Queue, protocol: Protocol, drive: Drive, added: Added, attempt: int) -> TruthCase:
     """One measurement of a queue beside its truths."""
     result = drive.result
     skipped = result.steady_state.skipped_requests if result.steady_state else 0
-    path = simulated(queue, drive.measured, skipped, on_top_s) if drive.measured.size > skipped + 1 else {}
+
+    def path(added: Added) -> dict[str, float]:
+        if drive.measured.size <= skipped + 1:
+            return {}
+        return simulated(queue, drive.measured, skipped, added)
+
     return TruthCase(
         name=queue.name,
         protocol=protocol,
         description=queue.description,
         requests=result.requests,
         duration_s=result.duration_s,
-        wire_s=on_top_s,
+        wire_s=float(np.median(added.seconds)),
         attempts=attempt,
         verdict=result.verdict,
         reasons=result.reasons,
-        theory=compared(result, theoretical(queue, on_top_s)),
-        path=compared(result, path),
+        theory=compared(result, theoretical(queue, added), theoretical(queue, NOTHING)),
+        path=compared(result, path(added), path(NOTHING)),
     )
 
 

@@ -13,12 +13,11 @@ Google's grpcio 0.3 ms (seen on a slow machine), which would be taken for the wi
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 from harness.calibration.lanes import Lane
 from harness.calibration.plain_http import PlainHttp
 from harness.calibration.plain_http2 import PlainHttp2
+from harness.calibration.queues import Added
 from harness.calibration.station import MOST_AT_ONCE, PROTOCOLS, Station
 from harness.schema.errors import ServerError
 from harness.schema.samples import Window
@@ -46,19 +46,16 @@ class Wire:
 
     file: Path
 
-    def median_s(self, windows: Sequence[Window]) -> float:
-        """Median seconds beyond the service of the requests answered in these windows.
+    def during(self, window: Window) -> Added:
+        """What the requests answered in this window took beyond their service.
 
         Raises ServerError where none was: the model stopped answering.
         """
-        found = [
-            took_ns
-            for at_ns, took_ns in self.lines()
-            if any(window.start_ns <= at_ns <= window.end_ns for window in windows)
-        ]
+        found = [line for line in self.lines() if window.start_ns <= line[0] <= window.end_ns]
         if not found:
             raise ServerError(f"the plain client was not answered meanwhile: see {self.file}")
-        return statistics.median(found) / 1e9
+        at_ns, took_ns = np.array(found, np.int64).T
+        return Added(at_ns, took_ns / 1e9)
 
     def lines(self) -> Iterator[tuple[int, int]]:
         text = self.file.read_text("ascii", errors="replace")

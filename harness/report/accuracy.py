@@ -74,15 +74,15 @@ def _measured(case: TruthCase) -> str:
 def _figures(case: TruthCase) -> Iterator[Row]:
     for kind, figures in (("theory", case.theory), ("path", case.path)):
         for figure in figures:
-            yield _figure(kind, figure, case.wire_s)
+            yield _figure(kind, figure)
 
 
-def _figure(kind: str, figure: FigureCheck, wire_s: float) -> Row:
+def _figure(kind: str, figure: FigureCheck) -> Row:
     is_rate = figure.name == "throughput"
     show = _rate if is_rate else _ms
     bare = None
-    if figure.measured is not None and not is_rate and figure.truth > wire_s:
-        bare = figure.measured / (figure.truth - wire_s) - 1
+    if figure.measured is not None and not is_rate:
+        bare = figure.measured / figure.truth_without_wire - 1
     return (
         kind,
         _NAMES.get(figure.name, figure.name),

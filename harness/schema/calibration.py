@@ -19,6 +19,8 @@ class FigureCheck(Frozen):
     measured: float | None
     interval_95: Interval | None
     truth: float
+    truth_without_wire: float
+    """Of the queue alone."""
     error: float | None
     """(measured - truth) / truth."""
     passed: bool | None
@@ -34,7 +36,8 @@ class TruthCase(Frozen):
     requests: int
     duration_s: float | None
     wire_s: float
-    """Median time of a plain client's request beyond its service: the wire and Triton's front end."""
+    """Median time of a plain client's request beyond its service: the wire and Triton's front end. The truth
+    has all of these times added, not the median."""
     attempts: int
     """Measurements made until one passed harness's own gates."""
     verdict: Verdict
@@ -51,6 +54,7 @@ class CoverageCheck(Frozen):
     protocol: Protocol
     figure: str
     truth: float
+    """The median of the runs'; each interval is held against its own."""
     runs: int
     supported: int
     """Runs in which the figure had an interval."""

@@ -10,8 +10,8 @@ import pytest
 from harness.analysis.latency import summarize
 from harness.analysis.queueing import finishes
 from harness.calibration import against, coverage, noise, truth
-from harness.calibration.figures import THROUGHPUT, compared
-from harness.calibration.queues import Queue, simulated, theoretical
+from harness.calibration.figures import SHARES, THROUGHPUT, compared
+from harness.calibration.queues import NOTHING, Added, Queue, simulated, sojourns_s, theoretical
 from harness.calibration.station import PERIOD_S, STALL_S, Drive, Service
 from harness.schema.calibration import Client, Comparison, Coverage, Noise, NoisyPoint
 from harness.schema.point import PointLoad, expand
@@ -19,6 +19,7 @@ from harness.schema.samples import REQUEST, Measured, Phase, Status, Window
 from tests.report.factory import DEMO, point_result
 
 WIRE_S = 0.0005
+WIRE = Added.always(WIRE_S)
 QUEUES = {queue.name: queue for queue in truth.QUEUES}
 
 
@@ -61,7 +62,7 @@ def _shares(service: Service) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("name", QUEUES)
 def test_a_faultless_measurement_passes_against_theory_and_path(name: str) -> None:
-    case = truth.judged(QUEUES[name], "http", sampled(QUEUES[name]), WIRE_S, 1)
+    case = truth.judged(QUEUES[name], "http", sampled(QUEUES[name]), WIRE, 1)
     assert bool(case.theory) == (QUEUES[name].theory is not None)
     assert [figure.name for figure in case.path] == ["p50", "p99", "p999", THROUGHPUT]
     for figure in case.path:
@@ -72,17 +73,17 @@ def test_a_faultless_measurement_passes_against_theory_and_path(name: str) -> No
 
 @pytest.mark.parametrize("name", QUEUES)
 def test_a_measurement_that_is_wrong_by_a_third_fails(name: str) -> None:
-    case = truth.judged(QUEUES[name], "grpc", sampled(QUEUES[name], factor=1.33), WIRE_S, 1)
+    case = truth.judged(QUEUES[name], "grpc", sampled(QUEUES[name], factor=1.33), WIRE, 1)
     assert any("off the path's" in failure for failure in truth.failures([case]))
 
 
 def test_a_wrong_truth_fails() -> None:
     queue = QUEUES["exponential service"]
     drive = sampled(queue)
-    right = theoretical(queue, WIRE_S)
-    assert all(check.passed is not False for check in compared(drive.result, right))
+    right = theoretical(queue, WIRE)
+    assert all(check.passed is not False for check in compared(drive.result, right, right))
     wrong = {name: value * 1.5 for name, value in right.items()}
-    assert not any(check.passed for check in compared(drive.result, wrong))
+    assert not any(check.passed for check in compared(drive.result, wrong, wrong))
 
 
 def test_a_truth_within_three_percent_or_within_the_interval_passes() -> None:
@@ -96,13 +97,13 @@ def test_a_truth_within_three_percent_or_within_the_interval_passes() -> None:
         (high * 1.04, False),
         (low * 0.9, False),
     ):
-        (check,) = compared(drive.result, {"p50": value})
+        (check,) = compared(drive.result, {"p50": value}, {"p50": value})
         assert check.passed is passes, (value, p50, low, high)
 
 
 def test_a_null_figure_is_no_pass_and_says_why() -> None:
     drive = sampled(QUEUES["constant service"], requests=200)
-    case = truth.judged(QUEUES["constant service"], "http", drive, WIRE_S, 1)
+    case = truth.judged(QUEUES["constant service"], "http", drive, WIRE, 1)
     p999 = next(figure for figure in case.path if figure.name == "p999")
     assert p999.measured is None and p999.passed is None and p999.why
 
@@ -111,14 +112,12 @@ def test_a_case_without_a_median_or_a_valid_point_fails() -> None:
     queue = QUEUES["constant service"]
     drive = sampled(queue, requests=3)
     assert any(
-        "no p50" in failure for failure in truth.failures([truth.judged(queue, "http", drive, WIRE_S, 1)])
+        "no p50" in failure for failure in truth.failures([truth.judged(queue, "http", drive, WIRE, 1)])
     )
     invalid = sampled(queue).result.model_copy(
         update={"verdict": "invalid", "reasons": ("the client lagged",)}
     )
-    judged = truth.judged(
-        queue, "http", Drive(invalid, sampled(queue).measured, None, Window(0, 1)), WIRE_S, 3
-    )
+    judged = truth.judged(queue, "http", Drive(invalid, sampled(queue).measured, None, Window(0, 1)), WIRE, 3)
     assert any("the client lagged" in failure for failure in truth.failures([judged]))
 
 
@@ -128,7 +127,7 @@ def test_the_path_knows_when_a_stall_catches_whom() -> None:
     records = np.zeros(100, REQUEST)
     records["phase"] = Phase.MEASURE
     records["intended_ns"] = records["sent_ns"] = np.arange(100) * 1_000_000_000
-    figures = simulated(queue, Measured.of(records), 0, 0.0)
+    figures = simulated(queue, Measured.of(records), 0, NOTHING)
     assert figures["p50"] == pytest.approx(0.1)
     assert figures["p99"] == pytest.approx(0.6)
 
@@ -148,20 +147,50 @@ def test_coverage_counts_the_intervals_that_hold_the_truth() -> None:
             latency = result.latency_s.model_copy(update={"interval_95": {"p50": (low, high)}})
             return result.model_copy(update={"latency_s": latency})
 
-        return [with_interval(0.9, 1.1)] * holding + [with_interval(1.1, 1.2)] * missing
+        interval = with_interval(0.9, 1.1)
+        return [(interval, 1.0)] * holding + [(interval, 1.2)] * missing
 
-    assert coverage.counted("http", "p50", 1.0, runs(93, 7), 100).passed is True
-    assert coverage.counted("http", "p50", 1.0, runs(92, 8), 100).passed is False
-    few = coverage.counted("http", "p50", 1.0, runs(50, 0), 100)
+    assert coverage.counted("http", "p50", runs(93, 7), 100).passed is True
+    assert coverage.counted("http", "p50", runs(92, 8), 100).passed is False
+    few = coverage.counted("http", "p50", runs(50, 0), 100)
     assert few.passed is None and few.why is not None and "50 of 100" in few.why
-    absent = coverage.counted("http", "mean", 1.0, runs(100, 0), 100)
+    absent = coverage.counted("http", "mean", runs(100, 0), 100)
     assert absent.passed is None and absent.supported == 0
 
 
 def test_what_is_added_to_every_request_is_found_whatever_the_queue_did() -> None:
-    added = [coverage.median_added_s(coverage.QUEUE, [sampled(coverage.QUEUE, seed=seed)]) for seed in (1, 2)]
-    assert added == pytest.approx([WIRE_S, WIRE_S], rel=1e-3)
-    assert coverage.median_added_s(coverage.QUEUE, []) == 0.0
+    added = coverage.beyond_the_path(coverage.QUEUE, sampled(coverage.QUEUE))
+    assert np.median(added.seconds) == pytest.approx(WIRE_S, rel=1e-3)
+    late = coverage.truths(Added(added.at_ns, added.seconds + 0.001))
+    for name, truth_s in coverage.truths(added).items():
+        assert late[name] - truth_s == pytest.approx(0 if name == THROUGHPUT else 0.001, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["constant service", "exponential service"])
+def test_a_wire_that_varies_moves_a_percentile_as_a_sum_of_two_times(name: str) -> None:
+    queue, rng = QUEUES[name], np.random.default_rng(3)
+    wire = Added(np.arange(2000), rng.gamma(2.0, 0.0005, 2000))
+    alone = sampled(queue, requests=200_000).measured
+    took_s = (alone.completed_ns - alone.intended_ns) / 1e9 - WIRE_S + rng.choice(wire.seconds, alone.size)
+    found = theoretical(queue, wire)
+    # As sharply as 200,000 correlated requests tell.
+    for figure, within in (("p50", 0.01), ("p99", 0.04), ("p999", 0.1)):
+        assert found[figure] == pytest.approx(np.quantile(took_s, SHARES[figure]), rel=within)
+    # For half of the requests of a constant service to be in, more than half of the wire's must be.
+    if name == "constant service":
+        assert found["p50"] > queue.service.mean_s + 1.2 * float(np.median(wire.seconds))
+
+
+def test_a_request_has_the_wire_of_the_plain_clients_request_nearest_in_time() -> None:
+    wire = Added(np.array([10, 20, 40]), np.array([0.1, 0.2, 0.4]))
+    assert wire.nearest(np.array([0, 14, 16, 29, 31, 99])).tolist() == [0.1, 0.1, 0.2, 0.2, 0.4, 0.4]
+    assert NOTHING.nearest(np.array([5, 6])).tolist() == [0.0, 0.0]
+    queue = Queue("q", Service.constant(0.1), PointLoad(rate_per_s=1.0), stalling=False, theory=None)
+    records = np.zeros(4, REQUEST)
+    records["phase"] = Phase.MEASURE
+    records["intended_ns"] = records["sent_ns"] = np.arange(4) * 1_000_000_000
+    wire = Added(np.array([0, 2_100_000_000]), np.array([0.01, 0.03]))
+    assert sojourns_s(queue, Measured.of(records), wire) == pytest.approx([0.11, 0.11, 0.13, 0.13])
 
 
 def test_a_p99_is_asked_of_runs_that_are_long_enough_for_it() -> None:
@@ -173,8 +202,8 @@ def test_a_p99_is_asked_of_runs_that_are_long_enough_for_it() -> None:
                 update={"latency_s": result.latency_s.model_copy(update={"interval_95": interval})}
             )
 
-        results = [one({"p99": (0.9, 1.1)})] * supported + [one({})] * (100 - supported)
-        check = coverage.counted("http", "p99", 1.0, results, 100, required=required)
+        results = [(one({"p99": (0.9, 1.1)}), 1.0)] * supported + [(one({}), 1.0)] * (100 - supported)
+        check = coverage.counted("http", "p99", results, 100, required=required)
         return Coverage(description="", refused={}, refusals=(), checks=(check,))
 
     assert found(75, required=True).checks[0].passed is True

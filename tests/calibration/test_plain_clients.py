@@ -98,11 +98,13 @@ def test_what_is_no_http_answer_is_an_error(said: bytes) -> None:
         PlainHttp("127.0.0.1", port, "/x", {}).ask(b"")
 
 
-def test_the_wire_is_the_median_within_the_windows(tmp_path: Path) -> None:
+def test_the_wire_is_what_was_answered_within_the_window(tmp_path: Path) -> None:
     wire = Wire(tmp_path / "wire.txt")
     wire.file.write_text(
         "10 5000000\n20 1000000\n30 2000000\n40 9000000\n50 3000000\nConnectionError: it end"
     )
-    assert wire.median_s([Window(15, 35), Window(50, 60)]) == 0.002
+    found = wire.during(Window(15, 45))
+    assert found.at_ns.tolist() == [20, 30, 40]
+    assert found.seconds.tolist() == [0.001, 0.002, 0.009]
     with pytest.raises(ServerError, match="was not answered"):
-        wire.median_s([Window(60, 70)])
+        wire.during(Window(60, 70))
