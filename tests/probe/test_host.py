@@ -205,6 +205,31 @@ def test_a_killed_server_keeps_its_total_and_its_successor_adds_to_it(start: Sta
     assert again.client_cpu_s is None
 
 
+def test_the_servers_processes_are_looked_for_once_a_scan_and_when_one_ended(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finding them walks every process of the host: at every reading it would cost more than the load."""
+    monkeypatch.setattr(host, "SCAN_INTERVAL_S", 1000)
+    process = start("print('up', flush=True); input()")
+    assert heard(process) == "up"
+    asked = 0
+
+    def pids() -> list[int]:
+        nonlocal asked
+        asked += 1
+        return [process.pid]
+
+    observed = Host(pids, list)
+    for _ in range(10):
+        observed.read()
+    assert asked == 1
+    process.kill()
+    process.wait()
+    observed.read()
+    observed.read()
+    assert asked == 2
+
+
 def test_a_process_handed_over_late_brings_none_of_its_past(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
