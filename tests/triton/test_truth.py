@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.queueing import finishes
+from harness.analysis.queueing import _working, finishes
 from harness.triton.embedded import EmbeddedServer
 from harness.triton.truth import SERVED, SERVICE, write_null, write_truth
 
@@ -116,4 +116,26 @@ def test_the_model_s_clock_is_the_simulation_s(
     for at, service in zip(arrivals.tolist(), served.tolist(), strict=True):
         free = model.finished(max(at, free), service, stall_s, 1.0)
         finished.append(free)
-    np.testing.assert_allclose(finished, finishes(arrivals, served, stall_s, 1.0), atol=1e-6)
+    # Rounding decides whether a service that is over just as a stall begins is over before it or after it:
+    # both are as much work.
+    simulated = finishes(arrivals, served, stall_s, 1.0)
+    work = [_working(np.asarray(times), stall_s, 1.0) for times in (finished, simulated)]
+    np.testing.assert_allclose(*work, atol=1e-6)
+    if not stall_s:
+        np.testing.assert_allclose(finished, simulated, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "service_s", "finish_s"),
+    [
+        (100.2, 0.1, 100.6),  # waits for the stall's end
+        (100.6, 0.4, 101.0),  # over as the next stall begins
+        (100.5, 1.0, 102.0),  # the same, after a stall
+        (100.6, 0.5, 101.6),  # interrupted
+        (100.6, 1.5, 103.6),  # three times
+    ],
+)
+def test_a_stall_holds_a_service_up(model: Any, start_s: float, service_s: float, finish_s: float) -> None:
+    assert model.finished(start_s, service_s, 0.5, 1.0) == pytest.approx(finish_s)
+    simulated = finishes(np.array([start_s]), np.array([service_s]), 0.5, 1.0)
+    assert simulated == pytest.approx([finish_s])

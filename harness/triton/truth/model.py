@@ -45,6 +45,8 @@ def finished(start_s: float, service_s: float, stall_s: float, period_s: float) 
     if service_s <= left_s:
         return start_s + service_s
     whole, rest_s = divmod(service_s - left_s, period_s - stall_s)
+    if rest_s == 0:  # over just as a stall begins
+        return (period + 1 + whole) * period_s
     return (period + 1 + whole) * period_s + stall_s + rest_s
 
 
