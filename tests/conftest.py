@@ -1,11 +1,41 @@
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
 # Timings are the benchmarks' business; a busy machine must not fail a property.
 settings.register_profile("harness", deadline=None, max_examples=100)
 settings.load_profile("harness")
+
+DOOR, ROOM = Path(__file__), Path(__file__).with_name("__init__.py")
+"""Files to lock, and nothing else: a test is in the room while it runs, and waits for that in the door."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the timeout, which is not for waiting
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that is marked `alone` has the machine to itself: the suite's other processes wait.
+
+    It judges what harness says of a measurement, which is another where a neighbour takes the cores.
+    """
+    with _in_the_room(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@contextmanager
+def _in_the_room(*, alone: bool) -> Iterator[None]:
+    with DOOR.open() as door, ROOM.open() as room:
+        fcntl.flock(door, fcntl.LOCK_EX)  # whoever waits for the room lets nobody past
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(room, fcntl.LOCK_UN)  # by hand: what the test forked has this file open too
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -54,19 +54,27 @@ QUEUES = (
 """Services of some 10 ms, of which a fraction of a millisecond by the machine is little."""
 
 
-def against_truth(station: Station, duration_s: float, *, seed: int) -> tuple[TruthCase, ...]:
-    """Every queue over both protocols, all at once."""
+def against_truth(
+    station: Station, duration_s: float, *, seed: int, say: Callable[[str], None]
+) -> tuple[TruthCase, ...]:
+    """Every queue over both protocols, all at once. `say` is told which are measured again, and why."""
 
     with wires(station) as plain:
 
         def case(lane: Lane) -> TruthCase:
-            return _case(station, QUEUES[lane.number], lane, plain, duration_s, seed)
+            return _case(station, QUEUES[lane.number], lane, plain, duration_s, seed, say)
 
         return in_lanes(lanes(len(QUEUES)), case, station.stop)
 
 
 def _case(
-    station: Station, queue: Queue, lane: Lane, plain: Mapping[Protocol, Wire], duration_s: float, seed: int
+    station: Station,
+    queue: Queue,
+    lane: Lane,
+    plain: Mapping[Protocol, Wire],
+    duration_s: float,
+    seed: int,
+    say: Callable[[str], None],
 ) -> TruthCase:
     for attempt in range(1, ATTEMPTS + 1):
         drive = station.measure_service(
@@ -80,6 +88,8 @@ def _case(
         )
         if drive.result.verdict != "invalid":
             break
+        if attempt < ATTEMPTS:
+            say(f"{queue.name} over {lane.protocol} is measured again: {'; '.join(drive.result.reasons)}")
     return judged(queue, lane.protocol, drive, plain[lane.protocol].during(drive.window), attempt)
 
 

@@ -76,7 +76,7 @@ def calibrate(
         where = _environment(at)
         if "truth" in parts:
             with progress.doing(f"truth: {len(truth.QUEUES)} queues, {scale.truth_s:g} s"):
-                cases = truth.against_truth(at, scale.truth_s, seed=SEED)
+                cases = truth.against_truth(at, scale.truth_s, seed=SEED, say=progress.say)
             failures += truth.failures(cases)
         if "coverage" in parts:
             with progress.doing(f"coverage: {scale.runs} runs"):

@@ -34,7 +34,7 @@ requests:
   - {name: small, axes: {n: 16}}
 load: {concurrency: [2]}
 measure: {warmup_s: 0.2, duration_s: 2}
-validity: {foreign_cpu: 1, stolen_cpu: 1, drift: 1000}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, send_lag_ms: 10000, drift: 1000}
 """
 """Two points of a model that does next to nothing: 2 s each. What else runs on this machine is let pass, and
 so is what it does to so short a point."""
@@ -118,8 +118,20 @@ def server_of(pid: int) -> psutil.Process | None:
     return next((c for c in children if c.name() == "tritonserver"), None)
 
 
-def measuring(workplace: Workplace, records: int = 150) -> Path | None:
-    """The folder of the point whose measured phase is under way: its spool has so many records of it."""
+def under_load(workplace: Workplace, process: subprocess.Popen[str], records: int = 50) -> Path:
+    """The folder of the point whose measured phase is under way, once its spool has so many records of it."""
+
+    def found() -> Path | None:
+        if process.poll() is None:
+            return _measuring(workplace, records)
+        out, err = process.communicate()
+        raise AssertionError(f"harness ended with {process.returncode} and was never under load: {out}{err}")
+
+    folder: Path = wait_for(found, limit_s=120)
+    return folder
+
+
+def _measuring(workplace: Workplace, records: int) -> Path | None:
     spools = list(workplace.path.glob("results/*/points/*/load/requests-*.spool"))
     begun = [s for s in spools if np.count_nonzero(_phases(s) == Phase.MEASURE) > records]
     return begun[-1].parent.parent if begun else None

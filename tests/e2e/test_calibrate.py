@@ -34,9 +34,9 @@ needs_perf_analyzer = pytest.mark.skipif(
 )
 
 
-def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def started(folder: Path, *arguments: str, program: str = TINY) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", TINY, "calibrate", *arguments],
+        [sys.executable, "-c", program, "calibrate", *arguments],
         cwd=folder,
         env=os.environ,
         stdout=subprocess.PIPE,
@@ -46,8 +46,8 @@ def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def calibrate(folder: Path, *arguments: str) -> Finished:
-    process = started(folder, *arguments)
+def calibrate(folder: Path, *arguments: str, program: str = TINY) -> Finished:
+    process = started(folder, *arguments, program=program)
     try:
         stdout, stderr = process.communicate(timeout=240)
     finally:
@@ -86,6 +86,23 @@ def test_truth_and_coverage_are_measured_and_the_page_is_written(tmp_path: Path)
     for failure in found.failures:
         assert failure in page
     assert (tmp_path / "model_repo" / "calibrate-truth-http-0" / "1" / "model.py").is_file()
+
+
+@pytest.mark.triton
+def test_what_a_neighbour_spoils_is_measured_again_and_in_the_end_fails(tmp_path: Path) -> None:
+    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        twice = TINY.replace("ATTEMPTS = 1", "ATTEMPTS = 2")
+        done = calibrate(tmp_path, "--quick", "--part", "truth", "--json", program=twice)
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+    assert done.code == 3, done.stderr
+    again = [line for line in done.stderr.splitlines() if "is measured again: " in line]
+    assert len(again) == 8 and all("other processes used" in line for line in again), done.stderr
+    found = Calibration.model_validate_json(done.stdout)
+    assert found.truth is not None and {case.attempts for case in found.truth} == {2}
+    assert sum("not measured validly in 2 attempts" in failure for failure in found.failures) == 8
 
 
 @pytest.mark.triton

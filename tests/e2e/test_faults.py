@@ -19,12 +19,13 @@ from tests.e2e.conftest import (
     Finished,
     Workplace,
     ended,
-    measuring,
     server_of,
+    under_load,
     wait_for,
 )
 
 THREE = TINY.replace("[1, 8]", "[1, 4, 8]")
+LONG = THREE.replace("duration_s: 2", "duration_s: 20")
 
 
 def spoiled(done: Finished) -> list[bool]:
@@ -41,10 +42,11 @@ def load_process_of(pid: int) -> psutil.Process:
     return next(c for c in children if "locust" in " ".join(c.cmdline()))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_server_that_dies_or_hangs_spoils_its_point_only(workplace: Workplace, how: signal.Signals) -> None:
     process = workplace.start("run", workplace.scenario(THREE), "--json")
-    wait_for(lambda: measuring(workplace))
+    under_load(workplace, process)
     victim = server_of(process.pid)
     assert victim is not None
     victim.send_signal(how)
@@ -60,9 +62,10 @@ def test_a_server_that_dies_or_hangs_spoils_its_point_only(workplace: Workplace,
     assert (samples / "requests.parquet").stat().st_size > 0, "what was sent until then is kept"
 
 
+@pytest.mark.alone
 def test_a_load_process_that_dies_spoils_its_point_only(workplace: Workplace) -> None:
     process = workplace.start("run", workplace.scenario(THREE), "--json")
-    wait_for(lambda: measuring(workplace))
+    under_load(workplace, process)
     load_process_of(process.pid).kill()
     done = ended(process)
     assert done.code == 3, done.stderr
@@ -78,12 +81,14 @@ def finished_points(run: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("resume_with", ["nothing", "the run", "the scenario"])
 def test_a_killed_harness_goes_on_with_nothing_measured_twice(workplace: Workplace, resume_with: str) -> None:
     scenario = workplace.scenario(THREE)
     process = workplace.start("run", scenario, "--json")
     (run,) = wait_for(lambda: workplace.runs)
-    wait_for(lambda: len(finished_points(run)) == 1 and measuring(workplace))
+    wait_for(lambda: len(finished_points(run)) == 1)
+    under_load(workplace, process)
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
@@ -108,8 +113,8 @@ def test_a_killed_harness_goes_on_with_nothing_measured_twice(workplace: Workpla
 
 
 def test_an_interrupt_stops_everything_and_says_how_to_go_on(workplace: Workplace) -> None:
-    process = workplace.start("run", workplace.scenario(THREE))
-    wait_for(lambda: measuring(workplace))
+    process = workplace.start("run", workplace.scenario(LONG))
+    under_load(workplace, process)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     done = ended(process, 60)
@@ -120,9 +125,9 @@ def test_an_interrupt_stops_everything_and_says_how_to_go_on(workplace: Workplac
 
 
 def test_two_harnesses_do_not_write_to_one_run(workplace: Workplace) -> None:
-    process = workplace.start("run", workplace.scenario(THREE))
-    (run,) = wait_for(lambda: workplace.runs)
-    wait_for(lambda: measuring(workplace))
+    process = workplace.start("run", workplace.scenario(LONG))
+    under_load(workplace, process)
+    (run,) = workplace.runs
     second = workplace.run("run", run, "--resume")
     process.terminate()
     process.wait(60)

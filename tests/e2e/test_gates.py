@@ -22,8 +22,10 @@ import psutil
 import pytest
 
 from harness.triton.embedded import EmbeddedServer
-from tests.e2e.conftest import HARNESS, Workplace, ended, measuring, server_of, wait_for
+from tests.e2e.conftest import HARNESS, Workplace, ended, server_of, under_load, wait_for
 from tests.nvml import NvmlDouble
+
+pytestmark = pytest.mark.alone
 
 NEIGHBOURS = "validity: {foreign_cpu: 1, stolen_cpu: 1}\n"
 """Let pass what other work on this machine does."""
@@ -48,12 +50,12 @@ def only(done: Any) -> dict[str, Any]:
     return point  # type: ignore[no-any-return]
 
 
-def under_load(
-    workplace: Workplace, text: str, do: Callable[[int], None], *arguments: str, records: int = 150
+def disturbed(
+    workplace: Workplace, text: str, do: Callable[[int], None], *arguments: str, records: int = 50
 ) -> dict[str, Any]:
     """The point, with `do` called once its measured phase has so many records, with harness's process id."""
     process = workplace.start("run", workplace.scenario(text), "--json", *arguments)
-    wait_for(lambda: measuring(workplace, records) or process.poll() is not None)
+    under_load(workplace, process, records)
     do(process.pid)
     return only(ended(process))
 
@@ -108,7 +110,7 @@ def test_a_client_that_is_held_up_sends_late(workplace: Workplace) -> None:
         time.sleep(0.5)
         client.send_signal(signal.SIGCONT)
 
-    point = under_load(workplace, OPEN + NEIGHBOURS, hold_up)
+    point = disturbed(workplace, OPEN + NEIGHBOURS, hold_up)
     assert any("the client couldn't keep up" in said for said in point["reasons"]), point["reasons"]
     assert point["verdict"] == "invalid"
     assert 0.1 < point["send_lag_p99_s"] < 1
@@ -144,7 +146,7 @@ def infer(port: int) -> None:
 
 
 def test_somebody_else_who_uses_the_model_makes_the_counts_differ(workplace: Workplace) -> None:
-    point = under_load(workplace, SHORT + NEIGHBOURS, lambda pid: infer(http_port(pid)))
+    point = disturbed(workplace, SHORT + NEIGHBOURS, lambda pid: infer(http_port(pid)))
     assert f"counted {point['requests']} answers and Triton {point['requests'] + 1}" in reason(point)
 
 
@@ -277,7 +279,7 @@ def test_a_model_instance_that_dies_and_is_started_anew(workplace: Workplace) ->
     # Ten requests a second leave the instance idle nearly always: killed while it exchanges one with Triton,
     # it can leave the memory they share in a state over which Triton itself aborts (seen).
     text = LONGER.replace("concurrency: 2", "rate_per_s: 10")
-    point = under_load(workplace, text + NEIGHBOURS, kill_instance, records=10)
+    point = disturbed(workplace, text + NEIGHBOURS, kill_instance, records=10)
     assert point["verdict"] == "invalid"
     assert f"started anew during the point: its process {killed[0]} ended" in point["reasons"][0]
 
@@ -291,7 +293,7 @@ def test_a_model_that_somebody_loads_anew_on_a_server_elsewhere(workplace: Workp
             server.control.load("double")
 
         url = f"http://127.0.0.1:{server.http_port}"
-        point = under_load(workplace, LONGER + NEIGHBOURS, reload, "--url", url)
+        point = disturbed(workplace, LONGER + NEIGHBOURS, reload, "--url", url)
     assert point["verdict"] == "invalid"
     assert "started anew during the point: Triton's counter of" in point["reasons"][0]
 
@@ -306,7 +308,7 @@ def test_one_of_two_load_processes_that_is_lost_is_named(workplace: Workplace) -
         killed.append(worker.pid)
         worker.kill()
 
-    point = under_load(workplace, text, kill)
+    point = disturbed(workplace, text, kill)
     assert point["verdict"] == "invalid"
     (lost,) = (process for process in point["load_processes"] if process["lost"])
     assert lost["pid"] == killed[0]

@@ -12,7 +12,7 @@ import psutil
 
 from harness.load.recorder import read_spool
 from harness.schema.samples import REQUEST, Phase, Status
-from tests.e2e.conftest import TINY, Workplace, measuring, wait_for
+from tests.e2e.conftest import TINY, Workplace, under_load, wait_for
 from tests.e2e.ten_million import make
 
 DOCS = Path(__file__).parents[2] / "docs" / "results.md"
@@ -39,8 +39,10 @@ def described(load: Path) -> str:
 
 
 def test_what_was_measured_until_the_harness_was_killed_under_load_can_be_read(workplace: Workplace) -> None:
-    process = workplace.start("run", workplace.scenario(TINY.replace("[1, 8]", "8")))
-    folder = wait_for(lambda: measuring(workplace))
+    process = workplace.start(
+        "run", workplace.scenario(TINY.replace("[1, 8]", "8").replace("duration_s: 2", "duration_s: 4"))
+    )
+    folder = under_load(workplace, process, records=150)
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()

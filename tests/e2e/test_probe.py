@@ -18,7 +18,7 @@ import pytest
 
 from harness.probe.spool import Spool
 from tests import nvml
-from tests.e2e.conftest import HARNESS, MEASURED, TINY, Workplace, ended, measuring, server_of, wait_for
+from tests.e2e.conftest import HARNESS, MEASURED, TINY, Workplace, ended, server_of, under_load, wait_for
 from tests.nvml import NvmlDouble
 
 ONE = TINY.replace("[1, 8]", "8")
@@ -113,7 +113,7 @@ def test_a_probe_that_is_killed_under_load_costs_no_more_than_its_readings(
 ) -> None:
     workplace.env |= nvml_double(IDLE)
     process = workplace.start("run", workplace.scenario(ONE), "--json")
-    wait_for(lambda: measuring(workplace))
+    under_load(workplace, process)
     reader = wait_for(lambda: reader_of(process.pid))
     reader.kill()
     done = ended(process)
@@ -131,7 +131,7 @@ def test_what_was_read_until_the_harness_was_killed_is_there(
 ) -> None:
     workplace.env |= nvml_double(IDLE)
     process = workplace.start("run", workplace.scenario(ONE))
-    folder = wait_for(lambda: measuring(workplace))
+    folder = under_load(workplace, process, records=150)
     reader = wait_for(lambda: reader_of(process.pid))
     process.kill()
     killed_ns = time.monotonic_ns()
@@ -163,7 +163,8 @@ def test_a_server_elsewhere_is_seen_through_a_probe_beside_it(
         assert point["host"]["foreign_cpu_cores"] is not None
         # once more, and this time it dies under load
         process = workplace.start("run", workplace.scenario(ONE), *options)
-        wait_for(lambda: len(workplace.runs) == 2 and measuring(workplace))
+        wait_for(lambda: len(workplace.runs) == 2)
+        under_load(workplace, process)
         time.sleep(1)
         os.kill(probe_pid, signal.SIGKILL)
         done = ended(process)

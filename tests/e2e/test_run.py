@@ -29,7 +29,7 @@ requests:
   - {name: long, tokens: 64, weight: 2}
 load: {concurrency: [4]}
 measure: {warmup_s: 0.5, duration_s: 4, at_most_s: 15}
-validity: {foreign_cpu: 1, stolen_cpu: 1}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1}
 objective: {p95_ms: 10000, errors: 0}
 """
 
@@ -44,6 +44,7 @@ def counts_agree(path: Path, point: dict[str, Any]) -> None:
     assert ok.request_class.map(batches).astype(int).sum() == point["server"]["inferences"]
 
 
+@pytest.mark.alone
 def test_one_document_with_every_figure_of_a_real_model(workplace: Workplace) -> None:
     done = workplace.run("run", workplace.scenario(MINILM), "--json")
     assert done.code in MEASURED, done.stderr
@@ -110,6 +111,7 @@ def test_the_page_of_a_run_opens_in_a_browser(workplace: Workplace, browser: web
     assert requested(browser) == []
 
 
+@pytest.mark.alone
 def test_grpc_open_loops_and_every_shape_of_load(workplace: Workplace) -> None:
     (workplace.path / "times.txt").write_text("".join(f"{i * 0.02:.3f}\n" for i in range(100)))
     for load, requests in (
@@ -190,6 +192,7 @@ def test_the_exit_code_tells_the_objective(workplace: Workplace, objective: str,
     assert json.loads(done.stdout)["points"][0]["objective"][0]["met"] is (code == 0)
 
 
+@pytest.mark.alone
 def test_too_short_for_the_objective_is_inconclusive(workplace: Workplace) -> None:
     text = TINY.replace("[1, 8]", "8").replace("{concurrency: [2]}", "{rate_per_s: 50}")
     done = workplace.run("run", workplace.scenario(text + "objective: {p99_ms: 100}\n"), "--json")

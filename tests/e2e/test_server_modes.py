@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from tests.docker import IMAGE, Docker
-from tests.e2e.conftest import MEASURED, TINY, Finished, Workplace, ended, measuring, wait_for
+from tests.e2e.conftest import MEASURED, TINY, Finished, Workplace, ended, under_load, wait_for
 from tests.e2e.test_command_line import in_process
 from tests.nvml import NvmlDouble
 from tests.store.broken_scenarios import GOOD
 
 ONE = TINY.replace("[1, 8]", "8").replace("duration_s: 2", "duration_s: 1")
+LONG = TINY.replace("duration_s: 2", "duration_s: 20")
 IN_DOCKER = ("--server", "docker", "--image", IMAGE)
 
 
@@ -67,9 +68,10 @@ def test_a_container_shares_memory_where_the_scenario_does(with_docker: Workplac
     assert not [word for word in run if word.startswith(("--publish", "--shm-size"))]
 
 
+@pytest.mark.alone
 def test_a_container_that_is_killed_spoils_its_point_only(with_docker: Workplace, docker: Docker) -> None:
     process = with_docker.start("run", with_docker.scenario(), *IN_DOCKER, "--json")
-    wait_for(lambda: measuring(with_docker))
+    under_load(with_docker, process)
     (root,) = docker.running.values()
     root.kill()
     done = ended(process)
@@ -82,8 +84,8 @@ def test_a_container_that_is_killed_spoils_its_point_only(with_docker: Workplace
 
 
 def test_an_interrupt_leaves_no_container(with_docker: Workplace, docker: Docker) -> None:
-    process = with_docker.start("run", with_docker.scenario(), *IN_DOCKER)
-    wait_for(lambda: measuring(with_docker))
+    process = with_docker.start("run", with_docker.scenario(LONG), *IN_DOCKER)
+    under_load(with_docker, process)
     assert len(docker.running) == 1
     process.send_signal(signal.SIGINT)
     assert ended(process, 60).code == 4
