@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 
 from harness.analysis.columns import gather
 from harness.analysis.derive import derive
+from harness.analysis.observation import host_figures
 from harness.analysis.precision import enough
 from harness.calibration.lanes import Lane
 from harness.load.driver import drive
@@ -246,6 +248,12 @@ class Station:
             raise KeyboardInterrupt
         window = outcome.window or Window(began_ns, began_ns)
         return Drive(result, measured, outcome.client_cpu_s, window)
+
+    def stolen_share(self, since_ns: int) -> float:
+        """Share of this machine's cores that its hypervisor gave to others since then."""
+        readings = self._host(since_ns)
+        figures = host_figures(readings, Window(readings[0].at_ns, readings[-1].at_ns), 0, available_cores())
+        return (figures.stolen_cpu_cores or 0.0) / (os.cpu_count() or 1)
 
     def _host(self, since_ns: int) -> list[HostReading]:
         """The readings since then, one after this call's begin among them: it closes the window."""

@@ -126,6 +126,18 @@ def test_the_ratios_to_perf_analyzer_are_printed_as_one_document(tmp_path: Path)
 
 @pytest.mark.triton
 @needs_perf_analyzer
+def test_a_round_in_which_the_hypervisor_took_too_much_is_no_round(tmp_path: Path) -> None:
+    every = "against.QUIET_ATTEMPTS, against.MOST_STOLEN = 2, -1\nagainst.CONCURRENCIES = (1,)\n"
+    program = TINY.replace("from harness.cli", every + "from harness.cli")
+    done = calibrate(tmp_path, "--quick", "--against", "perf_analyzer", "--json", program=program)
+    assert done.code == 3, done.stderr
+    for of_protocol in json.loads(done.stdout).values():
+        assert of_protocol["1"]["cpu_ratio"] is None and of_protocol["1"]["rounds"] == 0
+        assert "in each of 2 attempts the hypervisor gave more than" in of_protocol["1"]["why"]
+
+
+@pytest.mark.triton
+@needs_perf_analyzer
 def test_a_point_that_perf_analyzer_gives_up_on_gets_an_answer(tmp_path: Path) -> None:
     done = calibrate(tmp_path, "--quick", "--part", "noise", "--json")
     noise = Calibration.model_validate_json(done.stdout).noise
