@@ -356,7 +356,7 @@ def main() -> NoReturn:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = _fail(
-            "interrupted; finished points are kept, and `harness run --resume` goes on from there",
+            "interrupted; a run's finished points are kept, and `harness run --resume` goes on from there",
             ExitCode.FAILED,
         )
     except ModuleNotFoundError as error:

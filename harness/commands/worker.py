@@ -31,8 +31,8 @@ def work(master: str, *, once: bool = False, say: Callable[[str], None] | None =
     except OSError as error:
         raise InputError(f"the name {host!r} can't be resolved here: give --master an address") from error
     say = say or _to_stderr
-    say(f"waiting for a run at {host}:{port}; Ctrl-C ends it")
     try:
+        say(f"waiting for a run at {host}:{port}; Ctrl-C ends it")
         while True:
             if _one_point(host, port, say) and once:
                 return

@@ -97,8 +97,10 @@ def model() -> Any:
     spec = importlib.util.spec_from_file_location("truth_model", file)
     assert spec is not None and spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault("triton_python_backend_utils", types.ModuleType("triton_python_backend_utils"))
-    spec.loader.exec_module(loaded)
+    with pytest.MonkeyPatch.context() as patch:  # other tests have a double of their own for it
+        name = "triton_python_backend_utils"
+        patch.setitem(sys.modules, name, types.ModuleType(name))
+        spec.loader.exec_module(loaded)
     return loaded
 
 
