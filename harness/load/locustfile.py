@@ -21,10 +21,11 @@ from harness.load.arrivals import Times, draws
 from harness.load.channel import Channel, Pipes
 from harness.load.conductor import Conductor
 from harness.load.locust_process import die_with_parent
+from harness.load.locust_statistics import CountedAtOnce
 from harness.load.loops import Draws, OpenLoop, closed_loop
 from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, PayloadFile, read_plan, read_times
 from harness.load.recorder import Recorder
-from harness.load.user import TritonUser
+from harness.load.user import Report, TritonUser
 from harness.load.wire import Reply
 from harness.load.wire.connection import Fault
 from harness.load.wire.grpc_channel import LARGEST_SHARED, Channels
@@ -60,7 +61,17 @@ def conduct(runner: Any, channel: Channel, worker: int = 0, of: int = 1) -> None
     """Let the driver at the other end of `channel` lead this process, which is number `worker` of `of`."""
     global conductor
     share(worker, of)
-    conductor = Conductor(plan, Recorder(plan_path.parent, worker), channel, runner.quit)
+    counted = CountedAtOnce(runner.stats)
+    report = Report(runner.environment, plan.protocol)
+
+    def tell(request_class: int, intended_ns: int, reply: Reply) -> None:
+        report(names[request_class], intended_ns, reply)
+
+    def quit_() -> None:
+        counted.count()
+        runner.quit()
+
+    conductor = Conductor(plan, Recorder(plan_path.parent, worker), tell, channel, quit_)
     gevent.spawn(conductor.run)
 
 
@@ -90,11 +101,7 @@ class PlannedUser(TritonUser):
             self._in_phases(conductor)
 
     def _in_phases(self, conductor: Conductor) -> None:
-        def record(request_class: int, intended_ns: int, reply: Reply) -> None:
-            conductor.record(request_class, intended_ns, reply)
-            self.report(names[request_class], intended_ns, reply)
-
-        pool = OpenLoop(self.new_connection, payloads, record, plan.timeout_s)
+        pool = OpenLoop(self.new_connection, payloads, conductor.record, plan.timeout_s)
         if plan.concurrency is not None:
             own = next(payloads)
             self.connection.alone = plan.concurrency == 1
@@ -103,7 +110,7 @@ class PlannedUser(TritonUser):
         for phase in conductor.phases:
             conductor.wait(phase)
             if plan.concurrency is not None:
-                closed_loop(self.connection, own, drawn[phase], conductor.more, record)
+                closed_loop(self.connection, own, drawn[phase], conductor.more, conductor.record)
             else:
                 due = times[phase]
                 if due is not None:

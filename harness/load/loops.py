@@ -43,7 +43,7 @@ def closed_loop(
             # Its calls may never have gone through the event loop, on which all else waits.
             gevent.sleep(_TURN_S)
             turn_ns = reply.completed_ns + _TURN_EACH_NS
-        if reply.status is Status.CONNECTION:
+        if reply.reason is not None and reply.status is Status.CONNECTION:
             # A server that refuses connections would otherwise be counted as thousands of errors a second.
             gevent.sleep(_BACKOFF_S)
 

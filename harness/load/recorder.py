@@ -35,6 +35,7 @@ SPOOL_KINDS = ("reasons", "spool")
 """What a load process leaves: error texts, which come first, and the records that name them."""
 
 _BUFFERED = 2048
+_FAR_NS = 2**62
 _MOST_REASONS = 1000
 _LARGEST_U4 = 2**32 - 1
 _VOLATILE = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\d{5,}")
@@ -48,6 +49,8 @@ class Recorder:
         self.succeeded = 0
         self.failed = 0
         """Both count what was recorded in the current phase."""
+        self.first_ns, self.last_ns = _FAR_NS, 0
+        """Of the current phase: first intended send, and the completion that was recorded last."""
         self.spool_bytes = 0
         """Handed to the kernel so far."""
         self.text_bytes = 0
@@ -64,6 +67,7 @@ class Recorder:
         """Requests recorded from now on belong to `phase`; the counts start anew."""
         self._phase = phase
         self.succeeded = self.failed = 0
+        self.first_ns, self.last_ns = _FAR_NS, 0
 
     def record(self, request_class: int, intended_ns: int, reply: Reply) -> None:
         status, reason, sent_ns, first_byte_ns, completed_ns, sent_bytes, received_bytes, _, _ = reply
@@ -75,6 +79,9 @@ class Recorder:
             self.failed += 1
         if received_bytes > _LARGEST_U4:
             received_bytes = _LARGEST_U4
+        if intended_ns < self.first_ns:
+            self.first_ns = intended_ns
+        self.last_ns = completed_ns
         end = self._end
         _RECORD.pack_into(
             self._buffer,

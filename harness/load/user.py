@@ -19,6 +19,25 @@ class RequestFailed(Exception):
     """What Locust shows in its list of failures."""
 
 
+class Report:
+    """Fires Locust's `request` event, with the time from `since_ns` to the reply's completion."""
+
+    def __init__(self, environment: Any, protocol: Protocol) -> None:
+        self._fire = environment.events.request.fire
+        self._kind = "gRPC" if protocol == "grpc" else "HTTP"
+
+    def __call__(self, name: str, since_ns: int, reply: Reply) -> None:
+        self._fire(
+            request_type=self._kind,
+            name=name,
+            response_time=(reply.completed_ns - since_ns) / 1e6,
+            response_length=reply.received_bytes,
+            response=reply,
+            exception=None if reply.reason is None else RequestFailed(reply.reason),
+            context={},
+        )
+
+
 class TritonUser(User):  # type: ignore[misc]  # locust is untyped
     """The base of a locustfile's users. Each call is one request in Locust's statistics, UI and CSV.
 
@@ -55,8 +74,7 @@ class TritonUser(User):  # type: ignore[misc]  # locust is untyped
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        self._fire = environment.events.request.fire
-        self._kind = "gRPC" if self.protocol == "grpc" else "HTTP"
+        self.report = Report(environment, self.protocol)
         self._connection: Connection | None = None
 
     @property
@@ -90,18 +108,6 @@ class TritonUser(User):  # type: ignore[misc]  # locust is untyped
         """Build a request, send it and give its outputs; None where it failed, which Locust then counts."""
         reply = self.send(self.prepare(inputs), name, keep_body=True)
         return None if reply.body is None else self.connection.decode(reply)
-
-    def report(self, name: str, since_ns: int, reply: Reply) -> None:
-        """Fire Locust's `request` event, with the time from `since_ns` to the reply's completion."""
-        self._fire(
-            request_type=self._kind,
-            name=name,
-            response_time=(reply.completed_ns - since_ns) / 1e6,
-            response_length=reply.received_bytes,
-            response=reply,
-            exception=None if reply.reason is None else RequestFailed(reply.reason),
-            context={},
-        )
 
     def on_stop(self) -> None:
         if self._connection is not None:

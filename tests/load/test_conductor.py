@@ -22,12 +22,16 @@ class Heard:
 
     def __init__(self) -> None:
         self.said: list[dict[str, Any]] = []
+        self.told: list[tuple[int, int, Reply]] = []
 
     def say(self, event: str, **facts: Any) -> None:
         self.said.append({"event": event} | facts)
 
     def listen(self, told: Callable[[dict[str, Any]], None]) -> None:
         self.tell = told
+
+    def replied(self, request_class: int, intended_ns: int, reply: Reply) -> None:
+        self.told.append((request_class, intended_ns, reply))
 
     def of(self, event: str) -> list[dict[str, Any]]:
         return [message for message in self.said if message["event"] == event]
@@ -51,7 +55,7 @@ def conductor(heard: Heard, tmp_path: Path) -> Conductor:
         warmup_s=0.0,
         limit_s=60.0,
     )
-    made = Conductor(plan, Recorder(tmp_path, 0), heard, lambda: None)
+    made = Conductor(plan, Recorder(tmp_path, 0), heard.replied, heard, lambda: None)
     gevent.spawn(made.run)
     gevent.sleep(0)
     return made
@@ -94,6 +98,34 @@ def test_a_phase_is_over_when_its_last_user_has_left_and_says_what_was_recorded(
     (over,) = heard.of("over")
     assert (over["phase"], over["window"], over["requests"]) == ("MEASURE", [4, 9], 2)
     assert (over["spool_bytes"], over["text_bytes"]) == (96, len('"late"\n'))
+    assert [intended_ns for _, intended_ns, _ in heard.told] == [5, 4], "as they were recorded"
+
+
+def test_replies_are_recorded_some_at_a_time_when_the_event_loop_has_a_turn(
+    conductor: Conductor, heard: Heard
+) -> None:
+    def record(count: int) -> None:
+        for _ in range(count):
+            conductor.record(0, 5, Reply(Status.OK, None, 6, 7, 8, 1, 1))
+
+    conductor.arrive()
+    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
+    conductor.wait(Phase.MEASURE)
+    record(7)
+    gevent.sleep(0.01)
+    assert len(heard.told) == 0
+    record(1)
+    assert len(heard.told) == 0
+    gevent.sleep(0.01)
+    assert len(heard.told) == 8
+    record(40)  # with no turn between them
+    assert len(heard.told) == 40
+    gevent.sleep(0.7)  # a tick
+    assert len(heard.told) == 48
+    record(1)
+    conductor.leave()
+    gevent.sleep(0.01)
+    assert len(heard.told) == heard.of("over")[0]["requests"] == 49
 
 
 def test_who_comes_after_the_begin_gets_no_share(conductor: Conductor, heard: Heard) -> None:

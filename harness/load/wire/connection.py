@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from harness.load.wire.stream import Buffer
 
 
+_OK = Status.OK
+"""Python 3.11 takes a tenth of a microsecond to find a member of an enumeration."""
+
+
 class Reply(NamedTuple):
     """How one call ended. Its times are a latency only where `status` is OK."""
 
@@ -119,7 +123,7 @@ class Connection(ABC):
             connected = True
             reason = self._exchange(prepared, keep_body)
             completed_ns = self._completed_ns
-            status = Status.OK if reason is None else Status.REFUSED
+            status = _OK if reason is None else Status.REFUSED
         except Fault as fault:
             completed_ns = monotonic_ns()
             self._drop()
@@ -146,7 +150,7 @@ class Connection(ABC):
             completed_ns,
             self._sent_bytes,
             self._received_bytes,
-            self._body if status is Status.OK else None,
+            self._body if status is _OK else None,
             self._json_bytes,
         )
 
