@@ -142,7 +142,8 @@ class _Rate:
         # The root of first·t + slope·t²/2 = beyond, in the form that is also exact for slope 0.
         root = np.sqrt(np.maximum(first**2 + 2 * slope * beyond, 0.0))
         times: Times = start + 2 * beyond / (first + root)
-        return times
+        # Of two counts that are nearly the same, rounding may give the later one the earlier time.
+        return np.maximum.accumulate(times)
 
 
 def _renewals(total: float, cv: float, seed: int) -> Times:

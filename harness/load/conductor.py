@@ -50,7 +50,7 @@ class Conductor:
         self._recorder, self._tell, self._channel, self._quit = recorder, tell, channel, quit_
         self._replies: list[tuple[int, int, Reply]] = []
         """Not yet recorded."""
-        self._soon = gevent.get_hub().loop.run_callback
+        self._enough = Event()
         self._head_start_s = _HEAD_START_S if plan.concurrency is None else 0.0
         self._begun = {phase: Event() for phase in self.phases}
         self._orders: Queue = Queue()
@@ -86,7 +86,7 @@ class Conductor:
         replies = self._replies
         replies.append((request_class, intended_ns, reply))
         if len(replies) == _AT_ONCE:
-            self._soon(self._settle)
+            self._enough.set()
         elif len(replies) >= _AT_MOST:
             self._settle()
 
@@ -100,15 +100,15 @@ class Conductor:
 
     def run(self) -> None:
         """The phases that the driver asks for, then the end of the process."""
-        for service in (self._tell_arrivals, self._tick):
-            gevent.spawn(service)
+        for service in (self._tell_arrivals, self._tick, self._keep_books):
+            gevent.spawn(self._serve, service)
         try:
             self._channel.say("here", host=socket.gethostname(), pid=os.getpid())
             self._channel.listen(self._told)
             while (order := self._orders.get()) is not None:
                 self._run(Phase[order["phase"]], order["at_ns"], order["seconds"])
         except Exception as error:
-            self._channel.say("failed", reason=f"{type(error).__name__}: {error}")
+            self._say_failed(error)
             raise
         finally:
             self._settle()
@@ -178,6 +178,23 @@ class Conductor:
         for reply in replies:
             self._recorder.record(*reply)
             self._tell(*reply)
+
+    def _serve(self, service: Callable[[], None]) -> None:
+        """Until this process ends. One that fails, as on a full disk, ends the drive with its reason."""
+        try:
+            service()
+        except Exception as error:
+            self._say_failed(error)
+            raise
+
+    def _say_failed(self, error: Exception) -> None:
+        self._channel.say("failed", reason=f"{type(error).__name__}: {error}")
+
+    def _keep_books(self) -> None:
+        while True:
+            self._enough.wait()
+            self._enough.clear()
+            self._settle()
 
     def _tell_arrivals(self) -> None:
         while True:

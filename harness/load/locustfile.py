@@ -135,7 +135,7 @@ class PlannedUser(TritonUser):
             start_ns = monotonic_ns()
             while more():
                 pool.run(start_ns, due, own, lambda _: more())
-                start_ns = max(start_ns + int(plan.limit_s * 1e9), monotonic_ns())
+                start_ns += int(plan.limit_s * 1e9)
         finally:
             pool.close()
 

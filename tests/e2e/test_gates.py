@@ -116,20 +116,20 @@ def test_a_client_that_is_held_up_sends_late(workplace: Workplace) -> None:
     assert 0.1 < point["send_lag_p99_s"] < 1
 
 
-SLOW_TO_RECORD = """
+SLOW_TO_GO_ON = """
 import time
-from harness.load.recorder import Recorder
-record = Recorder.record
+from harness.load.conductor import Conductor
+record = Conductor.record
 def dawdle(*arguments):
     record(*arguments)
     time.sleep(0.01)
-Recorder.record = dawdle
+Conductor.record = dawdle
 """
 
 
 def test_users_who_dawdle_between_requests_are_fewer_users(workplace: Workplace) -> None:
     (workplace.path / "slow").mkdir()
-    (workplace.path / "slow" / "sitecustomize.py").write_text(SLOW_TO_RECORD)
+    (workplace.path / "slow" / "sitecustomize.py").write_text(SLOW_TO_GO_ON)
     others = os.environ.get("PYTHONPATH")
     workplace.env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(workplace.path / "slow"), others]))
     point = point_of(workplace, SHORT + NEIGHBOURS)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -52,6 +52,7 @@ def rate_at(load: PointLoad, duration_s: float, at_s: np.ndarray) -> np.ndarray:
 
 
 @given(shapes(), st.floats(3, 20), st.integers(0, 2**32 - 1))
+@example(PointLoad(ramp=Ramp(from_per_s=0.5, to_per_s=207.5), arrivals="gamma", cv=3.0), 3.0, 29)
 def test_times_are_ordered_in_their_window_and_as_many_as_the_rate_says(
     load: PointLoad, duration_s: float, seed: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,18 @@ from harness.load.plan import LoadPlan
 from harness.load.recorder import Recorder
 from harness.load.wire import Reply
 from harness.schema.samples import Phase, Status
+
+PLAN = LoadPlan(
+    protocol="http",
+    host="127.0.0.1",
+    port=1,
+    classes=(),
+    seed=1,
+    timeout_s=1.0,
+    concurrency=None,
+    warmup_s=0.0,
+    limit_s=60.0,
+)
 
 
 class Heard:
@@ -44,18 +57,7 @@ def heard() -> Heard:
 
 @pytest.fixture
 def conductor(heard: Heard, tmp_path: Path) -> Conductor:
-    plan = LoadPlan(
-        protocol="http",
-        host="127.0.0.1",
-        port=1,
-        classes=(),
-        seed=1,
-        timeout_s=1.0,
-        concurrency=None,
-        warmup_s=0.0,
-        limit_s=60.0,
-    )
-    made = Conductor(plan, Recorder(tmp_path, 0), heard.replied, heard, lambda: None)
+    made = Conductor(PLAN, Recorder(tmp_path, 0), heard.replied, heard, lambda: None)
     gevent.spawn(made.run)
     gevent.sleep(0)
     return made
@@ -145,3 +147,20 @@ def test_a_process_without_users_is_over_at_once(conductor: Conductor, heard: He
     gevent.sleep(0.01)
     (over,) = heard.of("over")
     assert over["window"] is None and over["requests"] == 0 and conductor.start_ns == 1
+
+
+def test_records_that_cannot_be_written_are_told(
+    heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    recorder = Recorder(tmp_path, 0)
+    monkeypatch.setattr(recorder, "record", full)
+    conductor = Conductor(PLAN, recorder, heard.replied, heard, lambda: None)
+    gevent.spawn(conductor.run)
+    gevent.sleep(0)
+    for _ in range(8):
+        conductor.record(0, 5, Reply(Status.OK, None, 6, 7, 8, 1, 1))
+    gevent.sleep(0.01)
+    assert "No space left" in heard.of("failed")[0]["reason"]

@@ -191,7 +191,7 @@ def test_a_users_own_locustfile_runs_on_a_master_and_its_worker(
                 "-r",
                 "2",
             ),
-            *("-t", "3s", "--master-bind-host", "127.0.0.1", "--master-bind-port", port),
+            *("-t", "6s", "--master-bind-host", "127.0.0.1", "--master-bind-port", port),
         )
         assert worker.wait(20) == 0
     finally:
@@ -233,7 +233,7 @@ def test_a_plan_runs_under_plain_locust_until_it_is_stopped(
     )
     try:
         give_up = time.monotonic() + 60
-        while requests_in_csv(tmp_path, "short") < 400 and time.monotonic() < give_up:
+        while requests_in_csv(tmp_path, "short") < 1000 and time.monotonic() < give_up:
             assert process.poll() is None
             time.sleep(0.2)
     finally:
@@ -241,8 +241,8 @@ def test_a_plan_runs_under_plain_locust_until_it_is_stopped(
         out, said = process.communicate(timeout=20)
     assert "Traceback" not in said, said
     (row,) = json.loads(out)
-    assert row["name"] == "short" and row["num_requests"] >= 400 and row["num_failures"] == 0
-    if not closed:  # two streams of 100/s
+    assert row["name"] == "short" and row["num_requests"] >= 1000 and row["num_failures"] == 0
+    if not closed:  # two streams of 100/s, one of them begun perhaps a little later
         seconds = row["last_request_timestamp"] - row["start_time"]
         assert row["num_requests"] / seconds == pytest.approx(200, rel=0.15)
 
