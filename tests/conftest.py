@@ -20,7 +20,8 @@ DOOR, ROOM = Path(__file__), Path(__file__).with_name("__init__.py")
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """A test that is marked `alone` has the machine to itself: the suite's other processes wait.
 
-    It judges what harness says of a measurement, which is another where a neighbour takes the cores.
+    It judges what harness says of a measurement, or how much is done in a time, which is another where a
+    neighbour takes the cores.
     """
     with _in_the_room(alone=item.get_closest_marker("alone") is not None):
         return (yield)

@@ -81,6 +81,7 @@ def probing(workplace: Workplace, pid: int, double: dict[str, str]) -> Iterator[
         yield ready[1], process.pid
 
 
+@pytest.mark.alone
 @pytest.mark.triton
 def test_a_run_on_two_gpus_has_their_figures_an_idle_window_and_the_probes_cost(
     workplace: Workplace, nvml_double: NvmlDouble

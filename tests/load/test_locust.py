@@ -101,7 +101,7 @@ def test_a_users_own_locustfile_runs_under_plain_locust(
     port = triton.http_port if protocol == "http" else triton.grpc_port
     before = triton.statistics("echo").successes
     done = locust(
-        tmp_path, "-f", "own.py", "--host", f"http://127.0.0.1:{port}", "-u", "3", "-r", "3", "-t", "3s"
+        tmp_path, "-f", "own.py", "--host", f"http://127.0.0.1:{port}", "-u", "3", "-r", "3", "-t", "6s"
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -202,6 +202,7 @@ def test_a_users_own_locustfile_runs_on_a_master_and_its_worker(
     assert found["refused"][0] == found["refused"][1] > 0
 
 
+@pytest.mark.alone
 @pytest.mark.triton
 @pytest.mark.parametrize("closed", [True, False])
 def test_a_plan_runs_under_plain_locust_until_it_is_stopped(

@@ -192,6 +192,7 @@ def test_gpu_energy_over_a_window_is_power_times_time_through_every_layer(nvml_d
     assert (out["no_gpu"], out["problems"]) == (None, [])
 
 
+@pytest.mark.alone
 def test_gpus_are_read_20_times_a_second_by_a_process_of_its_own(nvml_double: NvmlDouble) -> None:
     out = sampled(nvml_double("gpus=2"), for_s=2)
     _, nice = out["reader"]
@@ -246,6 +247,7 @@ def test_a_driver_that_is_there_and_of_no_use_has_its_reason(
     assert [says in problem for problem in out["problems"]] == ([True] if script == "init=9" else [])
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("utilization", "at_least_s", "at_most_s"), [("0.75", 4, 5.5), ("None", 1.5, 3)], ids=["working", "idle"]
 )
@@ -263,6 +265,7 @@ def test_the_load_waits_until_the_gpus_have_been_idle_for_a_second_and_a_half_or
     assert len(inside) > 5
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("sent", "says"),
     [

@@ -127,6 +127,7 @@ def served() -> Iterator[Callable[[Page], Endpoint]]:
         server.server_close()
 
 
+@pytest.mark.alone
 def test_energy_of_a_window_comes_from_the_counter_that_triton_renews_now_and_then(
     served: Callable[[Page], Endpoint],
 ) -> None:
