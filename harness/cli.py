@@ -282,7 +282,7 @@ def calibrate(
         str | None, typer.Option(metavar="perf_analyzer", help="Only this comparison, as its ratios.")
     ] = None,
     write: Annotated[Path | None, typer.Option(help="Write the page, e.g. docs/accuracy.md.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of most of an hour.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of an hour and a half.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure harness itself: against known truths, and against perf_analyzer."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,65 +57,92 @@ def calibrate(
 ) -> Calibration:
     """Do the `parts`; the server is gone when this returns, however it does.
 
-    Raises HarnessError where the server or perf_analyzer can't run here.
+    An interrupt ends it with the parts that were whole by then, and is one of the `failures`. Raises
+    HarnessError where the server or perf_analyzer can't run here, and for an interrupt before any was whole.
     """
-    scale = scale or (QUICK if quick else FULL)
-    progress = progress or Progress()
     started_at = _now()
-    cases: tuple[TruthCase, ...] | None = None
-    compared: list[Comparison] | None = None
-    covered: Coverage | None = None
-    noisy: Noise | None = None
-    failures: list[str] = []
     if {"against", "noise"} & set(parts) and (missing := perf_analyzer.problem()) is not None:
         raise HarnessError(missing)  # before anything is measured
-    with ExitStack() as stack, _whole():
+    done: dict[str, Any] = {}
+    failures: list[str] = []
+    with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-calibrate-")))
-        with progress.doing("Triton and its models"):
-            at = stack.enter_context(station(repository, folder))
-        where = _environment(at)
-        if "truth" in parts:
-            with progress.doing(f"truth: {len(truth.QUEUES)} queues, {scale.truth_s:g} s"):
-                cases = truth.against_truth(at, scale.truth_s, seed=SEED, say=progress.say)
-            failures += truth.failures(cases)
-        if "coverage" in parts:
-            with progress.doing(f"coverage: {scale.runs} runs"):
-                covered = coverage.coverage(
-                    at,
-                    scale.runs,
-                    scale.run_s,
-                    seed=SEED,
-                    progress=lambda n: progress.detail(f"coverage: {n} of {scale.runs} runs"),
-                )
-            failures += coverage.failures(covered)
-        if "against" in parts:
-            analyzer = _perf_analyzer(folder / "perf_analyzer")
-            compared = []
-            for each in against.against(
-                at, analyzer, rounds=scale.rounds, seconds=scale.round_s, progress=progress.detail
-            ):
-                compared.append(each)
-                progress.say(_comparison(each))
-            failures += against.failures(compared)
-        if "noise" in parts:
-            analyzer = _perf_analyzer(folder / "perf_analyzer")
-            with progress.doing(f"{scale.noisy} points that perf_analyzer gives up on"):
-                noisy = noise.noise(
-                    at, analyzer, wanted=scale.noisy, at_most_s=scale.noisy_s, progress=progress.detail
-                )
-            failures += noise.failures(noisy)
+        progress = progress or Progress()
+        try:
+            with progress.doing("Triton and its models"):
+                at = stack.enter_context(station(repository, folder))
+            where = _environment(at)
+            for part in parts:
+                done[part], failed = _MEASURE[part](at, folder, scale or (QUICK if quick else FULL), progress)
+                failures += failed
+        except KeyboardInterrupt as error:
+            if not done:
+                raise HarnessError(
+                    "interrupted before any part of the calibration was whole: "
+                    "run `harness calibrate` again, or a --part of it"
+                ) from error
+            missing_parts = ", ".join(part for part in parts if part not in done)
+            failures.append(f"interrupted before it was whole: {missing_parts}")
     return Calibration(
         started_at=started_at,
         finished_at=_now(),
         command=_command(parts, quick),
         environment=where,
         quick=quick,
-        truth=cases,
-        coverage=covered,
-        against=None if compared is None else tuple(compared),
-        noise=noisy,
         failures=tuple(failures),
+        **done,
     )
+
+
+def _truth(
+    at: Station, _: Path, scale: Scale, progress: Progress
+) -> tuple[tuple[TruthCase, ...], Iterator[str]]:
+    with progress.doing(f"truth: {len(truth.QUEUES)} queues, {scale.truth_s:g} s"):
+        cases = truth.against_truth(at, scale.truth_s, seed=SEED, say=progress.say)
+    return cases, truth.failures(cases)
+
+
+def _coverage(at: Station, _: Path, scale: Scale, progress: Progress) -> tuple[Coverage, Sequence[str]]:
+    with progress.doing(f"coverage: {scale.runs} runs"):
+        covered = coverage.coverage(
+            at,
+            scale.runs,
+            scale.run_s,
+            seed=SEED,
+            progress=lambda n: progress.detail(f"coverage: {n} of {scale.runs} runs"),
+        )
+    return covered, coverage.failures(covered)
+
+
+def _against(
+    at: Station, folder: Path, scale: Scale, progress: Progress
+) -> tuple[tuple[Comparison, ...], Iterator[str]]:
+    analyzer = _perf_analyzer(folder / "perf_analyzer")
+    compared = []
+    for each in against.against(
+        at, analyzer, rounds=scale.rounds, seconds=scale.round_s, progress=progress.detail
+    ):
+        compared.append(each)
+        progress.say(_comparison(each))
+    return tuple(compared), against.failures(compared)
+
+
+def _noise(at: Station, folder: Path, scale: Scale, progress: Progress) -> tuple[Noise, Iterator[str]]:
+    analyzer = _perf_analyzer(folder / "perf_analyzer")
+    with progress.doing(f"{scale.noisy} points that perf_analyzer gives up on"):
+        noisy = noise.noise(
+            at, analyzer, wanted=scale.noisy, at_most_s=scale.noisy_s, progress=progress.detail
+        )
+    return noisy, noise.failures(noisy)
+
+
+_MEASURE: dict[Part, Callable[[Station, Path, Scale, Progress], tuple[Any, Iterable[str]]]] = {
+    "truth": _truth,
+    "coverage": _coverage,
+    "against": _against,
+    "noise": _noise,
+}
+"""What each part gives, and what is wrong with it, one sentence each."""
 
 
 def chosen(parts: Sequence[str], compare_with: str | None) -> tuple[Part, ...]:
@@ -145,16 +172,6 @@ def show(found: Calibration) -> None:
 
 def exit_code(found: Calibration) -> ExitCode:
     return ExitCode.INVALID if found.failures else ExitCode.FINE
-
-
-@contextmanager
-def _whole() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise HarnessError(
-            "interrupted; nothing of a calibration is kept: run `harness calibrate` again, or a --part of it"
-        ) from error
 
 
 def _comparison(found: Comparison) -> str:

@@ -163,10 +163,34 @@ def test_an_interrupt_ends_it_cleanly_and_leaves_no_server(tmp_path: Path) -> No
     finally:
         process.kill()
     assert process.returncode == 4
-    assert "interrupted; nothing of a calibration is kept" in stderr
+    assert "interrupted before any part of the calibration was whole" in stderr
     assert "Traceback" not in stderr
     _, alive = psutil.wait_procs([server, *load], timeout=10)
     assert not alive
+
+
+@pytest.mark.triton
+def test_what_was_whole_at_an_interrupt_is_kept_and_the_rest_is_a_failure(tmp_path: Path) -> None:
+    program = TINY.replace("run_s=2", "run_s=600")
+    wanted = ("--part", "truth", "--part", "coverage", "--quick", "--json", "--write", "page.md")
+    process = started(tmp_path, *wanted, program=program)
+    try:
+        assert process.stderr is not None
+        while not (line := process.stderr.readline()).startswith("truth: 4 queues"):
+            assert line, "it ended by itself"
+        wait_for(lambda: any(map(_sends, psutil.Process(process.pid).children(recursive=True))))
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 3, stderr
+    assert "Traceback" not in stderr
+    found = Calibration.model_validate_json(stdout)
+    assert found.truth is not None and found.coverage is None
+    assert found.failures[-1] == "interrupted before it was whole: coverage"
+    page = (tmp_path / "page.md").read_text()
+    assert "## Against truth" in page and "interrupted before it was whole: coverage" in page
+    assert "Every check passed" not in page
 
 
 def _sends(process: psutil.Process) -> bool:
