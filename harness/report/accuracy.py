@@ -15,6 +15,7 @@ from harness.schema.calibration import (
     TruthCase,
 )
 from harness.schema.result import Interval
+from harness.schema.scenario import Validity
 
 _PASSED = {True: "pass", False: "**fail**", None: "no answer"}
 _NAMES = {"p999": "p99.9"}
@@ -33,6 +34,7 @@ def accuracy_page(found: Calibration) -> str:
         found=found,
         verdict=_verdict(found),
         machine=list(_machine(found)),
+        most_stolen=f"{Validity().stolen_cpu:.0%}",
         absent=[part for part in _PARTS if getattr(found, part) is None],
     )
 
