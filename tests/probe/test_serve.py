@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 import psutil
 import pytest
 
-from harness.probe.remote import Address
+from harness.probe.remote import END_S, START_S, Address
 from harness.probe.serve import BODY_BYTES, ProbeServer
 from harness.probe.spool import Spool
 from harness.schema.errors import HarnessError
@@ -89,13 +89,13 @@ def probe() -> Iterator[Address]:
 
 def test_no_more_runs_are_watched_than_it_can_bear(probe: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.probe.serve.WATCHES", 2)
-    keys = [json.loads(probe.ask("POST", "/v1/watches", b"{}"))["id"] for _ in range(2)]
+    keys = [json.loads(probe.ask("POST", "/v1/watches", b"{}", START_S))["id"] for _ in range(2)]
     with pytest.raises(Exception, match="try again"):
-        probe.ask("POST", "/v1/watches", b"{}")
-    assert json.loads(probe.ask("DELETE", f"/v1/watches/{keys[0]}"))["problem"] is None
-    keys.append(json.loads(probe.ask("POST", "/v1/watches", b"{}"))["id"])
+        probe.ask("POST", "/v1/watches", b"{}", START_S)
+    assert json.loads(probe.ask("DELETE", f"/v1/watches/{keys[0]}", limit_s=END_S))["problem"] is None
+    keys.append(json.loads(probe.ask("POST", "/v1/watches", b"{}", START_S))["id"])
     for key in keys:
-        probe.ask("DELETE", f"/v1/watches/{key}")
+        probe.ask("DELETE", f"/v1/watches/{key}", limit_s=END_S)
         whole = probe.ask("GET", f"/v1/watches/{key}?from=0")
         spool = Spool()
         spool.take(whole.splitlines(keepends=True))
@@ -121,7 +121,7 @@ def test_a_watch_whose_run_is_gone_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
     address = Address("127.0.0.1", server.port)
-    key = json.loads(address.ask("POST", "/v1/watches", b"{}"))["id"]
+    key = json.loads(address.ask("POST", "/v1/watches", b"{}", START_S))["id"]
     (reader,) = [p for p in psutil.Process().children() if "harness.probe.reader" in p.cmdline()]
     give_up = time.monotonic() + 10
     while reader.is_running() and time.monotonic() < give_up:
