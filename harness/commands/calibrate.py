@@ -60,6 +60,8 @@ def calibrate(
     An interrupt ends it with the parts that were whole by then, and is one of the `failures`. Raises
     HarnessError where the server or perf_analyzer can't run here, and for an interrupt before any was whole.
     """
+    scale = scale or (QUICK if quick else FULL)
+    progress = progress or Progress()
     started_at = _now()
     if {"against", "noise"} & set(parts) and (missing := perf_analyzer.problem()) is not None:
         raise HarnessError(missing)  # before anything is measured
@@ -67,13 +69,12 @@ def calibrate(
     failures: list[str] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-calibrate-")))
-        progress = progress or Progress()
         try:
             with progress.doing("Triton and its models"):
                 at = stack.enter_context(station(repository, folder))
             where = _environment(at)
             for part in parts:
-                done[part], failed = _MEASURE[part](at, folder, scale or (QUICK if quick else FULL), progress)
+                done[part], failed = _MEASURE[part](at, folder, scale, progress)
                 failures += failed
         except KeyboardInterrupt as error:
             if not done:
@@ -81,8 +82,8 @@ def calibrate(
                     "interrupted before any part of the calibration was whole: "
                     "run `harness calibrate` again, or a --part of it"
                 ) from error
-            missing_parts = ", ".join(part for part in parts if part not in done)
-            failures.append(f"interrupted before it was whole: {missing_parts}")
+            rest = ", ".join(part for part in parts if part not in done)
+            failures.append(f"interrupted before it was whole: {rest}")
     return Calibration(
         started_at=started_at,
         finished_at=_now(),

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from locust import stats as locust_stats
@@ -45,13 +43,13 @@ class CountedAtOnce:
             return
         sums = self._sums(waiting)
         self._statistics.total.extend(sums)
-        if len({each[:2] for each in waiting}) == 1:
-            self._statistics.entries[waiting[0][:2]].extend(sums)
-            return
-        for key, group in groupby(sorted(waiting), key=itemgetter(0, 1)):
-            entry, of_name = self._statistics.entries[key], list(group)
+        by_name: dict[tuple[str, str], list[_Request]] = {}
+        for each in waiting:
+            by_name.setdefault(each[:2], []).append(each)
+        for key, of_name in by_name.items():
+            entry = self._statistics.entries[key]
             if len(of_name) >= _FEW:
-                entry.extend(self._sums(of_name))
+                entry.extend(sums if len(of_name) == len(waiting) else self._sums(of_name))
                 continue
             for _, _, response_time, content_length in of_name:
                 entry.log(response_time, content_length)

@@ -157,10 +157,15 @@ def test_records_that_cannot_be_written_are_told(
 
     recorder = Recorder(tmp_path, 0)
     monkeypatch.setattr(recorder, "record", full)
-    conductor = Conductor(PLAN, recorder, heard.replied, heard, lambda: None)
+    quits: list[bool] = []
+    conductor = Conductor(PLAN, recorder, heard.replied, heard, lambda: quits.append(True))
     gevent.spawn(conductor.run)
     gevent.sleep(0)
     for _ in range(8):
         conductor.record(0, 5, Reply(Status.OK, None, 6, 7, 8, 1, 1))
     gevent.sleep(0.01)
     assert "No space left" in heard.of("failed")[0]["reason"]
+    conductor.record(0, 5, Reply(Status.OK, None, 6, 7, 8, 1, 1))
+    heard.tell({"do": "end"})
+    gevent.sleep(0.01)
+    assert quits, "the process ends all the same"

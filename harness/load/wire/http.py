@@ -64,8 +64,6 @@ class _Head(NamedTuple):
 class HttpConnection(Connection):
     """HTTP/1.1 with keep-alive. Answers may be of a given length or chunked; nothing else is accepted."""
 
-    connected = False
-
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
         super().__init__(host, port, timeout_s)
         self._stream: Stream | None = None
@@ -75,14 +73,16 @@ class HttpConnection(Connection):
         self._seen = b"\r\n\r\n"
         self._seen_head: _Head | None = None
 
+    @property
+    def connected(self) -> bool:
+        return self._stream is not None
+
     def _connect(self) -> None:
         self._stream = Stream(self.host, self.port)
         if self.alone:
             self._stream.wait_in_kernel()
-        self.connected = True
 
     def _drop(self) -> None:
-        self.connected = False
         if self._stream is not None:
             self._stream.close()
             self._stream = None

@@ -126,10 +126,7 @@ class Stream:
 
     def send(self, data: Buffer) -> None:
         """Hand all of `data` to the kernel."""
-        try:
-            sent = self._socket.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            sent = 0
+        sent = self.send_now(data)
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
