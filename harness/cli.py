@@ -282,16 +282,24 @@ def calibrate(
         str | None, typer.Option(metavar="perf_analyzer", help="Only this comparison, as its ratios.")
     ] = None,
     write: Annotated[Path | None, typer.Option(help="Write the page, e.g. docs/accuracy.md.")] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep each part in this file as soon as it is whole, and measure only what isn't there yet "
+            "or is named by --part.",
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of an hour and a half.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure harness itself: against known truths, and against perf_analyzer."""
     from harness.commands import calibrate as story
 
-    found = story.calibrate(story.chosen(parts, against), quick=quick)
+    found = story.calibrate(story.chosen(parts, against), quick=quick, record=record)
+    _print_json(story.document(found, against)) if as_json else story.show(found)
     if write is not None:
         story.write_page(found, write)
-    _print_json(story.document(found, against)) if as_json else story.show(found)
     raise typer.Exit(story.exit_code(found))
 
 

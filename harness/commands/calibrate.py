@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from harness.calibration import against, coverage, noise, truth
 from harness.calibration.station import Station, station
@@ -19,13 +19,20 @@ from harness.load import perf_analyzer
 from harness.load.perf_analyzer import PerfAnalyzer
 from harness.probe.environment import environment
 from harness.report.accuracy import accuracy_page
-from harness.schema.calibration import Calibration, Comparison, Coverage, Noise, TruthCase
+from harness.schema.calibration import (
+    PARTS,
+    Calibration,
+    Comparison,
+    Coverage,
+    Noise,
+    Part,
+    PartRun,
+    TruthCase,
+)
 from harness.schema.errors import ExitCode, HarnessError, InputError
 from harness.schema.result import Environment
+from harness.store import calibration_file
 from harness.triton.install import provision
-
-Part = Literal["truth", "coverage", "against", "noise"]
-PARTS: tuple[Part, ...] = get_args(Part)
 
 SEED = 1
 
@@ -48,50 +55,97 @@ QUICK = Scale(truth_s=12, runs=3, run_s=3, rounds=1, round_s=1, noisy=2, noisy_s
 
 
 def calibrate(
-    parts: Sequence[Part],
+    named: Sequence[Part] = (),
     *,
     quick: bool = False,
+    record: Path | None = None,
     scale: Scale | None = None,
     repository: Path = MODEL_REPOSITORY,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Do the `parts`; the server is gone when this returns, however it does.
+    """Measure the parts that are `named`, else all; the server is gone when this returns, however it does.
 
-    An interrupt ends it with the parts that were whole by then, and is one of the `failures`. Raises
-    HarnessError where the server or perf_analyzer can't run here, and for an interrupt before any was whole.
+    Each part is in the file `record` as soon as it is whole. One that is there already, of the same harness
+    on the same machine, is measured again only where it is named.
+
+    An interrupt or an error ends it with the parts that were whole by then, and is one of the `failures`.
+    Raises HarnessError where the server or perf_analyzer can't run here, and for an interrupt before any was
+    whole; InputError where `record` is of something else.
     """
     scale = scale or (QUICK if quick else FULL)
     progress = progress or Progress()
-    started_at = _now()
-    if {"against", "noise"} & set(parts) and (missing := perf_analyzer.problem()) is not None:
-        raise HarnessError(missing)  # before anything is measured
-    done: dict[str, Any] = {}
-    failures: list[str] = []
+    found = calibration_file.read(record, quick=quick) if record is not None else None
+    parts = tuple(named) or tuple(part for part in PARTS if found is None or part not in found.measured)
+    if found is not None and not parts:
+        progress.say(f"every part is in {record} already: name one by --part to measure it again")
+        return found
+    if {"against", "noise"} & set(parts) and (problem := perf_analyzer.problem()) is not None:
+        raise HarnessError(problem)  # before anything is measured
+    whole: list[Part] = []
+    ended = None
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-calibrate-")))
         try:
             with progress.doing("Triton and its models"):
                 at = stack.enter_context(station(repository, folder))
-            where = _environment(at)
+            found = _begun(found, record, _environment(at), quick, _command(named, quick, record))
+            _keep(found, record)  # where it can't be written is known before anything is measured
             for part in parts:
-                done[part], failed = _MEASURE[part](at, folder, scale, progress)
-                failures += failed
+                found = _with(found, part, at, folder, scale, progress)
+                whole.append(part)
+                try:
+                    _keep(found, record)
+                except HarnessError as error:
+                    progress.say(str(error))  # the page has it all the same
         except KeyboardInterrupt as error:
-            if not done:
+            if found is None or not whole:
                 raise HarnessError(
                     "interrupted before any part of the calibration was whole: "
                     "run `harness calibrate` again, or a --part of it"
                 ) from error
-            rest = ", ".join(part for part in parts if part not in done)
-            failures.append(f"interrupted before it was whole: {rest}")
-    return Calibration(
-        started_at=started_at,
-        finished_at=_now(),
-        command=_command(parts, quick),
-        environment=where,
-        quick=quick,
-        failures=tuple(failures),
-        **done,
+            ended = "interrupted"
+        except HarnessError as error:
+            if found is None or not whole:
+                raise
+            ended = f"ended by an error ({error})"
+    if ended is not None:
+        rest = ", ".join(part for part in parts if part not in whole)
+        found = found.model_copy(
+            update={"failures": (*found.failures, f"{ended} before it was whole: {rest}")}
+        )
+    return found
+
+
+def _begun(
+    earlier: Calibration | None, record: Path | None, where: Environment, quick: bool, command: str
+) -> Calibration:
+    """The record as it is before the first part."""
+    if earlier is None or record is None:
+        return Calibration(command=command, environment=where, quick=quick, measured={})
+    where = calibration_file.same_place(record, earlier.environment, where)
+    return earlier.model_copy(update={"command": command, "environment": where})
+
+
+def _keep(found: Calibration, record: Path | None) -> None:
+    if record is not None:
+        calibration_file.write(record, found)
+
+
+def _with(
+    found: Calibration, part: Part, at: Station, folder: Path, scale: Scale, progress: Progress
+) -> Calibration:
+    """`found` with a part measured now, beside the times before."""
+    began_at = _now()
+    figures, failures = _MEASURE[part](at, folder, scale, progress)
+    run = PartRun(started_at=began_at, finished_at=_now(), failures=tuple(failures))
+    measured = {**found.measured, part: (*found.measured.get(part, ()), run)}
+    last = [measured[part][-1] for part in PARTS if part in measured]
+    return found.model_copy(
+        update={
+            part: figures,
+            "measured": measured,
+            "failures": tuple(failure for run in last for failure in run.failures),
+        }
     )
 
 
@@ -147,10 +201,10 @@ _MEASURE: dict[Part, Callable[[Station, Path, Scale, Progress], tuple[Any, Itera
 
 
 def chosen(parts: Sequence[str], compare_with: str | None) -> tuple[Part, ...]:
-    """The parts asked for, in their order. Raises InputError for an unknown one."""
+    """The parts named, in their order; none where none is. Raises InputError for an unknown one."""
     if compare_with not in (None, "perf_analyzer"):
         raise InputError(f"--against takes perf_analyzer, not {compare_with!r}")
-    wanted = {*parts, *(["against"] if compare_with else [])} or set(PARTS)
+    wanted = {*parts, *(["against"] if compare_with else [])}
     for unknown in sorted(wanted - set(PARTS)):
         raise InputError(f"--part takes {', '.join(PARTS)}, not {unknown!r}")
     return tuple(part for part in PARTS if part in wanted)
@@ -199,9 +253,10 @@ def _environment(at: Station) -> Environment:
     )
 
 
-def _command(parts: Sequence[Part], quick: bool) -> str:
-    chosen_parts = [] if tuple(parts) == PARTS else [f"--part {part}" for part in parts]
-    return " ".join(["harness calibrate", *chosen_parts, *(["--quick"] if quick else [])])
+def _command(named: Sequence[Part], quick: bool, record: Path | None) -> str:
+    parts = [f"--part {part}" for part in named]
+    kept = [] if record is None else [f"--record {record}"]
+    return " ".join(["harness calibrate", *parts, *kept, *(["--quick"] if quick else [])])
 
 
 def _now() -> str:

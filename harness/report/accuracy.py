@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from harness.report.template import markdown_page
 from harness.schema.calibration import (
+    PARTS,
     Calibration,
     Client,
     Comparison,
     Coverage,
     FigureCheck,
     Noise,
+    PartRun,
     TruthCase,
 )
 from harness.schema.result import Interval
@@ -20,7 +22,6 @@ from harness.schema.scenario import Validity
 _PASSED = {True: "pass", False: "**fail**", None: "no answer"}
 _NAMES = {"p999": "p99.9"}
 _PACKAGES = ("numpy", "locust", "gevent", "tritonclient", "grpcio")
-_PARTS = ("truth", "coverage", "against", "noise")
 
 Row = tuple[str, ...]
 
@@ -34,8 +35,9 @@ def accuracy_page(found: Calibration) -> str:
         found=found,
         verdict=_verdict(found),
         machine=list(_machine(found)),
+        when={part: _when(found.measured[part]) for part in PARTS if part in found.measured},
         most_stolen=f"{Validity().stolen_cpu:.0%}",
-        absent=[part for part in _PARTS if getattr(found, part) is None],
+        absent=[part for part in PARTS if part not in found.measured],
     )
 
 
@@ -51,7 +53,8 @@ def _verdict(found: Calibration) -> str:
 def _machine(found: Calibration) -> Iterator[Row]:
     where = found.environment
     yield "command", f"`{found.command}`"
-    yield "measured", f"{found.started_at} to {found.finished_at}"
+    runs = [runs[-1] for runs in found.measured.values()]
+    yield "measured", f"{min(run.started_at for run in runs)} to {max(run.finished_at for run in runs)}"
     yield "machine", f"{where.cpu}, {where.cores} cores, {where.memory_bytes / 2**30:.0f} GiB"
     yield "system", f"{where.os}, kernel {where.kernel}"
     yield "GPU", ", ".join(gpu.name for gpu in where.gpus) or "none"
@@ -60,6 +63,16 @@ def _machine(found: Calibration) -> Iterator[Row]:
     yield "Python", where.python
     known = [f"{name} {where.packages[name]}" for name in _PACKAGES if name in where.packages]
     yield "packages", ", ".join(known)
+
+
+def _when(runs: Sequence[PartRun]) -> str:
+    """When a part was measured, and what the times before gave, in sentences."""
+    *before, last = runs
+    said = f"Measured {last.started_at} to {last.finished_at}."
+    for run in before:
+        gave = "; ".join(run.failures) or "every check passed"
+        said += f" Measured before, {run.started_at} to {run.finished_at}: {gave}."
+    return said
 
 
 def _measured(case: TruthCase) -> str:

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.schema.frozen import Frozen
 from harness.schema.result import Environment, Interval, Verdict
 from harness.schema.scenario import Protocol
+
+Part = Literal["truth", "coverage", "against", "noise"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class FigureCheck(Frozen):
@@ -128,18 +131,29 @@ class Noise(Frozen):
     points: tuple[NoisyPoint, ...]
 
 
-class Calibration(Frozen):
-    """Everything; a part that wasn't asked for is None."""
+class PartRun(Frozen):
+    """One time that a part was measured, from begin to end."""
 
-    schema_version: Literal[1] = 1
     started_at: str
     finished_at: str
+    failures: tuple[str, ...] = ()
+    """What didn't pass, one sentence each."""
+
+
+class Calibration(Frozen):
+    """Everything; a part that wasn't measured is None."""
+
+    schema_version: Literal[1] = 1
     command: str
+    """The last one of those that measured it."""
     environment: Environment
     quick: bool
+    measured: dict[Part, tuple[PartRun, ...]]
+    """Each time that a part was measured. Its figures are those of the last time; the times before are here
+    so that nobody measures until it passes without that being seen."""
     truth: tuple[TruthCase, ...] | None = None
     coverage: Coverage | None = None
     against: tuple[Comparison, ...] | None = None
     noise: Noise | None = None
     failures: tuple[str, ...] = ()
-    """What didn't pass, one sentence each."""
+    """What didn't pass the last time, and what an interrupt ended, one sentence each."""

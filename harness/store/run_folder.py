@@ -172,7 +172,13 @@ def latest_unfinished(results: Path, scenario: Path | None) -> RunFolder:
     raise InputError(f"{results} has no unfinished run{of}: start one with `harness run` without --resume")
 
 
-def write_atomically(path: Path, text: str) -> None:
+_REMEDY = (
+    "make room or choose another folder with --results; "
+    "what was measured before is kept, and `harness run --resume` goes on from there"
+)
+
+
+def write_atomically(path: Path, text: str, remedy: str = _REMEDY) -> None:
     """Replace `path` by `text` at once; on failure the earlier file is still there.
 
     Raises HarnessError naming the remedy for a full disk or a folder that can't be written.
@@ -187,10 +193,7 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
-        raise HarnessError(
-            f"{path} can't be written ({error.strerror}): make room or choose another folder with --results; "
-            "what was measured before is kept, and `harness run --resume` goes on from there"
-        ) from error
+        raise HarnessError(f"{path} can't be written ({error.strerror}): {remedy}") from error
 
 
 def _read(file: Path, parsed: Callable[[str], _Content]) -> _Content:

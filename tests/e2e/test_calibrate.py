@@ -29,6 +29,8 @@ from harness.cli import main
 main()
 """
 
+TWO_PARTS = TINY.replace("from harness.cli", 'calibrate.PARTS = ("truth", "coverage")\nfrom harness.cli')
+
 needs_perf_analyzer = pytest.mark.skipif(
     perf_analyzer.problem() is not None, reason=perf_analyzer.problem() or ""
 )
@@ -171,18 +173,8 @@ def test_an_interrupt_ends_it_cleanly_and_leaves_no_server(tmp_path: Path) -> No
 
 @pytest.mark.triton
 def test_what_was_whole_at_an_interrupt_is_kept_and_the_rest_is_a_failure(tmp_path: Path) -> None:
-    program = TINY.replace("run_s=2", "run_s=600")
-    wanted = ("--part", "truth", "--part", "coverage", "--quick", "--json", "--write", "page.md")
-    process = started(tmp_path, *wanted, program=program)
-    try:
-        assert process.stderr is not None
-        while not (line := process.stderr.readline()).startswith("truth: 4 queues"):
-            assert line, "it ended by itself"
-        wait_for(lambda: any(map(_sends, psutil.Process(process.pid).children(recursive=True))))
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    process = _interrupted_in_coverage(tmp_path, signal.SIGINT, "--write", "page.md")
+    stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 3, stderr
     assert "Traceback" not in stderr
     found = Calibration.model_validate_json(stdout)
@@ -191,6 +183,55 @@ def test_what_was_whole_at_an_interrupt_is_kept_and_the_rest_is_a_failure(tmp_pa
     page = (tmp_path / "page.md").read_text()
     assert "## Against truth" in page and "interrupted before it was whole: coverage" in page
     assert "Every check passed" not in page
+
+
+def _interrupted_in_coverage(folder: Path, number: int, *arguments: str) -> subprocess.Popen[str]:
+    """A calibration that gets this signal when its truth is whole."""
+    endless = TWO_PARTS.replace("run_s=2", "run_s=600")
+    process = started(folder, "--quick", "--json", *arguments, program=endless)
+    try:
+        assert process.stderr is not None
+        while not (line := process.stderr.readline()).startswith("truth: 4 queues"):
+            assert line, "it ended by itself"
+        wait_for(lambda: any(map(_sends, psutil.Process(process.pid).children(recursive=True))))
+        process.send_signal(number)
+    except BaseException:
+        process.kill()
+        raise
+    return process
+
+
+@pytest.mark.triton
+def test_a_record_outlives_a_kill_and_goes_on_with_what_it_lacks(tmp_path: Path) -> None:
+    record = ("--quick", "--json", "--record", "kept/record.json")
+    _interrupted_in_coverage(tmp_path, signal.SIGKILL, *record[2:]).communicate(timeout=60)
+    killed = Calibration.model_validate_json((tmp_path / "kept" / "record.json").read_text())
+    assert list(killed.measured) == ["truth"]
+
+    done = calibrate(tmp_path, *record, program=TWO_PARTS)
+    assert done.code in (0, 3), done.stderr
+    found = Calibration.model_validate_json(done.stdout)
+    assert "truth: 4 queues" not in done.stderr and "coverage: 1 runs" in done.stderr
+    assert found.truth == killed.truth and found.measured["truth"] == killed.measured["truth"]
+    assert found.coverage is not None and set(found.measured) == {"truth", "coverage"}
+    assert found == Calibration.model_validate_json((tmp_path / "kept" / "record.json").read_text())
+
+
+@pytest.mark.triton
+def test_an_error_of_a_later_part_keeps_those_before(tmp_path: Path) -> None:
+    broken = """
+from harness.schema.errors import HarnessError
+def fails(*_):
+    raise HarnessError("Triton is gone: start again")
+calibrate._MEASURE["coverage"] = fails
+from harness.cli"""
+    done = calibrate(tmp_path, "--quick", "--json", program=TWO_PARTS.replace("from harness.cli", broken))
+    assert done.code == 3, done.stderr
+    found = Calibration.model_validate_json(done.stdout)
+    assert found.truth is not None
+    assert found.failures[-1] == (
+        "ended by an error (Triton is gone: start again) before it was whole: coverage"
+    )
 
 
 def _sends(process: psutil.Process) -> bool:

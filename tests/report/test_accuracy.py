@@ -14,6 +14,7 @@ from harness.schema.calibration import (
     FigureCheck,
     Noise,
     NoisyPoint,
+    PartRun,
     TruthCase,
 )
 from tests.report.factory import environment
@@ -21,11 +22,18 @@ from tests.report.factory import environment
 CLIENT = Client(cpu_us_per_request=21.4, throughput_per_s=18690.2, p50_us=36.1, p99_us=108.9)
 
 FOUND = Calibration(
-    started_at="2026-11-22T14:00:00+00:00",
-    finished_at="2026-11-22T14:40:00+00:00",
     command="harness calibrate",
     environment=environment(gpu=False),
     quick=False,
+    measured={
+        "truth": (
+            PartRun(started_at="14:00", finished_at="14:30", failures=("no p50", "no p99")),
+            PartRun(started_at="14:50", finished_at="15:20", failures=("p50 is off",)),
+        ),
+        "coverage": (PartRun(started_at="14:30", finished_at="14:40"),),
+        "against": (PartRun(started_at="14:40", finished_at="14:45"),),
+        "noise": (PartRun(started_at="14:45", finished_at="14:50"),),
+    },
     truth=(
         TruthCase(
             name="constant service",
@@ -166,8 +174,23 @@ def test_every_table_has_as_many_cells_in_each_row() -> None:
 
 def test_the_same_record_makes_the_same_page_and_absent_parts_are_named() -> None:
     assert accuracy_page(FOUND) == accuracy_page(Calibration.model_validate_json(FOUND.model_dump_json()))
-    less = FOUND.model_copy(update={"noise": None, "against": None, "failures": (), "quick": True})
+    measured = {part: FOUND.measured[part] for part in ("truth", "coverage")}
+    less = FOUND.model_copy(update={"measured": measured, "failures": (), "quick": True})
+    less = less.model_copy(update={"noise": None, "against": None})
     page = accuracy_page(less)
     assert "**Every check passed. 1 figure has no answer.** A quick run" in page
     assert "Parts that weren't run: against, noise." in page
     assert "## On noise" not in page
+
+
+def test_each_part_says_when_it_was_measured_and_what_the_times_before_gave() -> None:
+    page = accuracy_page(FOUND)
+    assert "| measured | 14:30 to 15:20 |" in page
+    again = "Measured 14:50 to 15:20. Measured before, 14:00 to 14:30: no p50; no p99."
+    assert f"## Against truth\n\n{again}\n\n" in page
+    for heading, when in (
+        ("Coverage of the intervals", "14:30 to 14:40"),
+        ("Against perf_analyzer", "14:40 to 14:45"),
+        ("On noise", "14:45 to 14:50"),
+    ):
+        assert f"## {heading}\n\nMeasured {when}.\n\n" in page
