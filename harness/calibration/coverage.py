@@ -21,6 +21,9 @@ from harness.schema.scenario import Measure, Protocol
 SHARE = 0.93
 """Of the repeated runs, at least: 95% is what is claimed, and a hundred runs tell it to some 2%."""
 
+MOST_TRIED = 3
+"""Times as many runs as there must be, for those that are refused."""
+
 QUEUE = Queue(
     "exponential service",
     Service.exponential(0.01),
@@ -43,14 +46,14 @@ def coverage(
 ) -> Coverage:
     """`runs` runs over each protocol, each with a seed and a load process of its own."""
     at_once = min(runs, MOST_AT_ONCE)
-    used = lanes(at_once)
+    tried = number = 0
     drives: dict[Protocol, list[Drive]] = {protocol: [] for protocol in PROTOCOLS}
     refusals: Counter[str] = Counter()
     refused = dict.fromkeys(PROTOCOLS, 0)
-    # Twice as many as there must be, for those that are refused.
-    for number in range(2 * math.ceil(runs / at_once)):
-        if all(len(each) >= runs for each in drives.values()):
-            break
+    while tried < MOST_TRIED * runs and any(len(each) < runs for each in drives.values()):
+        used = lanes(at_once)
+        tried, number = tried + at_once, number + 1
+        before = sum(refused.values())
         found = in_lanes(used, _run(station, duration_s, seed + number), station.stop)
         for lane, drive in zip(used, found, strict=True):
             if drive.result.verdict == "invalid":
@@ -58,6 +61,9 @@ def coverage(
                 refusals.update(drive.result.reasons)
             elif len(drives[lane.protocol]) < runs:
                 drives[lane.protocol].append(drive)
+        if 2 * (sum(refused.values()) - before) > len(used):
+            # the less they ask for at once, the less of it is taken from them
+            at_once = max(1, at_once // 2)
         progress(min(len(each) for each in drives.values()))
     return Coverage(
         description=f"{QUEUE.description}; {duration_s:g} s each",

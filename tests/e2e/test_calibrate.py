@@ -36,6 +36,20 @@ needs_perf_analyzer = pytest.mark.skipif(
 )
 
 
+def _told(program: str) -> str:
+    """The same, and it tells of the points that it measures at once; only truth and coverage."""
+    tells = """
+import sys
+calibrate.PARTS = ("truth", "coverage")
+def told(lanes, measure, stop, in_lanes=truth.in_lanes):
+    print("at once", len(lanes), file=sys.stderr, flush=True)
+    return in_lanes(lanes, measure, stop)
+truth.in_lanes = coverage.in_lanes = told
+from harness.cli"""
+    program = program.replace("import against, truth", "import against, coverage, truth")
+    return program.replace("from harness.cli", tells)
+
+
 def started(folder: Path, *arguments: str, program: str = TINY) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, "calibrate", *arguments],
@@ -94,8 +108,8 @@ def test_truth_and_coverage_are_measured_and_the_page_is_written(tmp_path: Path)
 def test_what_a_neighbour_spoils_is_measured_again_and_in_the_end_fails(tmp_path: Path) -> None:
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        twice = TINY.replace("ATTEMPTS = 1", "ATTEMPTS = 2")
-        done = calibrate(tmp_path, "--quick", "--part", "truth", "--json", program=twice)
+        twice = TINY.replace("ATTEMPTS = 1", "ATTEMPTS = 2").replace("runs=1", "runs=2")
+        done = calibrate(tmp_path, "--quick", "--json", program=_told(twice))
     finally:
         neighbour.kill()
         neighbour.wait()
@@ -105,6 +119,10 @@ def test_what_a_neighbour_spoils_is_measured_again_and_in_the_end_fails(tmp_path
     found = Calibration.model_validate_json(done.stdout)
     assert found.truth is not None and {case.attempts for case in found.truth} == {2}
     assert sum("not measured validly in 2 attempts" in failure for failure in found.failures) == 8
+    assert sum("only 0 of 2 runs passed harness's own gates" in failure for failure in found.failures) == 6
+    at_once = [int(line.split()[2]) for line in done.stderr.splitlines() if line.startswith("at once ")]
+    # Less at once after a refusal: the truth in halves, coverage one over each protocol until it gives up.
+    assert at_once == [8, 4, 4, 4, 2, 2, 2, 2]
 
 
 @pytest.mark.triton
