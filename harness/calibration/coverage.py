@@ -46,22 +46,21 @@ def coverage(
 ) -> Coverage:
     """`runs` runs over each protocol, each with a seed and a load process of its own."""
     at_once = min(runs, MOST_AT_ONCE)
-    tried = number = 0
+    tried = 0
     drives: dict[Protocol, list[Drive]] = {protocol: [] for protocol in PROTOCOLS}
     refusals: Counter[str] = Counter()
     refused = dict.fromkeys(PROTOCOLS, 0)
     while tried < MOST_TRIED * runs and any(len(each) < runs for each in drives.values()):
         used = lanes(at_once)
-        tried, number = tried + at_once, number + 1
-        before = sum(refused.values())
-        found = in_lanes(used, _run(station, duration_s, seed + number), station.stop)
+        found = in_lanes(used, _run(station, duration_s, seed + tried), station.stop)
+        tried += at_once
         for lane, drive in zip(used, found, strict=True):
             if drive.result.verdict == "invalid":
                 refused[lane.protocol] += 1
                 refusals.update(drive.result.reasons)
             elif len(drives[lane.protocol]) < runs:
                 drives[lane.protocol].append(drive)
-        if 2 * (sum(refused.values()) - before) > len(used):
+        if 2 * sum(drive.result.verdict == "invalid" for drive in found) > len(used):
             # the less they ask for at once, the less of it is taken from them
             at_once = max(1, at_once // 2)
         progress(min(len(each) for each in drives.values()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from harness.calibration.figures import THROUGHPUT, compared
 from harness.calibration.lanes import Lane, in_lanes
 from harness.calibration.queues import NOTHING, Added, Queue, simulated, theoretical
 from harness.calibration.station import LANES, Drive, Service, Station, lanes
-from harness.calibration.wire import Wire, wires
+from harness.calibration.wire import wires
 from harness.schema.calibration import TruthCase
 from harness.schema.point import PointLoad
 from harness.schema.scenario import Measure, Protocol
@@ -61,37 +62,46 @@ def against_truth(
 ) -> tuple[TruthCase, ...]:
     """Every queue over both protocols, all at once. `say` is told which are measured again, and why."""
     every = left = lanes(len(QUEUES))
-    found: dict[Lane, TruthCase] = {}
+    drives: dict[Lane, Drive] = {}
+    attempts: Counter[Lane] = Counter()
     with wires(station) as plain:
         for attempt in range(1, ATTEMPTS + 1):
-            measure = _case(station, plain, duration_s, seed, attempt)
+            measure = _measured(station, duration_s, seed + attempt)
             at_once = len(every) if attempt == 1 else AGAIN_AT_ONCE
             for first in range(0, len(left), at_once):
                 some = left[first : first + at_once]
-                found |= zip(some, in_lanes(some, measure, station.stop), strict=True)
-            left = tuple(lane for lane in left if found[lane].verdict == "invalid")
-            for case in (found[lane] for lane in left if attempt < ATTEMPTS):
-                say(f"{case.name} over {case.protocol} is measured again: {'; '.join(case.reasons)}")
-    return tuple(found[lane] for lane in every)
+                drives |= zip(some, in_lanes(some, measure, station.stop), strict=True)
+            attempts.update(left)
+            left = tuple(lane for lane in left if drives[lane].result.verdict == "invalid")
+            for lane in left if attempt < ATTEMPTS else ():
+                why = "; ".join(drives[lane].result.reasons)
+                say(f"{QUEUES[lane.number].name} over {lane.protocol} is measured again: {why}")
+        return tuple(
+            judged(
+                QUEUES[lane.number],
+                lane.protocol,
+                drives[lane],
+                plain[lane.protocol].during(drives[lane].window),
+                attempts[lane],
+            )
+            for lane in every
+        )
 
 
-def _case(
-    station: Station, plain: Mapping[Protocol, Wire], duration_s: float, seed: int, attempt: int
-) -> Callable[[Lane], TruthCase]:
-    def case(lane: Lane) -> TruthCase:
+def _measured(station: Station, duration_s: float, seed: int) -> Callable[[Lane], Drive]:
+    def measured(lane: Lane) -> Drive:
         queue = QUEUES[lane.number]
-        drive = station.measure_service(
+        return station.measure_service(
             queue.service,
             stalling=queue.stalling,
             lane=lane,
             load=queue.load,
             measure=Measure(warmup_s=min(2.0, duration_s / 4), duration_s=duration_s),
             # Not the same schedule over both: twice the evidence for the same time.
-            seed=len(LANES) * (seed + attempt) + LANES.index(lane),
+            seed=len(LANES) * seed + LANES.index(lane),
         )
-        return judged(queue, lane.protocol, drive, plain[lane.protocol].during(drive.window), attempt)
 
-    return case
+    return measured
 
 
 def judged(queue: Queue, protocol: Protocol, drive: Drive, added: Added, attempt: int) -> TruthCase:

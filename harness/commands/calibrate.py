@@ -81,17 +81,23 @@ def calibrate(
         return found
     if {"against", "noise"} & set(parts) and (problem := perf_analyzer.problem()) is not None:
         raise HarnessError(problem)  # before anything is measured
+    command = _command(named, quick, record)
     whole: list[Part] = []
-    ended = None
+    ended = ""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-calibrate-")))
         try:
             with progress.doing("Triton and its models"):
                 at = stack.enter_context(station(repository, folder))
-            found = _begun(found, record, _environment(at), quick, _command(named, quick, record))
+            found = _begun(found, record, _environment(at), quick)
             _keep(found, record)  # where it can't be written is known before anything is measured
             for part in parts:
-                found = _with(found, part, at, folder, scale, progress)
+                began_at = _now()
+                figures, failures = _MEASURE[part](at, folder, scale, progress)
+                run = PartRun(
+                    command=command, started_at=began_at, finished_at=_now(), failures=tuple(failures)
+                )
+                found = _with(found, part, figures, run)
                 whole.append(part)
                 try:
                     _keep(found, record)
@@ -108,22 +114,19 @@ def calibrate(
             if found is None or not whole:
                 raise
             ended = f"ended by an error ({error})"
-    if ended is not None:
-        rest = ", ".join(part for part in parts if part not in whole)
-        found = found.model_copy(
-            update={"failures": (*found.failures, f"{ended} before it was whole: {rest}")}
-        )
+    rest = ", ".join(part for part in parts if part not in whole)
+    if rest:
+        missing = f"{ended} before it was whole: {rest}"
+        found = found.model_copy(update={"failures": (*found.failures, missing)})
     return found
 
 
-def _begun(
-    earlier: Calibration | None, record: Path | None, where: Environment, quick: bool, command: str
-) -> Calibration:
+def _begun(earlier: Calibration | None, record: Path | None, where: Environment, quick: bool) -> Calibration:
     """The record as it is before the first part."""
     if earlier is None or record is None:
-        return Calibration(command=command, environment=where, quick=quick, measured={})
+        return Calibration(environment=where, quick=quick, measured={})
     where = calibration_file.same_place(record, earlier.environment, where)
-    return earlier.model_copy(update={"command": command, "environment": where})
+    return earlier.model_copy(update={"environment": where})
 
 
 def _keep(found: Calibration, record: Path | None) -> None:
@@ -131,22 +134,12 @@ def _keep(found: Calibration, record: Path | None) -> None:
         calibration_file.write(record, found)
 
 
-def _with(
-    found: Calibration, part: Part, at: Station, folder: Path, scale: Scale, progress: Progress
-) -> Calibration:
-    """`found` with a part measured now, beside the times before."""
-    began_at = _now()
-    figures, failures = _MEASURE[part](at, folder, scale, progress)
-    run = PartRun(started_at=began_at, finished_at=_now(), failures=tuple(failures))
+def _with(found: Calibration, part: Part, figures: Any, run: PartRun) -> Calibration:
+    """`found` with what a part gave now, the times before beside it."""
     measured = {**found.measured, part: (*found.measured.get(part, ()), run)}
-    last = [measured[part][-1] for part in PARTS if part in measured]
-    return found.model_copy(
-        update={
-            part: figures,
-            "measured": measured,
-            "failures": tuple(failure for run in last for failure in run.failures),
-        }
-    )
+    last = (measured[each][-1] for each in PARTS if each in measured)
+    failures = tuple(failure for run in last for failure in run.failures)
+    return found.model_copy(update={part: figures, "measured": measured, "failures": failures})
 
 
 def _truth(

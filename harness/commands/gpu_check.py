@@ -28,7 +28,7 @@ from harness.schema.errors import ExitCode, HarnessError
 from harness.schema.gpu_check import Beside, ClientShare, Comparison, EnergyCheck, GpuCheck, SmokePoint
 from harness.schema.point import Point
 from harness.schema.result import GpuFigures, PointResult, RunResult
-from harness.store.run_folder import write_atomically
+from harness.store import atomic
 from harness.store.scenario_file import LoadedScenario
 
 SMOKE = Path("scenarios/gpu-smoke.yaml")
@@ -80,8 +80,8 @@ def gpu_check(*, results: Path, command: str, progress: Progress | None = None) 
         ),
         failures=tuple(_failures(measured, comparison, checks, recorded())),
     )
-    write_atomically(folder / "gpu-check.json", found.model_dump_json(indent=1))
-    write_atomically(folder / "gpu.md", gpu_page(found))
+    atomic.write_text(folder / "gpu-check.json", found.model_dump_json(indent=1))
+    atomic.write_text(folder / "gpu.md", gpu_page(found))
     progress.say(f"evidence: {folder}")
     return found
 

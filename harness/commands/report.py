@@ -12,7 +12,8 @@ from harness.report.page import write_page
 from harness.report.perf_analyzer import csv_files
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.result import Environment, RunResult
-from harness.store.run_folder import RunFolder, open_run, write_atomically
+from harness.store import atomic
+from harness.store.run_folder import RunFolder, open_run
 
 
 def rebuild(path: Path, progress: Progress | None = None) -> RunResult:
@@ -66,8 +67,8 @@ def write_reports(folder: RunFolder, known: Mapping[str, Derived], progress: Pro
             f"{folder.page} can't be written ({error.strerror}): make room, then run "
             f"`harness report {folder.path}`"
         ) from error
-    write_atomically(folder.path / "summary.md", summary(result))
+    atomic.write_text(folder.path / "summary.md", summary(result))
     for name, text in csv_files(result).items():
-        write_atomically(folder.path / name, text)
+        atomic.write_text(folder.path / name, text)
     progress.say(f"page: {folder.page}")
     return result

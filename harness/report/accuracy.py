@@ -52,8 +52,8 @@ def _verdict(found: Calibration) -> str:
 
 def _machine(found: Calibration) -> Iterator[Row]:
     where = found.environment
-    yield "command", f"`{found.command}`"
     runs = [runs[-1] for runs in found.measured.values()]
+    yield "command", ", ".join(dict.fromkeys(f"`{run.command}`" for run in runs))
     yield "measured", f"{min(run.started_at for run in runs)} to {max(run.finished_at for run in runs)}"
     yield "machine", f"{where.cpu}, {where.cores} cores, {where.memory_bytes / 2**30:.0f} GiB"
     yield "system", f"{where.os}, kernel {where.kernel}"

@@ -134,6 +134,7 @@ class Noise(Frozen):
 class PartRun(Frozen):
     """One time that a part was measured, from begin to end."""
 
+    command: str
     started_at: str
     finished_at: str
     failures: tuple[str, ...] = ()
@@ -144,8 +145,6 @@ class Calibration(Frozen):
     """Everything; a part that wasn't measured is None."""
 
     schema_version: Literal[1] = 1
-    command: str
-    """The last one of those that measured it."""
     environment: Environment
     quick: bool
     measured: dict[Part, tuple[PartRun, ...]]

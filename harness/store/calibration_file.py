@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from harness.schema.calibration import Calibration
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.result import Environment
-from harness.store.run_folder import write_atomically
+from harness.store import atomic
 
 _DIRTY = "+dirty"
 
@@ -63,4 +63,4 @@ def write(file: Path, found: Calibration) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HarnessError(f"{file} can't be written ({error.strerror}): {remedy}") from error
-    write_atomically(file, found.model_dump_json(indent=1), remedy)
+    atomic.write_text(file, found.model_dump_json(indent=1), remedy)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.schema.errors import HarnessError, InputError
+from harness.schema.errors import InputError
+from harness.store import atomic
 
 SCHEMA_VERSION = 1
 
@@ -24,33 +23,12 @@ def write(path: Path, schema: Any, notes: dict[str, str], tables: Iterable[Any])
     """All of `tables` become `path` at once, or it stays what it was."""
     notes = {"schema_version": str(SCHEMA_VERSION)} | notes
     schema = schema.with_metadata({f"harness.{key}": value for key, value in notes.items()})
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("wb") as stream:
-            with pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer:
-                for table in tables:
-                    writer.write_table(table.replace_schema_metadata(schema.metadata), CHUNK_ROWS)
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise HarnessError(
-            f"{path} can't be written ({error.strerror or error}): make room or choose another folder with "
-            "--results; what was measured before is kept, and `harness run --resume` goes on from there"
-        ) from error
-    finally:
-        with suppress(OSError):
-            scratch.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the new name, too, outlives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with (
+        atomic.replacing(path) as stream,
+        pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for table in tables:
+            writer.write_table(table.replace_schema_metadata(schema.metadata), CHUNK_ROWS)
 
 
 _DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, TypeError)

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +32,7 @@ from harness.schema.observed import Observed
 from harness.schema.point import Point, expand
 from harness.schema.result import Environment, RunResult
 from harness.schema.scenario import Scenario
+from harness.store import atomic
 from harness.store.scenario_file import LoadedScenario
 
 _Record = TypeVar("_Record", bound=BaseModel)
@@ -75,19 +75,19 @@ class RunFolder:
         return folder
 
     def finish_point(self, point: Point, observed: Observed) -> None:
-        write_atomically(self.point(point.id) / "observed.json", observed.model_dump_json(indent=1))
+        atomic.write_text(self.point(point.id) / "observed.json", observed.model_dump_json(indent=1))
 
     def write(self, record: Environment | RunResult) -> None:
         """Write one of the run's own records to its file."""
-        write_atomically(self.path / _FILES[type(record)], record.model_dump_json(indent=1))
+        atomic.write_text(self.path / _FILES[type(record)], record.model_dump_json(indent=1))
 
     def write_models(self, models: Sequence[ModelArtifact]) -> None:
         """Write what the run's points are served, that of the first point first."""
         first, *others = models
         if others:
             text = _MANY_MODELS.dump_json(tuple(others), indent=1).decode()
-            write_atomically(self.path / "other_models.json", text)
-        write_atomically(self.path / "model.json", first.model_dump_json(indent=1))
+            atomic.write_text(self.path / "other_models.json", text)
+        atomic.write_text(self.path / "model.json", first.model_dump_json(indent=1))
 
     def read_models(self) -> tuple[ModelArtifact, ...]:
         """As `write_models` was given them; empty while it wasn't called."""
@@ -142,13 +142,13 @@ def create_run(results: Path, loaded: LoadedScenario) -> RunFolder:
                 f"{path} can't be made ({error.strerror}): choose another folder with --results"
             ) from error
         folder = RunFolder(path.resolve())
-        write_atomically(path / "scenario.yaml", loaded.text)
+        atomic.write_text(path / "scenario.yaml", loaded.text)
         resolved = {
             "name": loaded.name,
             "folder": str(loaded.folder),
             "scenario": loaded.scenario.model_dump(mode="json", exclude_none=True),
         }
-        write_atomically(path / "scenario.json", json.dumps(resolved, indent=1))
+        atomic.write_text(path / "scenario.json", json.dumps(resolved, indent=1))
         return folder
     raise HarnessError(f"a hundred runs of {slug} began in one second in {results}: wait a second")
 
@@ -170,30 +170,6 @@ def latest_unfinished(results: Path, scenario: Path | None) -> RunFolder:
             return folder
     of = f" of {scenario}" if scenario else ""
     raise InputError(f"{results} has no unfinished run{of}: start one with `harness run` without --resume")
-
-
-_REMEDY = (
-    "make room or choose another folder with --results; "
-    "what was measured before is kept, and `harness run --resume` goes on from there"
-)
-
-
-def write_atomically(path: Path, text: str, remedy: str = _REMEDY) -> None:
-    """Replace `path` by `text` at once; on failure the earlier file is still there.
-
-    Raises HarnessError naming the remedy for a full disk or a folder that can't be written.
-    """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
-        raise HarnessError(f"{path} can't be written ({error.strerror}): {remedy}") from error
 
 
 def _read(file: Path, parsed: Callable[[str], _Content]) -> _Content:

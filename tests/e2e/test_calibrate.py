@@ -37,10 +37,8 @@ needs_perf_analyzer = pytest.mark.skipif(
 
 
 def _told(program: str) -> str:
-    """The same, and it tells of the points that it measures at once; only truth and coverage."""
+    """The same, and it tells of the points that it measures at once."""
     tells = """
-import sys
-calibrate.PARTS = ("truth", "coverage")
 def told(lanes, measure, stop, in_lanes=truth.in_lanes):
     print("at once", len(lanes), file=sys.stderr, flush=True)
     return in_lanes(lanes, measure, stop)
@@ -108,7 +106,7 @@ def test_truth_and_coverage_are_measured_and_the_page_is_written(tmp_path: Path)
 def test_what_a_neighbour_spoils_is_measured_again_and_in_the_end_fails(tmp_path: Path) -> None:
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        twice = TINY.replace("ATTEMPTS = 1", "ATTEMPTS = 2").replace("runs=1", "runs=2")
+        twice = TWO_PARTS.replace("ATTEMPTS = 1", "ATTEMPTS = 2").replace("runs=1", "runs=2")
         done = calibrate(tmp_path, "--quick", "--json", program=_told(twice))
     finally:
         neighbour.kill()
@@ -123,6 +121,32 @@ def test_what_a_neighbour_spoils_is_measured_again_and_in_the_end_fails(tmp_path
     at_once = [int(line.split()[2]) for line in done.stderr.splitlines() if line.startswith("at once ")]
     # Less at once after a refusal: the truth in halves, coverage one over each protocol until it gives up.
     assert at_once == [8, 4, 4, 4, 2, 2, 2, 2]
+
+
+@pytest.mark.triton
+def test_a_point_that_never_began_to_measure_is_measured_again(tmp_path: Path) -> None:
+    first = """
+from dataclasses import replace
+from harness.calibration.station import Station
+from harness.schema.samples import Window
+measure_service, lost = Station.measure_service, set()
+def measured(station, service, *, lane, **asked):
+    drive = measure_service(station, service, lane=lane, **asked)
+    if lane in lost:
+        return drive
+    lost.add(lane)
+    invalid = {"verdict": "invalid", "reasons": ("load process 1 was killed",)}
+    began_ns = drive.window.start_ns
+    return replace(drive, result=drive.result.model_copy(update=invalid), window=Window(began_ns, began_ns))
+Station.measure_service = measured
+from harness.cli"""
+    program = TINY.replace("ATTEMPTS = 1", "ATTEMPTS = 2").replace("from harness.cli", first)
+    done = calibrate(tmp_path, "--quick", "--part", "truth", "--json", program=program)
+    assert done.code in (0, 3), done.stderr
+    assert done.stderr.count("is measured again: load process 1 was killed") == 8
+    found = Calibration.model_validate_json(done.stdout)
+    assert found.truth is not None and {case.attempts for case in found.truth} == {2}
+    assert all(case.path[0].measured is not None or case.path[0].why for case in found.truth)
 
 
 @pytest.mark.triton
@@ -233,6 +257,15 @@ def test_a_record_outlives_a_kill_and_goes_on_with_what_it_lacks(tmp_path: Path)
     assert found.truth == killed.truth and found.measured["truth"] == killed.measured["truth"]
     assert found.coverage is not None and set(found.measured) == {"truth", "coverage"}
     assert found == Calibration.model_validate_json((tmp_path / "kept" / "record.json").read_text())
+
+    done = calibrate(tmp_path, *record, program=TWO_PARTS)
+    assert "every part is in kept/record.json already" in done.stderr and "Triton" not in done.stderr
+    assert Calibration.model_validate_json(done.stdout) == found
+
+    done = calibrate(tmp_path, *record, "--part", "coverage", program=TWO_PARTS)
+    again = Calibration.model_validate_json(done.stdout)
+    assert again.measured["coverage"][:-1] == found.measured["coverage"]
+    assert len(again.measured["coverage"]) == 2 and again.truth == found.truth
 
 
 @pytest.mark.triton

@@ -21,18 +21,20 @@ from tests.report.factory import environment
 
 CLIENT = Client(cpu_us_per_request=21.4, throughput_per_s=18690.2, p50_us=36.1, p99_us=108.9)
 
+WHOLE = "harness calibrate --record kept.json"
+AGAIN = "harness calibrate --part truth --record kept.json"
+
 FOUND = Calibration(
-    command="harness calibrate",
     environment=environment(gpu=False),
     quick=False,
     measured={
         "truth": (
-            PartRun(started_at="14:00", finished_at="14:30", failures=("no p50", "no p99")),
-            PartRun(started_at="14:50", finished_at="15:20", failures=("p50 is off",)),
+            PartRun(command=WHOLE, started_at="14:00", finished_at="14:30", failures=("no p50", "no p99")),
+            PartRun(command=AGAIN, started_at="14:50", finished_at="15:20", failures=("p50 is off",)),
         ),
-        "coverage": (PartRun(started_at="14:30", finished_at="14:40"),),
-        "against": (PartRun(started_at="14:40", finished_at="14:45"),),
-        "noise": (PartRun(started_at="14:45", finished_at="14:50"),),
+        "coverage": (PartRun(command=WHOLE, started_at="14:30", finished_at="14:40"),),
+        "against": (PartRun(command=WHOLE, started_at="14:40", finished_at="14:45"),),
+        "noise": (PartRun(command=WHOLE, started_at="14:45", finished_at="14:50"),),
     },
     truth=(
         TruthCase(
@@ -186,6 +188,7 @@ def test_the_same_record_makes_the_same_page_and_absent_parts_are_named() -> Non
 def test_each_part_says_when_it_was_measured_and_what_the_times_before_gave() -> None:
     page = accuracy_page(FOUND)
     assert "| measured | 14:30 to 15:20 |" in page
+    assert f"| command | `{AGAIN}`, `{WHOLE}` |" in page
     again = "Measured 14:50 to 15:20. Measured before, 14:00 to 14:30: no p50; no p99."
     assert f"## Against truth\n\n{again}\n\n" in page
     for heading, when in (

@@ -12,11 +12,13 @@ from harness.store import calibration_file
 from tests.report.factory import environment
 
 HERE = environment(gpu=False).model_copy(update={"git_commit": "4a150fd"})
+RUN = PartRun(
+    command="harness calibrate --record r.json", started_at="14:00", finished_at="14:30", failures=("no p50",)
+)
 FOUND = Calibration(
-    command="harness calibrate --record r.json",
     environment=HERE,
     quick=False,
-    measured={"truth": (PartRun(started_at="14:00", finished_at="14:30", failures=("no p50",)),)},
+    measured={"truth": (RUN,)},
     failures=("no p50",),
 )
 
