@@ -18,7 +18,7 @@ test: $(VENV)/.for-test ## the whole test suite
 bench: $(VENV)/.for-test ## speed: start time, time to load, client CPU beside perf_analyzer's
 	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-disable-gc -s -o addopts=
 
-accuracy: $(VENV)/.for-test ## measure harness itself (an hour and a half) into docs/accuracy.md
+accuracy: $(VENV)/.for-test ## measure harness itself (two hours) into docs/accuracy.md
 	$(BIN)/harness calibrate --write docs/accuracy.md
 
 gpu-check: $(VENV)/.for-test ## on a machine with a GPU: measure a short scenario, run the GPU tests, write docs/gpu.md

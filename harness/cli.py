@@ -290,7 +290,7 @@ def calibrate(
             "or is named by --part.",
         ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of an hour and a half.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of two hours.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure harness itself: against known truths, and against perf_analyzer."""

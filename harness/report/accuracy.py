@@ -44,6 +44,9 @@ def accuracy_page(found: Calibration) -> str:
 def _verdict(found: Calibration) -> str:
     failed = len(found.failures)
     said = f"{failed} check{'s' * (failed != 1)} failed." if failed else "Every check passed."
+    missed = sum(len(case.missed) for case in found.truth or ())
+    if missed:
+        said += f" {missed} figure{'s' * (missed != 1)} missed the theory at first: measured once more."
     figures = [f.passed for case in found.truth or () for f in (*case.theory, *case.path)]
     coverages = [check.passed for check in (found.coverage.checks if found.coverage else ())]
     silent = (figures + coverages).count(None)
@@ -87,7 +90,11 @@ def _measured(case: TruthCase) -> str:
 
 
 def _figures(case: TruthCase) -> Iterator[Row]:
-    for kind, figures in (("theory", case.theory), ("path", case.path)):
+    for kind, figures in (
+        ("theory, before", case.missed),
+        ("theory", case.theory),
+        ("path", case.path),
+    ):
         for figure in figures:
             yield _figure(kind, figure)
 

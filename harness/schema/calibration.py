@@ -42,13 +42,15 @@ class TruthCase(Frozen):
     """Median time of a plain client's request beyond its service: the wire and Triton's front end. The truth
     has all of these times added, not the median."""
     attempts: int
-    """Measurements made until one passed harness's own gates."""
+    """Measurements made until one passed harness's own gates and, but once more, the theory."""
     verdict: Verdict
     reasons: tuple[str, ...]
     theory: tuple[FigureCheck, ...]
     """Against queueing theory; empty where there is no formula."""
     path: tuple[FigureCheck, ...]
     """Against a simulation of the same queue over the very requests that were sent."""
+    missed: tuple[FigureCheck, ...] = ()
+    """Figures off the theory's at an earlier attempt, for which this one was made, with another schedule."""
 
 
 class CoverageCheck(Frozen):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,9 +16,10 @@ from harness.analysis.latency import summarize
 from harness.analysis.queueing import finishes
 from harness.calibration import against, coverage, noise, truth
 from harness.calibration.figures import SHARES, THROUGHPUT, compared
+from harness.calibration.lanes import Lane
 from harness.calibration.queues import NOTHING, Added, Queue, simulated, sojourns_s, theoretical
 from harness.calibration.station import PERIOD_S, STALL_S, Drive, Service
-from harness.schema.calibration import Client, Comparison, Coverage, Noise, NoisyPoint
+from harness.schema.calibration import Client, Comparison, Coverage, Noise, NoisyPoint, TruthCase
 from harness.schema.point import PointLoad, expand
 from harness.schema.samples import REQUEST, Measured, Phase, Status, Window
 from tests.report.factory import DEMO, point_result
@@ -119,6 +125,101 @@ def test_a_case_without_a_median_or_a_valid_point_fails() -> None:
     )
     judged = truth.judged(queue, "http", Drive(invalid, sampled(queue).measured, None, Window(0, 1)), WIRE, 3)
     assert any("the client lagged" in failure for failure in truth.failures([judged]))
+
+
+NEVER = Window(7, 7)
+
+
+def refused(name: str) -> Drive:
+    drive = sampled(QUEUES[name])
+    invalid = {"verdict": "invalid", "reasons": ("the client lagged",)}
+    return replace(drive, result=drive.result.model_copy(update=invalid), window=NEVER)
+
+
+def unlucky(name: str) -> Drive:
+    """A faultless measurement of arrivals that were fewer than they are in the long run."""
+    queue = QUEUES[name]
+    rate = queue.load.rate_per_s or 0.0
+    return sampled(replace(queue, load=queue.load.model_copy(update={"rate_per_s": 0.8 * rate})))
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, TruthCase], list[str]]]:
+    """The truth where these are a lane's first attempts, and faultless ones follow; and what was said."""
+
+    class Wire:
+        def during(self, window: Window) -> Added:
+            assert window != NEVER, "of a measurement that never began nothing can be told"
+            return WIRE
+
+    @contextmanager
+    def wires(_: object) -> Iterator[dict[str, Wire]]:
+        yield {"http": Wire(), "grpc": Wire()}
+
+    def of(**attempts: list[Drive]) -> tuple[dict[str, TruthCase], list[str]]:
+        def in_lanes(lanes: Sequence[Lane], *_: object) -> list[Drive]:
+            assert len(lanes) <= truth.AT_ONCE
+            return [
+                attempts[key].pop(0) if attempts.get(key) else faultless[lane.number]
+                for lane in lanes
+                for key in [f"{lane.protocol}_{lane.number}"]
+            ]
+
+        faultless = [sampled(queue) for queue in truth.QUEUES]
+        monkeypatch.setattr(truth, "in_lanes", in_lanes)
+        monkeypatch.setattr(truth, "wires", wires)
+        said: list[str] = []
+        station: Any = SimpleNamespace(stop=threading.Event())
+        cases = truth.against_truth(station, 1, seed=0, say=said.append)
+        assert [case.name for case in cases[::2]] == [case.name for case in cases[1::2]] == list(QUEUES)
+        return {f"{case.protocol} {case.name}": case for case in cases}, said
+
+    return of
+
+
+EXPONENTIAL = "exponential service"
+
+
+def test_what_misses_the_theory_by_chance_is_measured_once_more_and_its_miss_is_kept(measured: Any) -> None:
+    cases, said = measured(http_1=[unlucky(EXPONENTIAL)])
+    case = cases[f"http {EXPONENTIAL}"]
+    assert list(truth.failures(cases.values())) == []
+    assert case.attempts == 2 and "throughput" in [figure.name for figure in case.missed]
+    assert all(figure.passed is False for figure in case.missed)
+    (line,) = said
+    assert line.startswith(f"{EXPONENTIAL} over http is measured again: ") and "off the theory's" in line
+    assert all(not other.missed and other.attempts == 1 for other in cases.values() if other is not case)
+
+
+def test_what_misses_the_theory_twice_fails(measured: Any) -> None:
+    cases, said = measured(grpc_1=[unlucky(EXPONENTIAL), unlucky(EXPONENTIAL)])
+    assert any("off the theory's" in failure for failure in truth.failures(cases.values()))
+    assert cases[f"grpc {EXPONENTIAL}"].attempts == 2 and len(said) == 1
+
+
+def test_what_misses_its_path_fails_at_once(measured: Any) -> None:
+    wrong = sampled(QUEUES[EXPONENTIAL], factor=1.33)
+    cases, said = measured(http_1=[wrong])
+    assert any("off the path's" in failure for failure in truth.failures(cases.values()))
+    assert cases[f"http {EXPONENTIAL}"].attempts == 1 and said == []
+
+
+def test_a_refusal_is_no_miss(measured: Any) -> None:
+    attempts = [refused(EXPONENTIAL), unlucky(EXPONENTIAL), refused(EXPONENTIAL)]
+    cases, said = measured(http_1=attempts)
+    assert list(truth.failures(cases.values())) == []
+    assert cases[f"http {EXPONENTIAL}"].attempts == 4 and len(said) == 3
+    assert cases[f"http {EXPONENTIAL}"].missed
+
+
+def test_what_is_refused_each_time_fails(measured: Any) -> None:
+    drive = sampled(QUEUES[EXPONENTIAL])
+    invalid = {"verdict": "invalid", "reasons": ("the client lagged",)}
+    last = replace(drive, result=drive.result.model_copy(update=invalid))
+    cases, said = measured(http_1=[refused(EXPONENTIAL), refused(EXPONENTIAL), last])
+    (failure,) = truth.failures(cases.values())
+    assert failure == f"{EXPONENTIAL} over http: not measured validly in 3 attempts: the client lagged"
+    assert len(said) == 2
 
 
 def test_the_path_knows_when_a_stall_catches_whom() -> None:

@@ -119,8 +119,8 @@ def test_what_a_neighbour_spoils_is_measured_again_and_in_the_end_fails(tmp_path
     assert sum("not measured validly in 2 attempts" in failure for failure in found.failures) == 8
     assert sum("only 0 of 2 runs passed harness's own gates" in failure for failure in found.failures) == 6
     at_once = [int(line.split()[2]) for line in done.stderr.splitlines() if line.startswith("at once ")]
-    # Less at once after a refusal: the truth in halves, coverage one over each protocol until it gives up.
-    assert at_once == [8, 4, 4, 4, 2, 2, 2, 2]
+    # Less at once after a refusal: coverage in halves, one over each protocol until it gives up.
+    assert at_once == [4, 4, 4, 4, 4, 2, 2, 2, 2]
 
 
 @pytest.mark.triton

@@ -155,6 +155,7 @@ def test_every_table_says_what_passed_and_what_did_not() -> None:
     assert "| path | p99.9 | null: too \\| few |  | 80.00 ms |  | no answer |  |" in page
     assert "| path | throughput | 60.10/s | 59.00/s to 61.00/s | 60.00/s | +0.2% | pass |  |" in page
     assert "wire 0.50 ms; harness says valid at attempt 2." in page
+    assert "missed the theory" not in page and "theory, before" not in page
     assert "| http | mean | 17.00 ms | 100 | 100 | 94 | 93 | pass |" in page
     assert "2 over http, 0 over grpc." in page and "- the client couldn't keep up" in page
     assert "| grpc | 32 | 5 | 0.71 | 1.31 | 0.90 | 0.80 | 21 µs CPU, 18690/s, p50 36, p99 109 µs |" in page
@@ -172,6 +173,20 @@ def test_every_table_has_as_many_cells_in_each_row() -> None:
         tables += line.startswith("|---")
     assert tables == 5
     assert "\n\n\n" not in "\n".join(lines)
+
+
+def test_a_miss_that_was_measured_once_more_is_on_the_page() -> None:
+    (case,) = FOUND.truth or ()
+    right = case.theory[0].model_copy(update={"measured": 0.0143, "passed": True})
+    again = case.model_copy(update={"theory": (right,), "missed": case.theory})
+    page = accuracy_page(FOUND.model_copy(update={"truth": (again,), "failures": ()}))
+    assert (
+        "**Every check passed. 1 figure missed the theory at first: measured once more. 1 figure has" in page
+    )
+    before = (
+        "| theory, before | p50 | 14.80 ms | 14.40 ms to 15.20 ms | 14.20 ms | +4.2% | **fail** | +8.0% |"
+    )
+    assert f"{before}\n| theory | p50 | 14.30 ms" in page
 
 
 def test_the_same_record_makes_the_same_page_and_absent_parts_are_named() -> None:
