@@ -19,7 +19,7 @@ from harness.schema.scenario import Measure, Protocol
 ATTEMPTS = 3
 """A point that harness's own gates call invalid says nothing of its accuracy, and is measured again."""
 AT_ONCE = 4
-"""With eight, more than 5% of 2 cores were stolen in six half hours of six; with four, in one of three."""
+"""The more points there are, the more of its cores a shared machine loses to others meanwhile."""
 
 QUEUES = (
     # At 30 to 40% utilization most requests find nobody: little correlation, so that half an hour supports a
@@ -78,9 +78,9 @@ def against_truth(
                     again[lane] = drive.result.reasons
                     continue
                 added = plain[lane.protocol].during(drive.window)
-                case = judged(QUEUES[lane.number], lane.protocol, drive, added, attempt)
-                cases[lane] = case.model_copy(update={"missed": missed.get(lane, ())})
-                if lane not in missed and (by_chance := missed_by_chance(case)):
+                before = missed.get(lane, ())
+                cases[lane] = judged(QUEUES[lane.number], lane.protocol, drive, added, attempt, before)
+                if lane not in missed and (by_chance := missed_by_chance(cases[lane])):
                     missed[lane] = by_chance
                     again[lane] = tuple(_off("theory", by_chance))
             for lane, why in again.items():
@@ -123,8 +123,15 @@ def _measured(station: Station, duration_s: float, seed: int) -> Callable[[Lane]
     return measured
 
 
-def judged(queue: Queue, protocol: Protocol, drive: Drive, added: Added, attempt: int) -> TruthCase:
-    """One measurement of a queue beside its truths."""
+def judged(
+    queue: Queue,
+    protocol: Protocol,
+    drive: Drive,
+    added: Added,
+    attempt: int,
+    missed: tuple[FigureCheck, ...] = (),
+) -> TruthCase:
+    """One measurement of a queue beside its truths, and what an earlier one `missed`."""
     result = drive.result
     skipped = result.steady_state.skipped_requests if result.steady_state else 0
 
@@ -145,6 +152,7 @@ def judged(queue: Queue, protocol: Protocol, drive: Drive, added: Added, attempt
         reasons=result.reasons,
         theory=compared(result, theoretical(queue, added), theoretical(queue, NOTHING)),
         path=compared(result, path(added), path(NOTHING)),
+        missed=missed,
     )
 
 

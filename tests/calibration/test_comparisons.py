@@ -61,6 +61,17 @@ def sampled(queue: Queue, *, factor: float = 1.0, requests: int = 20_000, seed: 
     return Drive(plain.model_copy(update=figures), Measured.of(records), None, Window(0, 1))
 
 
+NEVER = Window(7, 7)
+"""Of a measurement that didn't begin."""
+
+
+def refused(name: str, window: Window = NEVER) -> Drive:
+    """What one of harness's own gates calls invalid."""
+    drive = sampled(QUEUES[name])
+    invalid = {"verdict": "invalid", "reasons": ("the client lagged",)}
+    return replace(drive, result=drive.result.model_copy(update=invalid), window=window)
+
+
 def _shares(service: Service) -> np.ndarray[Any, Any]:
     weights = np.asarray(service.weights)
     return weights / weights.sum()
@@ -120,20 +131,8 @@ def test_a_case_without_a_median_or_a_valid_point_fails() -> None:
     assert any(
         "no p50" in failure for failure in truth.failures([truth.judged(queue, "http", drive, WIRE, 1)])
     )
-    invalid = sampled(queue).result.model_copy(
-        update={"verdict": "invalid", "reasons": ("the client lagged",)}
-    )
-    judged = truth.judged(queue, "http", Drive(invalid, sampled(queue).measured, None, Window(0, 1)), WIRE, 3)
+    judged = truth.judged(queue, "http", refused("constant service", Window(0, 1)), WIRE, 3)
     assert any("the client lagged" in failure for failure in truth.failures([judged]))
-
-
-NEVER = Window(7, 7)
-
-
-def refused(name: str) -> Drive:
-    drive = sampled(QUEUES[name])
-    invalid = {"verdict": "invalid", "reasons": ("the client lagged",)}
-    return replace(drive, result=drive.result.model_copy(update=invalid), window=NEVER)
 
 
 def unlucky(name: str) -> Drive:
@@ -213,10 +212,8 @@ def test_a_refusal_is_no_miss(measured: Any) -> None:
 
 
 def test_what_is_refused_each_time_fails(measured: Any) -> None:
-    drive = sampled(QUEUES[EXPONENTIAL])
-    invalid = {"verdict": "invalid", "reasons": ("the client lagged",)}
-    last = replace(drive, result=drive.result.model_copy(update=invalid))
-    cases, said = measured(http_1=[refused(EXPONENTIAL), refused(EXPONENTIAL), last])
+    attempts = [refused(EXPONENTIAL), refused(EXPONENTIAL), refused(EXPONENTIAL, Window(0, 1))]
+    cases, said = measured(http_1=attempts)
     (failure,) = truth.failures(cases.values())
     assert failure == f"{EXPONENTIAL} over http: not measured validly in 3 attempts: the client lagged"
     assert len(said) == 2
