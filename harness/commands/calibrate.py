@@ -248,7 +248,8 @@ def _environment(at: Station) -> Environment:
 
 def _command(named: Sequence[Part], quick: bool, record: Path | None) -> str:
     parts = [f"--part {part}" for part in named]
-    kept = [] if record is None else [f"--record {record}"]
+    # The page is for others to read: a record's folder says nothing to them but where one user keeps things.
+    kept = [] if record is None else [f"--record {record.name}"]
     return " ".join(["harness calibrate", *parts, *kept, *(["--quick"] if quick else [])])
 
 

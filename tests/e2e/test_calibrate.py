@@ -249,6 +249,9 @@ def test_a_record_outlives_a_kill_and_goes_on_with_what_it_lacks(tmp_path: Path)
     _interrupted_in_coverage(tmp_path, signal.SIGKILL, *record[2:]).communicate(timeout=60)
     killed = Calibration.model_validate_json((tmp_path / "kept" / "record.json").read_text())
     assert list(killed.measured) == ["truth"]
+    assert [run.command for run in killed.measured["truth"]] == [
+        "harness calibrate --record record.json --quick"  # and not the folder, which is this machine's
+    ]
 
     done = calibrate(tmp_path, *record, program=TWO_PARTS)
     assert done.code in (0, 3), done.stderr
