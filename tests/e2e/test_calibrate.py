@@ -145,7 +145,9 @@ from harness.cli"""
     assert done.code in (0, 3), done.stderr
     assert done.stderr.count("is measured again: load process 1 was killed") == 8
     found = Calibration.model_validate_json(done.stdout)
-    assert found.truth is not None and {case.attempts for case in found.truth} == {2}
+    assert found.truth is not None
+    # In so short a run one may well be off the theory by chance, and be measured once more for that.
+    assert {case.attempts - bool(case.missed) for case in found.truth} == {2}
     assert all(case.path[0].measured is not None or case.path[0].why for case in found.truth)
 
 
