@@ -21,6 +21,11 @@ from harness.schema.scenario import Measure, Protocol
 SHARE = 0.93
 """Of the repeated runs, at least: 95% is what is claimed, and a hundred runs tell it to some 2%."""
 
+MOST_COUNTED = 3
+"""Times `runs`, for a figure that falls short, and all of them count. One hundred in eight has fewer than 93
+that hold the truth, of intervals that are exactly 95% ones. By this rule a figure of those fails in 2 of 100
+calibrations, one of 92% ones in 44, one of 90% ones in 76."""
+
 MOST_TRIED = 3
 """Times as many runs as there must be, for those that are refused."""
 
@@ -42,43 +47,52 @@ happen to be alike (docs/measurement.md)."""
 
 
 def coverage(
-    station: Station, runs: int, duration_s: float, *, seed: int, progress: Callable[[int], None]
+    station: Station, runs: int, duration_s: float, *, seed: int, progress: Callable[[int, int], None]
 ) -> Coverage:
-    """`runs` runs over each protocol, each with a seed and a load process of its own."""
+    """`runs` runs over each protocol, each with a seed and a load process of its own.
+
+    A figure that falls short in them is judged on twice as many, then on three times, the first ones always
+    among them. `progress` is told how many runs there are, and of how many.
+    """
     at_once = min(runs, MOST_AT_ONCE)
     tried = 0
     drives: dict[Protocol, list[Drive]] = {protocol: [] for protocol in PROTOCOLS}
     refusals: Counter[str] = Counter()
     refused = dict.fromkeys(PROTOCOLS, 0)
-    while tried < MOST_TRIED * runs and any(len(each) < runs for each in drives.values()):
-        used = lanes(at_once)
-        found = in_lanes(used, _run(station, duration_s, seed + tried), station.stop)
-        tried += at_once
-        for lane, drive in zip(used, found, strict=True):
-            if drive.result.verdict == "invalid":
-                refused[lane.protocol] += 1
-                refusals.update(drive.result.reasons)
-            elif len(drives[lane.protocol]) < runs:
-                drives[lane.protocol].append(drive)
-        if 2 * sum(drive.result.verdict == "invalid" for drive in found) > len(used):
-            # the less they ask for at once, the less of it is taken from them
-            at_once = max(1, at_once // 2)
-        progress(min(len(each) for each in drives.values()))
+    checks: dict[tuple[Protocol, str], CoverageCheck] = {}
+    left = [(protocol, name) for protocol in PROTOCOLS for name in FIGURES]
+    for wanted in range(runs, MOST_COUNTED * runs + 1, runs):
+        asked = {protocol for protocol, _ in left}
+        while tried < MOST_TRIED * wanted and any(len(drives[protocol]) < wanted for protocol in asked):
+            used = tuple(lane for lane in lanes(at_once) if lane.protocol in asked)
+            found = in_lanes(used, _run(station, duration_s, seed + tried), station.stop)
+            tried += at_once
+            for lane, drive in zip(used, found, strict=True):
+                if drive.result.verdict == "invalid":
+                    refused[lane.protocol] += 1
+                    refusals.update(drive.result.reasons)
+                elif len(drives[lane.protocol]) < wanted:
+                    drives[lane.protocol].append(drive)
+            if 2 * sum(drive.result.verdict == "invalid" for drive in found) > len(used):
+                # the less they ask for at once, the less of it is taken from them
+                at_once = max(1, at_once // 2)
+            progress(min(len(drives[protocol]) for protocol in asked), wanted)
+        for protocol, name in left:
+            check = counted(
+                protocol,
+                name,
+                [(drive.result, truths(beyond_the_path(QUEUE, drive))[name]) for drive in drives[protocol]],
+                wanted,
+                required=name != "p99" or duration_s >= P99_TAKES_S,
+            )
+            if check.passed is not None or wanted == runs:  # else what fell short before stands
+                checks[protocol, name] = check
+        left = [key for key in left if checks[key].passed is False]
     return Coverage(
         description=f"{QUEUE.description}; {duration_s:g} s each",
         refused=refused,
         refusals=tuple(reason for reason, _ in refusals.most_common(5)),
-        checks=tuple(
-            counted(
-                protocol,
-                name,
-                [(drive.result, truths(beyond_the_path(QUEUE, drive))[name]) for drive in drives[protocol]],
-                runs,
-                required=name != "p99" or duration_s >= P99_TAKES_S,
-            )
-            for protocol in PROTOCOLS
-            for name in FIGURES
-        ),
+        checks=tuple(checks.values()),
     )
 
 

@@ -157,7 +157,7 @@ def _coverage(at: Station, _: Path, scale: Scale, progress: Progress) -> tuple[C
             scale.runs,
             scale.run_s,
             seed=SEED,
-            progress=lambda n: progress.detail(f"coverage: {n} of {scale.runs} runs"),
+            progress=lambda done, of: progress.detail(f"coverage: {done} of {of} runs"),
         )
     return covered, coverage.failures(covered)
 

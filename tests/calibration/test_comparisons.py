@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,8 +18,16 @@ from harness.calibration import against, coverage, noise, truth
 from harness.calibration.figures import SHARES, THROUGHPUT, compared
 from harness.calibration.lanes import Lane
 from harness.calibration.queues import NOTHING, Added, Queue, simulated, sojourns_s, theoretical
-from harness.calibration.station import PERIOD_S, STALL_S, Drive, Service
-from harness.schema.calibration import Client, Comparison, Coverage, Noise, NoisyPoint, TruthCase
+from harness.calibration.station import LANES, PERIOD_S, STALL_S, Drive, Service, Station
+from harness.schema.calibration import (
+    Client,
+    Comparison,
+    Coverage,
+    CoverageCheck,
+    Noise,
+    NoisyPoint,
+    TruthCase,
+)
 from harness.schema.point import PointLoad, expand
 from harness.schema.samples import REQUEST, Measured, Phase, Status, Window
 from tests.report.factory import DEMO, point_result
@@ -254,6 +262,70 @@ def test_coverage_counts_the_intervals_that_hold_the_truth() -> None:
     assert few.passed is None and few.why is not None and "50 of 100" in few.why
     absent = coverage.counted("http", "mean", runs(100, 0), 100)
     assert absent.passed is None and absent.supported == 0
+
+
+class Holding:
+    """A station whose runs hold every truth, but that http's p50 doesn't in those that `misses` names."""
+
+    def __init__(self, misses: Callable[[int], bool], refuses_from: int | None = None) -> None:
+        self.stop = threading.Event()
+        self.measured: list[tuple[str, int]] = []
+        self._misses, self._refuses_from = misses, refuses_from
+        self._drive = sampled(coverage.QUEUE, requests=500)
+
+    def measure_service(self, _: Service, *, lane: Lane, seed: int, **__: Any) -> Drive:
+        number = seed // len(LANES) + lane.number  # of the protocol's runs
+        self.measured.append((lane.protocol, number))
+        result, every = self._drive.result, (0.0, 1000.0)
+        missed = lane.protocol == "http" and self._misses(number)
+        latency = result.latency_s.model_copy(
+            update={"interval_95": {"p50": (0.0, 0.0) if missed else every, "p99": every, "mean": every}}
+        )
+        refused = self._refuses_from is not None and number >= self._refuses_from
+        figures: dict[str, Any] = {"latency_s": latency, "throughput_interval_95": every}
+        if refused:
+            figures |= {"verdict": "invalid", "reasons": ("the client lagged",)}
+        return replace(self._drive, result=result.model_copy(update=figures))
+
+    def coverage(self) -> tuple[dict[tuple[str, str], CoverageCheck], list[tuple[int, int]]]:
+        told: list[tuple[int, int]] = []
+        found = coverage.coverage(cast(Station, self), 100, 120.0, seed=0, progress=lambda *n: told.append(n))
+        assert [(check.protocol, check.figure) for check in found.checks] == [
+            (protocol, name) for protocol in ("http", "grpc") for name in coverage.FIGURES
+        ]
+        return {(check.protocol, check.figure): check for check in found.checks}, told
+
+
+def test_a_hundred_runs_are_enough_where_no_figure_falls_short() -> None:
+    station = Holding(lambda number: number < 7)
+    checks, told = station.coverage()
+    p50 = checks["http", "p50"]
+    assert (p50.runs, p50.covered, p50.needed, p50.passed) == (100, 93, 93, True)
+    assert told[-1] == (100, 100) and len(station.measured) == 2 * 104
+
+
+def test_a_figure_that_falls_short_is_judged_on_every_run_of_two_hundred() -> None:
+    station = Holding(lambda number: number < 8)
+    checks, told = station.coverage()
+    p50 = checks["http", "p50"]
+    assert (p50.runs, p50.covered, p50.needed, p50.passed) == (200, 192, 186, True)
+    assert all(check.runs == 100 for key, check in checks.items() if key != ("http", "p50"))
+    assert told[-1] == (200, 200)
+    assert {number for protocol, number in station.measured if protocol == "grpc"} == set(range(104))
+    assert len(set(station.measured)) == len(station.measured), "no schedule is measured twice"
+
+
+def test_a_figure_that_goes_on_to_fall_short_fails_at_three_hundred() -> None:
+    # Good as the third hundred is, it doesn't make up for the 22 misses of the two before.
+    checks, _ = Holding(lambda number: number < 22).coverage()
+    p50 = checks["http", "p50"]
+    assert (p50.runs, p50.covered, p50.needed, p50.passed) == (300, 278, 279, False)
+
+
+def test_a_figure_that_fell_short_stays_so_where_its_further_runs_are_refused() -> None:
+    checks, _ = Holding(lambda number: number < 8, refuses_from=104).coverage()
+    p50 = checks["http", "p50"]
+    assert (p50.runs, p50.covered, p50.passed) == (100, 92, False)
 
 
 def test_what_is_added_to_every_request_is_found_whatever_the_queue_did() -> None:
