@@ -36,6 +36,7 @@ def browser(tmp_path_factory):
     ):
         options.add_argument(f"--{flag}")
     with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as chrome:
+        chrome.get("about:blank")  # away from the browser's own first page, which may be fetching still
         yield chrome
 
 
