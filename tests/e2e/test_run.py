@@ -16,7 +16,7 @@ import harness
 from tests import nvml
 from tests.e2e.conftest import MEASURED, TINY, Workplace
 from tests.nvml import NvmlDouble
-from tests.report.browser import complaints, drawn, requested, rows
+from tests.report.browser import complaints, drawn, requested, rows, visit
 from tests.report.conftest import browser
 
 __all__ = ["browser"]
@@ -103,8 +103,7 @@ def test_the_report_is_made_again_from_the_folder_alone(workplace: Workplace, tm
 def test_the_page_of_a_run_opens_in_a_browser(workplace: Workplace, browser: webdriver.Chrome) -> None:
     done = workplace.run("run", workplace.scenario(), "--json")
     assert done.code in MEASURED, done.stderr
-    browser.get_log("browser"), browser.get_log("performance")
-    browser.get((Path(done.document["path"]) / "report.html").as_uri())
+    visit(browser, Path(done.document["path"]) / "report.html")
     assert [row["id"] for row in rows(browser)] == [point["id"] for point in done.document["points"]]
     assert {"curve", "max_batch", "percentiles", "breakdown"} <= drawn(browser)
     assert complaints(browser) == []

@@ -8,7 +8,7 @@ from selenium import webdriver
 
 from harness.report.page import write_page
 from tests.report import samples
-from tests.report.browser import complaints, requested
+from tests.report.browser import complaints, requested, visit
 from tests.report.factory import DEMO_RUN
 
 
@@ -47,8 +47,7 @@ def show(browser, tmp_path):
     def opened(run, series=None):
         path = tmp_path / "report.html"
         write_page(run, samples.series_for(run) if series is None else series, path)
-        browser.get_log("browser"), browser.get_log("performance")
-        browser.get(path.as_uri())
+        visit(browser, path)
         return browser
 
     yield opened
@@ -67,8 +66,7 @@ def demo_file(tmp_path_factory):
 def demo(browser, demo_file):
     """The page of the demo, loaded once for all the tests that only read it, as it was when it opened."""
     if browser.current_url != demo_file.as_uri():
-        browser.get_log("browser"), browser.get_log("performance")
-        browser.get(demo_file.as_uri())
+        visit(browser, demo_file)
     yield browser
     assert complaints(browser) == []
     assert requested(browser) == []

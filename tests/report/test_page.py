@@ -9,7 +9,7 @@ from harness.report import words
 from harness.report.page import page_html, write_page
 from harness.schema.result import Limiter, SteadyState
 from tests.report import factory, samples
-from tests.report.browser import choose, complaints, data_of, drawn, headings, rows
+from tests.report.browser import choose, complaints, data_of, drawn, headings, rows, visit
 from tests.report.factory import DEMO_RUN as DEMO
 
 pytestmark = pytest.mark.browser
@@ -260,7 +260,7 @@ def test_hostile_names_stay_text(show):
 def test_the_policy_refuses_the_network_and_any_other_script(browser, tmp_path):
     path = tmp_path / "report.html"
     write_page(DEMO, samples.series_for(DEMO), path)
-    browser.get(path.as_uri())
+    visit(browser, path)
     reached = browser.execute_async_script(
         "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('reached'),"
         " () => setTimeout(() => done(window.refused), 100));"
