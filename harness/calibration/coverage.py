@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -24,7 +24,8 @@ SHARE = 0.93
 MOST_COUNTED = 3
 """Times `runs`, for a figure that falls short, and all of them count. One hundred in eight has fewer than 93
 that hold the truth, of intervals that are exactly 95% ones. By this rule a figure of those fails in 2 of 100
-calibrations, one of 92% ones in 44, one of 90% ones in 76."""
+calibrations, one of 92% ones in 44, one of 90% ones in 76
+(tests/calibration/test_coverage_by_simulation.py)."""
 
 MOST_TRIED = 3
 """Times as many runs as there must be, for those that are refused."""
@@ -54,46 +55,65 @@ def coverage(
     A figure that falls short in them is judged on twice as many, then on three times, the first ones always
     among them. `progress` is told how many runs there are, and of how many.
     """
-    at_once = min(runs, MOST_AT_ONCE)
-    tried = 0
-    drives: dict[Protocol, list[Drive]] = {protocol: [] for protocol in PROTOCOLS}
-    refusals: Counter[str] = Counter()
-    refused = dict.fromkeys(PROTOCOLS, 0)
+    made = _Runs(station, duration_s, seed, at_once=min(runs, MOST_AT_ONCE))
     checks: dict[tuple[Protocol, str], CoverageCheck] = {}
     left = [(protocol, name) for protocol in PROTOCOLS for name in FIGURES]
     for wanted in range(runs, MOST_COUNTED * runs + 1, runs):
-        asked = {protocol for protocol, _ in left}
-        while tried < MOST_TRIED * wanted and any(len(drives[protocol]) < wanted for protocol in asked):
-            used = tuple(lane for lane in lanes(at_once) if lane.protocol in asked)
-            found = in_lanes(used, _run(station, duration_s, seed + tried), station.stop)
-            tried += at_once
-            for lane, drive in zip(used, found, strict=True):
-                if drive.result.verdict == "invalid":
-                    refused[lane.protocol] += 1
-                    refusals.update(drive.result.reasons)
-                elif len(drives[lane.protocol]) < wanted:
-                    drives[lane.protocol].append(drive)
-            if 2 * sum(drive.result.verdict == "invalid" for drive in found) > len(used):
-                # the less they ask for at once, the less of it is taken from them
-                at_once = max(1, at_once // 2)
-            progress(min(len(drives[protocol]) for protocol in asked), wanted)
+        made.reach(wanted, {protocol for protocol, _ in left}, progress)
         for protocol, name in left:
             check = counted(
                 protocol,
                 name,
-                [(drive.result, truths(beyond_the_path(QUEUE, drive))[name]) for drive in drives[protocol]],
+                [(result, truth[name]) for result, truth in made.passed[protocol]],
                 wanted,
                 required=name != "p99" or duration_s >= P99_TAKES_S,
             )
             if check.passed is not None or wanted == runs:  # else what fell short before stands
                 checks[protocol, name] = check
         left = [key for key in left if checks[key].passed is False]
+        if not left:
+            break
     return Coverage(
         description=f"{QUEUE.description}; {duration_s:g} s each",
-        refused=refused,
-        refusals=tuple(reason for reason, _ in refusals.most_common(5)),
+        refused=made.refused,
+        refusals=tuple(reason for reason, _ in made.refusals.most_common(5)),
         checks=tuple(checks.values()),
     )
+
+
+class _Runs:
+    """The runs so far: what each that passed harness's own gates found, with its truths, and the refused."""
+
+    def __init__(self, station: Station, duration_s: float, seed: int, *, at_once: int) -> None:
+        self.passed: dict[Protocol, list[tuple[PointResult, dict[str, float]]]] = {
+            protocol: [] for protocol in PROTOCOLS
+        }
+        self.refused = dict.fromkeys(PROTOCOLS, 0)
+        self.refusals: Counter[str] = Counter()
+        self._station, self._duration_s, self._seed = station, duration_s, seed
+        self._at_once, self._tried = at_once, 0
+
+    def reach(self, wanted: int, asked: Collection[Protocol], progress: Callable[[int, int], None]) -> None:
+        """Make runs until so many have passed over each protocol that is `asked`, or too many were tried."""
+        while self._tried < MOST_TRIED * wanted and self._fewest(asked) < wanted:
+            used = tuple(lane for lane in lanes(self._at_once) if lane.protocol in asked)
+            run = _run(self._station, self._duration_s, self._seed + self._tried)
+            drives = in_lanes(used, run, self._station.stop)
+            self._tried += self._at_once
+            for lane, drive in zip(used, drives, strict=True):
+                if drive.result.verdict == "invalid":
+                    self.refused[lane.protocol] += 1
+                    self.refusals.update(drive.result.reasons)
+                elif len(self.passed[lane.protocol]) < wanted:
+                    found = (drive.result, truths(beyond_the_path(QUEUE, drive)))
+                    self.passed[lane.protocol].append(found)
+            if 2 * sum(drive.result.verdict == "invalid" for drive in drives) > len(used):
+                # the less they ask for at once, the less of it is taken from them
+                self._at_once = max(1, self._at_once // 2)
+            progress(self._fewest(asked), wanted)
+
+    def _fewest(self, asked: Collection[Protocol]) -> int:
+        return min(len(self.passed[protocol]) for protocol in asked)
 
 
 def beyond_the_path(queue: Queue, drive: Drive) -> Added:

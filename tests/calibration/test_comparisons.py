@@ -73,11 +73,13 @@ NEVER = Window(7, 7)
 """Of a measurement that didn't begin."""
 
 
+INVALID = {"verdict": "invalid", "reasons": ("the client lagged",)}
+"""What one of harness's own gates says."""
+
+
 def refused(name: str, window: Window = NEVER) -> Drive:
-    """What one of harness's own gates calls invalid."""
     drive = sampled(QUEUES[name])
-    invalid = {"verdict": "invalid", "reasons": ("the client lagged",)}
-    return replace(drive, result=drive.result.model_copy(update=invalid), window=window)
+    return replace(drive, result=drive.result.model_copy(update=INVALID), window=window)
 
 
 def _shares(service: Service) -> np.ndarray[Any, Any]:
@@ -281,10 +283,9 @@ class Holding:
         latency = result.latency_s.model_copy(
             update={"interval_95": {"p50": (0.0, 0.0) if missed else every, "p99": every, "mean": every}}
         )
-        refused = self._refuses_from is not None and number >= self._refuses_from
         figures: dict[str, Any] = {"latency_s": latency, "throughput_interval_95": every}
-        if refused:
-            figures |= {"verdict": "invalid", "reasons": ("the client lagged",)}
+        if self._refuses_from is not None and number >= self._refuses_from:
+            figures |= INVALID
         return replace(self._drive, result=result.model_copy(update=figures))
 
     def coverage(self) -> tuple[dict[tuple[str, str], CoverageCheck], list[tuple[int, int]]]:
