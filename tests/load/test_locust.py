@@ -13,6 +13,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from harness.load.wire import prepare
 from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.triton.embedded import EmbeddedServer
+from tests.load.triton_models import tiny_triton
 
 LOCUST = [sys.executable, "-m", "locust"]
 LOCUSTFILE = Path("harness/load/locustfile.py").absolute()
@@ -84,6 +87,30 @@ def in_csv(folder: Path) -> set[str]:
     """Names in Locust's CSV, whose counts are up to a second old."""
     with (folder / "out_stats.csv").open() as file:
         return {row["Name"] for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def tritons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], EmbeddedServer]]:
+    """One server for the tests of this file, and another after one that died.
+
+    Triton 2.51 itself can die of a gRPC client that goes away while it is answered (Triton's issue 8034), as
+    a Locust does whose time is up; the next test shall not have to answer for that. The server that the other
+    files share must outlive their tests.
+    """
+    servers: list[EmbeddedServer] = []
+    with ExitStack() as running:
+
+        def alive() -> EmbeddedServer:
+            if not servers or not servers[-1].process_ids():
+                servers.append(running.enter_context(tiny_triton(tmp_path_factory.mktemp("triton"))))
+            return servers[-1]
+
+        yield alive
+
+
+@pytest.fixture
+def triton(tritons: Callable[[], EmbeddedServer]) -> EmbeddedServer:
+    return tritons()
 
 
 def requests_in_csv(folder: Path, name: str) -> int:
