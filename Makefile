@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench accuracy gpu-check check format schema clean
+.PHONY: help demo test fuzz bench accuracy gpu-check check format schema clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 11
@@ -14,6 +14,10 @@ demo: $(VENV)/.for-demo ## measure a real model behind a real Triton, and say wh
 
 test: $(VENV)/.for-test ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: $(VENV)/.for-test ## each parser of what others send on what nobody should send, a minute each
+	HARNESS_FUZZ_S=$${HARNESS_FUZZ_S:-60} HARNESS_FUZZ_SEED=$${HARNESS_FUZZ_SEED:-$$(date +%s)} \
+	  $(BIN)/python -m pytest tests/fuzz -n 2
 
 bench: $(VENV)/.for-test ## speed: start time, time to load, client CPU beside perf_analyzer's
 	$(BIN)/python -m pytest tests/bench --benchmark-only --benchmark-disable-gc -s -o addopts=
