@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import hypothesis
@@ -63,4 +64,4 @@ def mutated(draw: st.DrawFn, *samples: bytes) -> bytes:
 def pieces(text: bytes, cuts: list[int]) -> list[bytes]:
     """`text` as it may arrive: in parts, cut where `cuts` say (each modulo its length)."""
     at = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    return [text[a:b] for a, b in zip(at, at[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(at)]
