@@ -21,6 +21,7 @@ from pathlib import Path
 
 import platformdirs
 
+from harness.interpreter import python
 from harness.schema.errors import HarnessError
 
 
@@ -101,7 +102,7 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     print(f"downloading {wheel.name} {wheel.version} ({wheel.megabytes} MB)", file=sys.stderr, flush=True)
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command = python("-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
     command += ["--require-hashes", "--requirement", str(requirement), "--dest", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

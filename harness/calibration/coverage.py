@@ -47,6 +47,10 @@ P99_SUPPORTED = 0.75
 happen to be alike (docs/measurement.md)."""
 
 
+MODELS = tuple((lane, False) for lane in LANES)
+"""What the station must serve for it: a lane and whether its model stalls."""
+
+
 def coverage(
     station: Station, runs: int, duration_s: float, *, seed: int, progress: Callable[[int, int], None]
 ) -> Coverage:

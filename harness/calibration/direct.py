@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.interpreter import python
 from harness.schema.errors import HarnessError
 from harness.schema.frozen import Frozen
 from harness.schema.gpu_check import Direct
@@ -65,7 +66,7 @@ def direct(
         )
         file = Path(scratch) / "job.json"
         file.write_text(job.model_dump_json(), encoding="utf-8")
-        command = [sys.executable, "-m", "harness.calibration.direct", str(file)]
+        command = python("-m", "harness.calibration.direct", str(file))
         limit_s = warmup_s + seconds + GRACE_S
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s)

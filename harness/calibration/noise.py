@@ -37,6 +37,10 @@ _SERVICES = (
 _CONCURRENCIES = (1, 2, 4, 8)
 
 
+MODELS = tuple((Lane(protocol), stalling) for protocol in PROTOCOLS for stalling in (True, False))
+"""What the station must serve for it: a lane and whether its model stalls."""
+
+
 def noise(
     station: Station,
     perf_analyzer: PerfAnalyzer,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -111,8 +112,7 @@ class Station:
         self.server = server
         self.folder = folder
         self.stop = threading.Event()
-        self._truth_models: set[str] = set()
-        self._loading = threading.Lock()
+        self._truth_models: dict[str, bool] = {}
         self._load_pids: set[int] = set()
         """Of every lane: the load of one is no foreign process to the others."""
         self.sampler = Sampler(
@@ -123,14 +123,25 @@ class Station:
     def port(self, protocol: Protocol) -> int:
         return self.server.http_port if protocol == "http" else self.server.grpc_port
 
+    def serve(self, truths: Iterable[tuple[Lane, bool]] = ()) -> None:
+        """A fresh server with the null model, and a truth model for each lane: one that stalls where so said.
+
+        Call it from the thread that the server shall live as long as.
+        """
+        self._truth_models = {truth_name(lane, stalling=stalling): stalling for lane, stalling in truths}
+        stall_s = {True: STALL_S, False: 0.0}
+        self.server.start(
+            write_null,
+            *(
+                partial(write_truth, name=name, stall_s=stall_s[stalling], period_s=PERIOD_S)
+                for name, stalling in self._truth_models.items()
+            ),
+        )
+
     def truth_model(self, lane: Lane, *, stalling: bool) -> str:
-        """The model of a lane, loaded from its first use on."""
-        name = f"calibrate-{'stalls' if stalling else 'truth'}-{lane.name}"
-        stalls = {"stall_s": STALL_S, "period_s": PERIOD_S} if stalling else {}
-        with self._loading:
-            if name not in self._truth_models:
-                self.server.control.load(write_truth(self.server.repository, name, **stalls))
-                self._truth_models.add(name)
+        """The name of a lane's model. It must be among those that are served."""
+        name = truth_name(lane, stalling=stalling)
+        assert name in self._truth_models, f"{name} isn't served"
         return name
 
     def measure_service(
@@ -274,13 +285,17 @@ class Station:
 
 @contextmanager
 def station(repository: Path, folder: Path) -> Iterator[Station]:
-    """A live server with the models of the calibration, for the time of the block."""
+    """A live server for the time of the block, with the null model until `serve` is told of more."""
     folder.mkdir(parents=True, exist_ok=True)
     with EmbeddedServer(repository, folder / "server.log", response_cache=True) as server:
-        server.control.load(write_null(repository))
         found = Station(server, folder)
+        found.serve()
         with found.sampler:
             yield found
+
+
+def truth_name(lane: Lane, *, stalling: bool) -> str:
+    return f"calibrate-{'stalls' if stalling else 'truth'}-{lane.name}"
 
 
 def _now() -> str:

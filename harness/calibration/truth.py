@@ -11,7 +11,7 @@ from harness.calibration.figures import THROUGHPUT, compared
 from harness.calibration.lanes import Lane, in_lanes
 from harness.calibration.queues import NOTHING, Added, Queue, simulated, theoretical
 from harness.calibration.station import LANES, Drive, Service, Station, lanes
-from harness.calibration.wire import wires
+from harness.calibration.wire import WIRES, wires
 from harness.schema.calibration import FigureCheck, TruthCase
 from harness.schema.point import PointLoad
 from harness.schema.scenario import Measure, Protocol
@@ -55,6 +55,13 @@ QUEUES = (
     ),
 )
 """Services of some 10 ms, of which a fraction of a millisecond by the machine is little."""
+
+
+def models() -> Iterator[tuple[Lane, bool]]:
+    """What the station must serve for it: a lane and whether its model stalls."""
+    for lane in lanes(len(QUEUES)):
+        yield lane, QUEUES[lane.number].stalling
+    yield from WIRES
 
 
 def against_truth(

@@ -29,6 +29,7 @@ from harness.calibration.plain_http import PlainHttp
 from harness.calibration.plain_http2 import PlainHttp2
 from harness.calibration.queues import Added
 from harness.calibration.station import MOST_AT_ONCE, PROTOCOLS, Station
+from harness.interpreter import python
 from harness.schema.errors import ServerError
 from harness.schema.samples import Window
 from harness.schema.scenario import Protocol
@@ -65,6 +66,10 @@ class Wire:
                 yield int(at_ns), int(took_ns)
 
 
+WIRES = tuple((Lane(protocol, MOST_AT_ONCE), False) for protocol in PROTOCOLS)
+"""The models that are asked, and that none of them stalls."""
+
+
 @contextmanager
 def wires(station: Station) -> Iterator[Mapping[Protocol, Wire]]:
     """A plain client over each protocol, asking until the block ends.
@@ -77,12 +82,13 @@ def wires(station: Station) -> Iterator[Mapping[Protocol, Wire]]:
 
 @contextmanager
 def _wire(station: Station, protocol: Protocol) -> Iterator[Wire]:
-    model = station.truth_model(Lane(protocol, MOST_AT_ONCE), stalling=False)
+    ((lane, stalling),) = (each for each in WIRES if each[0].protocol == protocol)
+    model = station.truth_model(lane, stalling=stalling)
     where = (station.server.host, str(station.port(protocol)), model)
     wire = Wire(station.folder / f"wire-{protocol}.txt")
     with wire.file.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "harness.calibration.wire", protocol, *where],
+            python("-m", "harness.calibration.wire", protocol, *where),
             stdin=subprocess.PIPE,
             stdout=out,
             stderr=subprocess.STDOUT,

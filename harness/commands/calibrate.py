@@ -145,12 +145,14 @@ def _with(found: Calibration, part: Part, figures: Any, run: PartRun) -> Calibra
 def _truth(
     at: Station, _: Path, scale: Scale, progress: Progress
 ) -> tuple[tuple[TruthCase, ...], Iterator[str]]:
+    at.serve(truth.models())
     with progress.doing(f"truth: {len(truth.QUEUES)} queues, {scale.truth_s:g} s"):
         cases = truth.against_truth(at, scale.truth_s, seed=SEED, say=progress.say)
     return cases, truth.failures(cases)
 
 
 def _coverage(at: Station, _: Path, scale: Scale, progress: Progress) -> tuple[Coverage, Sequence[str]]:
+    at.serve(coverage.MODELS)
     with progress.doing(f"coverage: {scale.runs} runs"):
         covered = coverage.coverage(
             at,
@@ -176,6 +178,7 @@ def _against(
 
 
 def _noise(at: Station, folder: Path, scale: Scale, progress: Progress) -> tuple[Noise, Iterator[str]]:
+    at.serve(noise.MODELS)
     analyzer = _perf_analyzer(folder / "perf_analyzer")
     with progress.doing(f"{scale.noisy} points that perf_analyzer gives up on"):
         noisy = noise.noise(

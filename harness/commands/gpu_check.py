@@ -8,7 +8,6 @@ measured, and nothing is written on a machine without a GPU.
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from harness.calibration.direct import direct
 from harness.commands import page_file
 from harness.commands import run as running
 from harness.commands.progress import Progress
+from harness.interpreter import python
 from harness.model.export import export
 from harness.model.payloads import payloads
 from harness.probe.execution_providers import execution_providers
@@ -125,7 +125,7 @@ def _evidence(results: Path) -> Path:
 def _recording(file: Path) -> Iterator[Callable[[], bool]]:
     """A `harness probe --record` of its own for the time of the block; what it yields says whether there is
     a recording, once the block has ended."""
-    command = [sys.executable, "-m", "harness", "probe", "--record", str(file), "--for-s", "3600"]
+    command = python("-m", "harness", "probe", "--record", str(file), "--for-s", "3600")
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
     ) as probe:

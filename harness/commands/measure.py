@@ -73,6 +73,7 @@ def measure(
         listen=listen,
         tls=tls if point.protocol == "grpc" else None,
         http_port=server.http_port,
+        access=server.access,
         folder=folder / "load",
         base_dir=loaded.folder,
     )

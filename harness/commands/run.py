@@ -192,18 +192,17 @@ def _measure_all(
     environment = None
     log, cache = folder.path / "server.log", loaded.scenario.server.response_cache
     with deployment(log, place, loaded.points, response_cache=cache) as server:
-        progress.say(f"Triton {server.version} at {server.host}:{server.http_port}")
         served = None
         for number, point in enumerate(remaining, start=of - len(remaining) + 1):
             with progress.point(number, of, point):
-                if server.exit_reason() is not None or not server.healthy():
-                    server.restart()
-                    served = None
                 model = models[point.dtype]
                 if served != (model, point.server):
                     server.serve(model, point.server)
                     served = (model, point.server)
+                elif server.exit_reason() is not None or not server.healthy():
+                    server.restart()
                 if environment is None:
+                    progress.say(f"Triton {server.version} at {server.host}:{server.http_port}")
                     environment = environment_of(server)
                     if elsewhere is not None or not runs_here(server):
                         gpus = elsewhere.gpus() if elsewhere is not None else ()

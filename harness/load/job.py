@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.load import arrivals, cuda_driver
@@ -39,6 +39,8 @@ class Job:
     """Of a gRPC endpoint."""
     http_port: int | None = None
     """Where the server is told of shared memory; None: it is `port`."""
+    access: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Headers for interfaces of the server that are closed to others. They stay in this process."""
     listen: tuple[str, int] | None = None
     """Where load processes of other machines are awaited; None: all of them are started here."""
 
@@ -71,7 +73,7 @@ def _gpu(point: Point) -> int:
 def _memory(point: Point, target: Target) -> Make:
     if point.shared_memory == "system":
         return SystemMemory
-    regions = RegionControl(target.host, target.http_port)
+    regions = RegionControl(target.host, target.http_port, target.access)
     return lambda size: CudaMemory(size, _gpu(point), regions.gpu_of(target.model))
 
 
@@ -96,7 +98,7 @@ def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
         return
     http_port = job.port if job.http_port is None else job.http_port
     target = Target(
-        point.protocol, job.model, job.host, job.port, http_port, point.measure.timeout_s, job.tls
+        point.protocol, job.model, job.host, job.port, http_port, point.measure.timeout_s, job.tls, job.access
     )
     slots = job.load.concurrency or OPEN_LOOP_SLOTS
     with SharedMemory(target, classes, job.outputs, slots, _memory(point, target)) as memory:

@@ -12,12 +12,12 @@ import selectors
 import signal
 import site
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from harness.interpreter import python
 from harness.load.plan import CHANNEL_VARIABLE
 from harness.schema.errors import HarnessError
 
@@ -53,7 +53,7 @@ class LocustProcess:
         try:
             with output.open("wb") as out:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", *arguments],
+                    python("-m", *arguments),
                     env=inherited | dict(environment),
                     cwd=folder,
                     stdin=subprocess.DEVNULL,

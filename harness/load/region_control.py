@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Literal
 
@@ -25,10 +26,11 @@ class ServerGone(ServerError):
 
 
 class RegionControl:
-    """The endpoint of the Triton at `host` and `port`."""
+    """The endpoint of the Triton at `host` and `port`; `headers` go with each request."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, headers: Mapping[str, str] | None = None) -> None:
         self._host, self._port = host, port
+        self._headers = dict(headers or {})
 
     def register(self, kind: Kind, name: str, described: dict[str, Any]) -> None:
         """Raises ServerError with Triton's own reason."""
@@ -69,7 +71,7 @@ class RegionControl:
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> str:
         connection = HTTPConnection(self._host, self._port, timeout=_ANSWER_LIMIT_S)
         try:
-            connection.request(method, f"/v2/{path}", json.dumps(body) if body else None)
+            connection.request(method, f"/v2/{path}", json.dumps(body) if body else None, self._headers)
             response = connection.getresponse()
             said = response.read().decode("utf-8", "replace")
         except (OSError, HTTPException) as error:

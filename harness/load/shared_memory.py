@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, get_args
 from typing import Protocol as Seam
@@ -72,6 +72,8 @@ class Target:
     """Where regions are registered, whatever the protocol."""
     timeout_s: float
     tls: Tls | None = None
+    access: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Headers without which the server may let nobody register regions."""
 
 
 class SharedMemory:
@@ -96,7 +98,7 @@ class SharedMemory:
         """
         self._target, self._payloads, self._outputs = target, payloads, tuple(outputs)
         self._slots, self._new = max(slots, 1), make
-        self._regions = RegionControl(target.host, target.http_port)
+        self._regions = RegionControl(target.host, target.http_port, target.access)
         self._exit = ExitStack()
         self.prepared: list[list[list[bytes]]] = []
 

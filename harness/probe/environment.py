@@ -118,15 +118,31 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit that `folder` has checked out, "+dirty" appended if a tracked file differs from it.
+    """The commit that `folder` has checked out, "+dirty" appended if a tracked file differs from it, or
+    "+unchecked" if to see that would run what the repository asks for.
 
     None outside a repository, before its first commit, and without git.
     """
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     if not commit:
         return None
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    if _names_programs(folder):
+        return f"{commit}+unchecked"
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
     return f"{commit}+dirty" if changes else commit
+
+
+def _names_programs(folder: Path) -> bool:
+    """Whether the repository's own configuration names programs that `git status` would run.
+
+    It came with the folder, whoever made that. The user's own configuration is the user's.
+    """
+    listed = _git(folder, "config", "--list", "--show-scope", "--name-only") or ""
+    own = (line.partition("\t") for line in listed.lower().splitlines())
+    return any(
+        scope in ("local", "worktree") and name.startswith(("filter.", "core.fsmonitor"))
+        for scope, _, name in own
+    )
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
+
+from harness.interpreter import python
 
 _IDENTITY = base64.b64encode(
     b'\x08\x08:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02'
@@ -60,7 +61,7 @@ def execution_providers() -> tuple[ExecutionProvider, ...]:
 
 
 def _tried(name: str) -> ExecutionProvider:
-    command = [sys.executable, "-c", _TRY, name, _IDENTITY]
+    command = python("-c", _TRY, name, _IDENTITY)
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from harness.interpreter import python
 from harness.probe.spool import Spool
 
 START_S = 32.0
@@ -35,7 +35,7 @@ class ReaderProcess:
         try:
             with spool.open("wb") as out:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "harness.probe.reader", *arguments],
+                    python("-m", "harness.probe.reader", *arguments),
                     stdin=subprocess.PIPE,
                     stdout=out,
                     stderr=subprocess.PIPE,

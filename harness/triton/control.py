@@ -25,10 +25,13 @@ class Control:
     Every call has a time limit. What goes wrong, Triton's own refusals included, is a ServerError.
     """
 
-    def __init__(self, host: str, port: int, *, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, host: str, port: int, *, timeout_s: float = 5.0, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.host = host
         self.port = port
         self.timeout_s = timeout_s
+        self.headers = dict(headers or {})
 
     def live(self, timeout_s: float | None = None) -> bool:
         """Whether the server answers that it is alive, within the limit."""
@@ -94,7 +97,7 @@ class Control:
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         connection = http.client.HTTPConnection(self.host, self.port, timeout=limit_s)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            connection.request(method, path, None if body is None else json.dumps(body), self.headers)
             response = connection.getresponse()
             text = response.read()
         except TimeoutError as error:

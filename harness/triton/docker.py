@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,14 @@ from typing import Any, Literal
 
 import psutil
 
+from harness.cache import cache_dir
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.point import ServerSettings
 from harness.schema.scenario import SharedMemory
 from harness.triton import process
 from harness.triton.own import CUDA_ORDER, OwnServer
 from harness.triton.ownership import orphaned
+from harness.triton.server_folder import ServerFolder
 
 ENGINE = "docker"
 LABEL = "harness.boot"
@@ -94,13 +96,13 @@ class DockerServer(OwnServer):
         super().__init__(repository, log, **options)
         self.container = container
         self.image = container.image
-        if set(str(self.repository)) & set(',"'):
-            raise InputError(
-                f"the model repository {self.repository} has a comma or quote in its name, which docker "
-                "can't mount: work in a folder without it"
-            )
 
     def prepare(self) -> None:
+        if set(str(cache_dir())) & set(',"'):
+            raise InputError(
+                f"the cache folder {cache_dir()} has a comma or quote in its name, which docker can't "
+                "mount: set HARNESS_CACHE to another folder"
+            )
         if shutil.which(ENGINE) is None:
             raise HarnessError(f"there is no {ENGINE} on PATH: install Docker, or choose another --server")
         listed = ask("ps", "--all", f"--filter=label={LABEL}={_boot()}", "--format={{.Names}}")
@@ -115,7 +117,7 @@ class DockerServer(OwnServer):
         number = {device: at for at, device in enumerate(sorted(self.container.gpus))}
         return settings.model_copy(update={"gpus": tuple(number[device] for device in settings.gpus)})
 
-    def command_line(self) -> list[str]:
+    def command_line(self, folder: ServerFolder) -> list[str]:
         kind, ports = self.container, (self.http_port, self.grpc_port, self.metrics_port)
         options = [
             f"--name={self.name}",
@@ -127,7 +129,7 @@ class DockerServer(OwnServer):
             f"--user={os.getuid()}:{os.getgid()}",
             "--cap-drop=ALL",
             "--security-opt=no-new-privileges",
-            f"--mount=type=bind,source={self.repository},target={MODELS},readonly",
+            f"--mount=type=bind,source={folder.repository},target={MODELS},readonly",
             f"--env={'='.join(CUDA_ORDER)}",
         ]
         if kind.shared_memory == "none":
@@ -149,8 +151,8 @@ class DockerServer(OwnServer):
             given = self.arguments(MODELS, "0.0.0.0", PORTS)
         return [ENGINE, "run", *options, kind.image, "tritonserver", *given]
 
-    def launch(self) -> _Running:
-        return _Running(self.name, self.image or "", self.command_line(), self.log)
+    def launch(self, folder: ServerFolder, hidden: Mapping[str, str]) -> _Running:
+        return _Running(self.name, self.image or "", self.command_line(folder), hidden, self.log)
 
 
 def _gpu_request(gpus: tuple[int, ...] | Literal["all", "none"]) -> str:
@@ -164,12 +166,16 @@ def _gpu_request(gpus: tuple[int, ...] | Literal["all", "none"]) -> str:
 class _Running:
     """The container, by the `docker run` that waits for it and carries its output."""
 
-    def __init__(self, name: str, image: str, command: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, name: str, image: str, command: Sequence[str], hidden: Mapping[str, str], log: Path
+    ) -> None:
         self.command = tuple(command)
         self._name, self._image = name, image
         self._log, self._log_start = log, process.size(log)
         remedy = f"see whether `{ENGINE} --version` works"
-        self._client = process.start(command, os.environ, log, remedy)
+        # The engine shows a container's arguments to all users of this machine, so there is none to hide.
+        real = [hidden.get(argument, argument) for argument in command]
+        self._client = process.start(real, os.environ, log, remedy)
         self._guard: process.Guard | None = process.Guard(_REMOVE, ENGINE=ENGINE, CONTAINER=name)
         self._root: psutil.Process | None = None
         self._looked = False

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from harness.schema.errors import ServerError
+from harness.interpreter import SAFE_PATH
 from harness.triton import implementation, install
 from harness.triton.install import Install
 from harness.triton.own import CUDA_ORDER, OwnServer
 from harness.triton.process import Local
+from harness.triton.server_folder import ServerFolder
 
 _PASSED_ON = {"HOME", "USER", "TZ", "TMPDIR"}
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_")
@@ -27,18 +29,21 @@ class EmbeddedServer(OwnServer):
 
     def prepare(self) -> None:
         self._triton = install.provision()
-        problem = install.path_problem(self.repository, "the model repository", "work in a folder without it")
-        if problem is not None:
-            raise ServerError(problem)
 
-    def command_line(self) -> list[str]:
+    def command_line(self, folder: ServerFolder) -> list[str]:
         ports = (self.http_port, self.grpc_port, self.metrics_port)
-        given = self.arguments(str(self.repository), self.host, ports, caches=str(self._triton.caches))
+        given = self.arguments(str(folder.repository), self.host, ports, caches=str(self._triton.caches))
         return [str(self._triton.server), *given, f"--backend-directory={self._triton.backends}"]
 
-    def launch(self) -> Local:
-        remedy = "set HARNESS_CACHE to a folder whose disk allows programs to run"
-        return Local(self.command_line(), _environment(self._triton), self.log, remedy)
+    def launch(self, folder: ServerFolder, hidden: Mapping[str, str]) -> Local:
+        return Local(
+            self.command_line(folder),
+            _environment(self._triton),
+            self.log,
+            "set HARNESS_CACHE to a folder whose disk allows programs to run",
+            folder=folder.work,
+            hidden=hidden,
+        )
 
     def served_by(self, model: str, since: int) -> tuple[str, str | None]:  # noqa: ARG002 - it is ours
         return implementation.PYTHON, install.onnxruntime_version()
@@ -55,4 +60,4 @@ def _environment(triton: Install) -> dict[str, str]:
     libraries = [triton.library_path, os.environ.get("LD_LIBRARY_PATH", "")]
     env["LD_LIBRARY_PATH"] = os.pathsep.join(folder for folder in libraries if folder)
     env.setdefault(*CUDA_ORDER)
-    return env
+    return env | SAFE_PATH

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from hashlib import sha256
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
-from harness.cache import lock
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
 from harness.schema.result import ServerMode
-from harness.triton import implementation, ownership, process, shared_memory, statistics
-from harness.triton.control import BUSY, Control
+from harness.triton import (
+    access,
+    implementation,
+    ownership,
+    process,
+    server_folder,
+    shared_memory,
+    statistics,
+)
+from harness.triton.access import Access
+from harness.triton.control import Control, plain
 from harness.triton.provider import provider_of
-from harness.triton.repository import write_model
+from harness.triton.repository import CONFIG, write_model
+from harness.triton.server_folder import Entry, ServerFolder
 from harness.triton.statistics import Statistics
 
 START_ATTEMPTS = 3
-STOP_LIMIT_S = 15.0
+LOAD_LIMIT_S = 600.0
+"""For its models, beyond what the server itself needs: TensorRT builds an engine in minutes."""
 PROBES = 3
 PROBE_LIMIT_S = 2.0
 
@@ -29,8 +39,10 @@ CUDA_ORDER = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 """An environment variable that makes CUDA number the GPUs as NVML does; its default is the fastest first."""
 
 CLIENT_MEMORY = "--allow-client-shm"
-"""Newer servers take shared memory of clients only when told so (Triton's "Shared-Memory Extension"). Older
-ones do without, and don't start where they are told."""
+"""Newer servers take shared memory of clients only when told so (Triton's "Shared-Memory Extension")."""
+
+_NOT_EVERYWHERE = (CLIENT_MEMORY, *access.OPTIONS)
+"""Older servers do without these options, and don't start where they are given."""
 
 _PORT_TAKEN = ("already in use", "already allocated")
 """What Triton and container engines say when somebody takes a port between our choice and their use."""
@@ -52,15 +64,20 @@ class Running(Protocol):
 
 
 class OwnServer(ABC):
-    """A `Server` (harness.triton.server) of our own, from `with` to the end of its block.
+    """A `Server` (harness.triton.server) of our own, at most until the end of its `with`.
 
-    `repository`: folder of model entries; `serve` writes its own there. `log`: file that the server's output
-    is appended to. `gpu`: what `kind: auto` means. `auto_complete`: fill in what an entry leaves out;
-    `serve` leaves nothing out, and it costs a second of each load. `client_memory`: clients will send tensors
-    in shared memory. A port of 0 means any free one; `host` is
-    an IPv4 address to listen on. The server is killed with the thread that entered the block.
+    A fresh process serves each configuration, and what it serves can't be changed: Triton's repository API
+    runs the code that it is sent, so ours is started without (`--model-control-mode=none`), and other
+    interfaces that clients have no business with are closed to all but harness (harness.triton.access).
 
-    Raises HarnessError where such a server can't run, ServerError when it doesn't start.
+    `repository`: folder that `serve` writes its entry to, to be read by users; the server has a copy of its
+    own. `log`: file that the server's output is appended to. `gpu`: what `kind: auto` means. `auto_complete`:
+    fill in what an entry leaves out; `serve` leaves nothing out, and it costs a second of each start.
+    `client_memory`: clients will send tensors in shared memory. A port of 0 means any free one, the same for
+    every process where it stays free; `host` is an IPv4 address to listen on. The server is killed with the
+    thread that started it.
+
+    Raises HarnessError where such a server can't run.
     """
 
     mode: ClassVar[ServerMode]
@@ -101,19 +118,24 @@ class OwnServer(ABC):
         self._asked_ports = (http_port, grpc_port, metrics_port)
         self._running: Running | None = None
         self._failure: str | None = None
-        self._served: tuple[ModelArtifact, ServerSettings] | None = None
+        self._access = Access()
+        self._folder: ServerFolder | None = None
+        self._entries: tuple[Entry, ...] = ()
+        self._unknown: set[str] = set()
+        """Options that this Triton is too old for."""
 
     @abstractmethod
     def prepare(self) -> None:
         """Find what the server needs, before each start. Raises HarnessError where something is missing."""
 
     @abstractmethod
-    def command_line(self) -> list[str]:
-        """What starts it, for the ports and the name of this life."""
+    def command_line(self, folder: ServerFolder) -> list[str]:
+        """What starts it, for the ports, the name and the folder of this life; its secret isn't shown."""
 
     @abstractmethod
-    def launch(self) -> Running:
-        """Start the command. Raises ServerError where that can't be."""
+    def launch(self, folder: ServerFolder, hidden: Mapping[str, str]) -> Running:
+        """Start the command, with what is hidden in place of some arguments. Raises ServerError where that
+        can't be."""
 
     def settings_there(self, settings: ServerSettings) -> ServerSettings:
         """The settings as the server must be told them: where it sees other GPUs, they are other numbers."""
@@ -124,7 +146,10 @@ class OwnServer(ABC):
         return implementation.found(self.log, since, model, self.process_ids())
 
     def __enter__(self) -> Self:
-        self._start()
+        self.prepare()
+        self.repository.mkdir(parents=True, exist_ok=True)
+        shared_memory.sweep_dead()
+        server_folder.sweep_dead()
         return self
 
     def __exit__(
@@ -134,7 +159,11 @@ class OwnServer(ABC):
 
     @property
     def control(self) -> Control:
-        return Control(self.host, self.http_port)
+        return Control(self.host, self.http_port, headers=self.access)
+
+    @property
+    def access(self) -> Mapping[str, str]:
+        return self._access.headers
 
     @property
     def command(self) -> tuple[str, ...] | None:
@@ -145,36 +174,41 @@ class OwnServer(ABC):
             raise ServerError(
                 "this server was started without a response cache: start it with response_cache"
             )
-        self.execution_provider = self.provider_options = self._served = None
-        control = self.control
-        # A reload in place would keep the statistics, and an override made by load; unloading drops both.
-        for loaded in {m["name"] for m in control.repository_index() if m.get("state") in BUSY}:
-            control.unload(loaded)
-        since = process.size(self.log)
-        # Two harnesses may share a repository: neither may load what the other has just written.
-        with lock(f"repository-{sha256(str(self.repository).encode()).hexdigest()[:16]}"):
-            name = write_model(self.repository, artifact, self.settings_there(settings), gpu=self.gpu)
-            self._load(control, name)
+        there = self.settings_there(settings)
+
+        def entry(repository: Path) -> str:
+            return write_model(repository, artifact, there, gpu=self.gpu)
+
+        name, since = entry(self.repository), process.size(self.log)
+        self.start(entry)
         self.backend, self.backend_version = self.served_by(name, since)
         if settings.cuda_graph and self.backend != implementation.PYTHON:
             raise InputError(
                 f"server.cuda_graph can't be had from {self.backend}, which would compute without: "
                 "leave it out, or measure it in the embedded server"
             )
-        provider, options = provider_of(control.model_config(name))
+        provider, options = provider_of(self.control.model_config(name))
         self.execution_provider, self.provider_options = provider, options if provider else None
-        self._served = (artifact, settings)
         return name
 
-    def _load(self, control: Control, name: str) -> None:
-        try:
-            control.load(name)
-        except ServerError as error:
-            if self.exit_reason() is not None:
-                raise ServerError(f"Triton went away while it loaded {name}: {self.exit_reason()}") from error
-            raise ServerError(
-                f"Triton refused {name}: {error}; see {self.repository / name / 'config.pbtxt'}"
-            ) from error
+    def start(self, *entries: Entry) -> None:
+        """A fresh process that serves these models and no others. The one before is ended first.
+
+        Raises ServerError, with Triton's own reason, where it doesn't start or refuses one of them.
+        """
+        self._stop()
+        self._entries = entries
+        for attempts_left in reversed(range(START_ATTEMPTS)):
+            since = process.size(self.log)
+            try:
+                self._launch()
+                return
+            except ServerError as error:
+                said = process.said(self.log, since)
+                unknown = {o for o in _NOT_EVERYWHERE if f"unrecognized option '{o}" in said} - self._unknown
+                self._unknown |= unknown
+                if not attempts_left or not (unknown or any(taken in str(error) for taken in _PORT_TAKEN)):
+                    raise
 
     def statistics(self, model: str, *, settled: bool = True) -> Statistics:
         return statistics.read(self.control, model, settled=settled)
@@ -197,63 +231,61 @@ class OwnServer(ABC):
         return False
 
     def restart(self) -> None:
-        served = self._served
-        self._stop()
-        self._start()
-        if served is not None:
-            self.serve(*served)
+        provider, options = self.execution_provider, self.provider_options
+        self.start(*self._entries)
+        self.execution_provider, self.provider_options = provider, options
 
     def process_ids(self) -> list[int]:
         return [] if self._running is None else self._running.process_ids()
-
-    def _start(self) -> None:
-        self.prepare()
-        self.repository.mkdir(parents=True, exist_ok=True)
-        shared_memory.sweep_dead()
-        for attempts_left in reversed(range(START_ATTEMPTS)):
-            since = process.size(self.log)
-            try:
-                self._launch()
-                return
-            except ServerError as error:
-                if f"unrecognized option '{CLIENT_MEMORY}" in process.said(self.log, since):
-                    self.client_memory = False
-                elif not any(said in str(error) for said in _PORT_TAKEN) or not attempts_left:
-                    raise
 
     def _launch(self) -> None:
         http, grpc, metrics = self._asked_ports
         self.http_port = process.choose_port(http, self.http_port, "http", self.host)
         self.grpc_port = process.choose_port(grpc, self.grpc_port, "grpc", self.host)
         self.metrics_port = process.choose_port(metrics, self.metrics_port, "metrics", self.host)
-        self.name = ownership.new_name()
+        self.name, self._access = ownership.new_name(), Access()
         self._failure = None
-        self._running = self.launch()
+        since = process.size(self.log)
+        self._folder = ServerFolder.of(self.name)
         try:
-            self._wait_until_ready()
+            self._folder.make(self._entries)
+            shown = self.command_line(self._folder)
+            hidden = {given: real for given, real in self._access.hidden.items() if given in shown}
+            self._running = self.launch(self._folder, hidden)
+            self._wait_until_ready(since)
         except BaseException:
             self._stop()
             raise
 
-    def _wait_until_ready(self) -> None:
-        give_up = time.monotonic() + self.start_limit_s
+    def _wait_until_ready(self, since: int) -> None:
+        """Until it answers, which it does once it has loaded its models."""
+        limit_s = self.start_limit_s + LOAD_LIMIT_S
+        give_up = time.monotonic() + limit_s
         while not self.control.ready(PROBE_LIMIT_S):
             if reason := self.exit_reason():
-                raise ServerError(f"{reason}, instead of starting; its log is {self.log}")
+                raise self._not_started(reason, since)
             if time.monotonic() > give_up:
-                raise ServerError(
-                    f"Triton was not ready after {self.start_limit_s:g} s: see its log {self.log}"
-                )
+                raise ServerError(f"Triton was not ready after {limit_s:g} s: see its log {self.log}")
             time.sleep(0.02)
         self.version = self.control.server_metadata()["version"]
 
+    def _not_started(self, reason: str, since: int) -> ServerError:
+        refused = process.refusal(self.log, since)
+        if refused is not None:
+            name, why = refused
+            return ServerError(f"Triton refused {name}: {plain(why)}; see {self.repository / name / CONFIG}")
+        return ServerError(f"{reason}, instead of starting; its log is {self.log}")
+
     def _stop(self) -> None:
-        if self._running is None:
-            return
-        self._running.end(grace_s=0 if self._failure else STOP_LIMIT_S)
-        self._running = None
+        """It is killed: it has nothing to save, and takes three seconds to end in its own way."""
+        if self._running is not None:
+            self._running.end(grace_s=0)
+            self._running = None
+            shared_memory.sweep(self.name)
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None
         self.execution_provider = self.provider_options = None
-        shared_memory.sweep(self.name)
 
     def arguments(
         self, repository: str, host: str, ports: tuple[int, int, int], caches: str | None = None
@@ -262,7 +294,7 @@ class OwnServer(ABC):
         http, grpc, metrics = ports
         given = [
             f"--model-repository={repository}",
-            "--model-control-mode=explicit",
+            "--model-control-mode=none",
             f"--backend-config=python,shm-region-prefix-name={self.name}",
             f"--http-address={host}",
             f"--http-port={http}",
@@ -281,4 +313,5 @@ class OwnServer(ABC):
             if caches is not None:
                 given.append(f"--cache-directory={caches}")
             given.append("--cache-config=local,size=67108864")
-        return given
+        given += self._access.arguments
+        return [argument for argument in given if argument.partition("=")[0] not in self._unknown]

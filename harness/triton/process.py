@@ -13,18 +13,35 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import psutil
 
 from harness.schema.errors import ServerError
+from harness.triton import hidden_argument
 
 HOST = "127.0.0.1"
+
+PRIVATE = 0o077
+"""The umask of every server: what it makes, its tensors in /dev/shm among it, is its user's alone."""
 
 _PR_SET_PDEATHSIG = 1
 
 
-def start(command: Sequence[str], env: Mapping[str, str], log: Path, remedy: str) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    log: Path,
+    remedy: str,
+    *,
+    folder: Path | None = None,
+    hidden: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.Popen[bytes]:
     """Start `command` in a process group of its own, its output appended to `log`.
+
+    `folder`: what it works in, where that isn't this process's. `hidden`: arguments of the command and what
+    the process is to get in their place, which other users can't see (harness.triton.hidden_argument).
 
     The kernel kills it when the thread that calls this ends, a `kill -9` of this process included: so call
     it from the main thread, or one that lives as long as the server shall. Raises ServerError, with the
@@ -41,15 +58,22 @@ def start(command: Sequence[str], env: Mapping[str, str], log: Path, remedy: str
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         with log.open("ab") as output:
-            return subprocess.Popen(
-                command,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-            )
+            options: dict[str, Any] = {
+                "env": dict(env),
+                "cwd": folder,
+                "umask": PRIVATE,
+                "stdin": subprocess.DEVNULL,
+                "stdout": output,
+                "stderr": subprocess.STDOUT,
+                "start_new_session": True,
+                "preexec_fn": die_with_parent,
+            }
+            try:
+                return hidden_argument.start(command, hidden, **options)
+            except hidden_argument.CannotHide as error:
+                output.write(f"harness: other users of this machine can see its secret ({error})\n".encode())
+                output.flush()
+                return subprocess.Popen([hidden.get(given, given) for given in command], **options)
     except OSError as error:
         raise ServerError(f"{command[0]} can't be started ({error.strerror}): {remedy}") from error
 
@@ -95,13 +119,22 @@ class Guard:
 class Local:
     """A server that runs as a process of this machine, with those of its model instances.
 
-    Like `start`, it belongs to the thread that makes it.
+    Like `start`, whose arguments it takes, it belongs to the thread that makes it.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path, remedy: str) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        remedy: str,
+        *,
+        folder: Path,
+        hidden: Mapping[str, str],
+    ) -> None:
         self.command = tuple(command)
         self._log, self._log_start = log, size(log)
-        self._process = start(command, env, log, remedy)
+        self._process = start(command, env, log, remedy, folder=folder, hidden=hidden)
         self._guard: Guard | None = Guard(KILL_GROUP, GROUP=str(self._process.pid))
 
     def exit_reason(self) -> str | None:
@@ -216,3 +249,11 @@ def last_words(log: Path, start: int = 0) -> str | None:
     printed = re.findall(r"^(?:error: |terminate called |.*: error while loading )(.+)$", text, re.MULTILINE)
     found: list[str] = logged or printed
     return found[-1].strip() if found else None
+
+
+def refusal(log: Path, start: int = 0) -> tuple[str, str] | None:
+    """The last model that Triton refused to load after byte `start` of its log, and why; None if there is
+    none."""
+    pattern = r"""(?:failed to load|Poll failed for model directory) '(.+?)'(?: version \d+)?: (.*?)"?$"""
+    found = re.findall(pattern, said(log, start), re.MULTILINE)
+    return (found[-1][0], found[-1][1].replace("\\n", "\n")) if found else None

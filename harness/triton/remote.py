@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ class RemoteServer:
     backend_version: str | None = None
     image: str | None = None
     command: tuple[str, ...] | None = None
+    access: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, url: str, *, grpc_port: int | None = None, metrics_port: int | None = None) -> None:
         try:

@@ -12,10 +12,11 @@ it is (Triton user guide, "Model Configuration"; `model_config.proto` names the 
 
 from __future__ import annotations
 
-import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from harness.schema.point import ServerSettings
 from harness.schema.tensors import TensorSpec
 
 VERSION = 1
+CONFIG = "config.pbtxt"
 
 _ENUMS = {"kind", "data_type"}
 _MAPS = {"parameters"}
@@ -49,9 +51,8 @@ def write_model(repository: Path, artifact: ModelArtifact, settings: ServerSetti
             weights.is_file()
         ):  # a model above 2 GB keeps its weights beside it, under the name it was saved with
             _place(weights, entry / str(VERSION) / weights.name)
-        scratch = entry / f".config.pbtxt.{os.getpid()}"
-        scratch.write_text(text_format(config), encoding="utf-8")
-        scratch.replace(entry / "config.pbtxt")
+        with _replacing(entry / CONFIG) as scratch:
+            scratch.write_text(text_format(config), encoding="utf-8")
     except OSError as error:
         raise HarnessError(
             f"the model repository entry {entry} can't be written ({error.strerror}: {error.filename}): "
@@ -209,11 +210,19 @@ def _escaped(byte: int) -> str:
 
 def _place(source: Path, target: Path) -> None:
     """Make `target` the file `source`, in one step for whoever reads it."""
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
-    scratch.unlink(missing_ok=True)
+    with _replacing(target) as scratch:
+        try:
+            scratch.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, scratch)
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A file of another name, which nobody can have put there before, to be made in the block."""
+    scratch = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
-        scratch.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, scratch)
-    scratch.replace(target)
-    scratch.unlink(missing_ok=True)  # renaming onto another link of the same file does nothing
+        yield scratch
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)  # renaming onto another link of the same file does nothing

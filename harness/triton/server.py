@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from harness.schema.model import ModelArtifact
@@ -38,8 +39,12 @@ class Server(Protocol):
     def metrics_port(self) -> int | None: ...
 
     @property
+    def access(self) -> Mapping[str, str]:
+        """Headers for those of its interfaces that are closed to others; new at a restart."""
+
+    @property
     def version(self) -> str:
-        """Triton's version."""
+        """Triton's version; "" before it runs."""
 
     @property
     def backend(self) -> str:

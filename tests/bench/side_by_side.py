@@ -67,7 +67,9 @@ def ours(triton: EmbeddedServer, question: Question, folder: Path, seconds: floa
     port = triton.http_port if question.protocol == "http" else triton.grpc_port
     payloads = {"one": [{"X": question.values[None]}]}
     where = ("127.0.0.1", port, folder, folder)
-    outcome = drive(Job(point, question.model, payloads, ["Y"], *where, http_port=triton.http_port))
+    outcome = drive(
+        Job(point, question.model, payloads, ["Y"], *where, http_port=triton.http_port, access=triton.access)
+    )
     requests, _ = read_spool(folder)
     measured = requests[requests["phase"] == Phase.MEASURE]
     assert outcome.ended is None and (measured["status"] == Status.OK).all(), outcome

@@ -19,7 +19,7 @@ from harness.load.perf_analyzer import problem
 from harness.schema.scenario import Protocol, SharedMemory
 from harness.triton.embedded import EmbeddedServer
 from tests.bench.side_by_side import Question, Rounds, ours, theirs
-from tests.load.triton_models import add_large, tiny_triton
+from tests.load.triton_models import LARGE_MODELS, tiny_triton
 from tests.triton import models
 
 SECONDS = 3.0
@@ -33,8 +33,8 @@ MEGABYTES = WIDTH * 4 / 1e6
 
 @pytest.fixture(scope="module")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    with tiny_triton(tmp_path_factory.mktemp("triton")) as server:
-        add_large(server)
+    # perf_analyzer can't be let into shared memory that is closed to others
+    with tiny_triton(tmp_path_factory.mktemp("triton"), more=LARGE_MODELS, closed=False) as server:
         yield server
 
 

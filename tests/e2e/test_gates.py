@@ -21,9 +21,9 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.triton.embedded import EmbeddedServer
 from tests.e2e.conftest import HARNESS, Workplace, ended, server_of, under_load, wait_for
 from tests.nvml import NvmlDouble
+from tests.triton.open_server import OpenServer
 
 pytestmark = pytest.mark.alone
 
@@ -161,15 +161,12 @@ def test_requests_that_fail(workplace: Workplace) -> None:
 
 
 @contextmanager
-def theirs(workplace: Workplace, **how: Any) -> Iterator[EmbeddedServer]:
+def theirs(workplace: Workplace, **how: Any) -> Iterator[OpenServer]:
     """A server that isn't harness's, with the model in its repository."""
-    from harness.triton.repository import write_model
     from tests.triton.models import double, settings
 
-    repository = workplace.path / "their_repo"
-    with EmbeddedServer(repository, workplace.path / "their.log", **how) as server:
-        write_model(repository, double(workplace.path), settings(), gpu=False)
-        server.control.load("double")
+    with OpenServer(workplace.path / "their_repo", workplace.path / "their.log", **how) as server:
+        server.serve(double(workplace.path), settings())
         yield server
 
 

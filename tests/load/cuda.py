@@ -27,6 +27,7 @@ from typing import Any
 
 import pytest
 
+from harness.triton.embedded import EmbeddedServer
 from tests.shared_library import built
 
 SOURCE = Path(__file__).parent / "cuda_double" / "cuda_double.c"
@@ -108,8 +109,8 @@ class Translating:
 
 
 @contextmanager
-def translating(http_port: int) -> Iterator[Translating]:
-    """A front of the Triton at `http_port`, for the requests about shared memory."""
+def translating(triton: EmbeddedServer) -> Iterator[Translating]:
+    """A front of Triton, which lets it in, for the requests about shared memory."""
     heard = Translating()
     regions: set[str] = set()
 
@@ -144,8 +145,9 @@ def translating(http_port: int) -> Iterator[Translating]:
             elif what != "register" and (kind == "cuda") != (name in regions):
                 self._answer(404 if what == "status" else 200, b"")  # there is none of that kind
                 return
-            connection = HTTPConnection("127.0.0.1", http_port, timeout=10)
-            connection.request(self.command, f"/v2/systemsharedmemory/region/{name}/{what}", body or None)
+            connection = HTTPConnection("127.0.0.1", triton.http_port, timeout=10)
+            path = f"/v2/systemsharedmemory/region/{name}/{what}"
+            connection.request(self.command, path, body or None, dict(triton.access))
             response = connection.getresponse()
             self._answer(response.status, response.read())
             connection.close()

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,11 @@ def types(protocol: Protocol, port: int, http_port: int) -> None:
     connection.close()
 
 
-def fails(port: int, http_port: int, scripts: list[str]) -> list[dict[str, Any]]:
+def fails(
+    port: int, http_port: int, scripts: list[str], access: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Shared memory under each script in turn: what was raised, and how many names were left."""
-    at = target("http", port, http_port)
+    at = replace(target("http", port, http_port), access=access or {})
     inputs: Tensors = {"X": np.ones((1, 2), np.float32)}
     plain = os.environ["CUDA_DOUBLE"]
     seen: list[dict[str, Any]] = []

@@ -20,7 +20,6 @@ from harness.triton.embedded import EmbeddedServer
 from tests.load.cuda import CudaDouble, cuda_double, cuda_library, translating
 from tests.load.rogue import rogue_server
 from tests.load.test_shared_memory import both, files, registered, target
-from tests.load.triton_models import add_types
 
 __all__ = ["cuda_double", "cuda_library"]
 
@@ -44,7 +43,7 @@ def test_answers_in_gpu_memory_are_the_payloads_and_the_wire_carries_names_only(
     triton: EmbeddedServer, cuda_double: CudaDouble, protocol: Protocol
 ) -> None:
     port = target(triton, protocol).port
-    with translating(triton.http_port) as heard:
+    with translating(triton) as heard:
         found = cuda_double.run("echoes", "gpus=2", protocol=protocol, port=port, http_port=heard.port)
     prepared, cuda, system = found["sizes"]
     assert prepared[0] == prepared[1] < 1_000, "not a byte more than with system shared memory"
@@ -62,9 +61,7 @@ def test_answers_in_gpu_memory_are_the_payloads_and_the_wire_carries_names_only(
 def test_every_data_type_goes_through_gpu_memory(
     triton: EmbeddedServer, cuda_double: CudaDouble, protocol: Protocol
 ) -> None:
-    if not triton.control.model_ready("types"):
-        add_types(triton)
-    with translating(triton.http_port) as heard:
+    with translating(triton) as heard:
         port = target(triton, protocol).port
         cuda_double.run("types", protocol=protocol, port=port, http_port=heard.port)
     assert cuda_double.kept() == (0, 0) and not registered(triton)
@@ -79,7 +76,7 @@ def test_a_whole_drive_goes_through_gpu_memory(
     triton: EmbeddedServer, cuda_double: CudaDouble, tmp_path: Path, protocol: Protocol, load: dict[str, int]
 ) -> None:
     port = target(triton, protocol).port
-    with translating(triton.http_port) as heard:
+    with translating(triton) as heard:
         heard.gpus_of_model = [5, 6]
         arguments = {"port": port, "http_port": heard.port, "folder": str(tmp_path), "load": load}
         found = cuda_double.run("drives", "gpus=3", protocol=protocol, **arguments)
@@ -101,7 +98,7 @@ CALLS = (
 def test_whichever_call_fails_it_is_one_sentence_and_nothing_is_left(
     triton: EmbeddedServer, cuda_double: CudaDouble
 ) -> None:
-    with translating(triton.http_port) as heard:
+    with translating(triton) as heard:
         seen = cuda_double.run(
             "fails",
             port=triton.http_port,
@@ -123,7 +120,7 @@ def test_whichever_call_fails_it_is_one_sentence_and_nothing_is_left(
 def test_a_failure_in_the_middle_gives_back_what_was_taken(
     triton: EmbeddedServer, cuda_double: CudaDouble, call: str
 ) -> None:
-    with translating(triton.http_port) as heard:
+    with translating(triton) as heard:
         (failed,) = cuda_double.run(
             "fails", port=triton.http_port, http_port=heard.port, scripts=[f"fail={call}:999"]
         )
@@ -136,7 +133,7 @@ def test_a_failure_in_the_middle_gives_back_what_was_taken(
 def test_a_server_that_refuses_the_memory_is_an_error_with_the_remedy(
     triton: EmbeddedServer, cuda_double: CudaDouble, which: int
 ) -> None:
-    with translating(triton.http_port) as heard:
+    with translating(triton) as heard:
         heard.fails = which
         (failed,) = cuda_double.run("fails", port=triton.http_port, http_port=heard.port, scripts=[""])
     assert (failed["error"], failed["left"]) == ("InputError", 0)
@@ -146,7 +143,8 @@ def test_a_server_that_refuses_the_memory_is_an_error_with_the_remedy(
 
 
 def test_the_real_triton_refuses_a_handle_of_nothing(triton: EmbeddedServer, cuda_double: CudaDouble) -> None:
-    (failed,) = cuda_double.run("fails", port=triton.http_port, http_port=triton.http_port, scripts=[""])
+    at, access = triton.http_port, dict(triton.access)
+    (failed,) = cuda_double.run("fails", port=at, http_port=at, scripts=[""], access=access)
     assert failed["error"] == "InputError" and "can't share cuda memory" in failed["says"]
     assert re.search(r"\(failed to register [^{}]*\): let it see GPU 0", failed["says"]), (
         "in Triton's own words"
@@ -202,7 +200,7 @@ def test_another_machine_is_refused_before_the_driver_is_asked() -> None:
 def test_what_a_killed_harness_left_in_triton_goes_with_the_next_one(
     triton: EmbeddedServer, cuda_double: CudaDouble
 ) -> None:
-    with translating(triton.http_port) as heard:
+    with translating(triton) as heard:
         process = cuda_double.start("waits_to_be_killed", port=triton.http_port, http_port=heard.port)
         try:
             assert process.stdout is not None and process.stdout.readline()

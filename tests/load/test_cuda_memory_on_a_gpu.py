@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.triton]
 
 def cuda_registered(triton: EmbeddedServer) -> set[str]:
     client = tritonclient.http.InferenceServerClient(f"127.0.0.1:{triton.http_port}")
-    return {each["name"] for each in client.get_cuda_shared_memory_status()}
+    return {each["name"] for each in client.get_cuda_shared_memory_status(headers=dict(triton.access))}
 
 
 def test_what_is_written_is_read_back() -> None:
@@ -98,7 +98,9 @@ def test_a_whole_drive_goes_through_cuda_shared_memory(
         name: [{"X": np.full((1, 100_000), v, np.float32)} for v in range(2)] for name in ("short", "long")
     }
     where = ("127.0.0.1", target(triton, protocol).port, tmp_path / "load", tmp_path)
-    outcome = drive(Job(what, "echo", payloads, ["Y"], *where, http_port=triton.http_port))
+    outcome = drive(
+        Job(what, "echo", payloads, ["Y"], *where, http_port=triton.http_port, access=triton.access)
+    )
     requests, reasons = read_spool(tmp_path / "load")
     assert outcome.ended is None and len(requests) > 50 and not reasons
     assert (requests["status"] == Status.OK).all()

@@ -28,7 +28,7 @@ from harness.schema.tensors import Tensors
 from harness.triton.embedded import EmbeddedServer
 from tests.load.test_drive import point
 from tests.load.test_wires_on_triton import values
-from tests.load.triton_models import TYPES, add_types
+from tests.load.triton_models import TYPES
 
 pytestmark = pytest.mark.triton
 both = pytest.mark.parametrize("protocol", ["http", "grpc"])
@@ -38,12 +38,12 @@ def target(
     triton: EmbeddedServer, protocol: Protocol, model: str = "echo", host: str = "127.0.0.1"
 ) -> Target:
     port = triton.http_port if protocol == "http" else triton.grpc_port
-    return Target(protocol, model, host, port, triton.http_port, timeout_s=20)
+    return Target(protocol, model, host, port, triton.http_port, timeout_s=20, access=triton.access)
 
 
 def registered(triton: EmbeddedServer) -> set[str]:
     client = tritonclient.http.InferenceServerClient(f"127.0.0.1:{triton.http_port}")
-    return {each["name"] for each in client.get_system_shared_memory_status()}
+    return {each["name"] for each in client.get_system_shared_memory_status(headers=dict(triton.access))}
 
 
 def files(pid: int | None = None) -> set[str]:
@@ -101,8 +101,6 @@ def test_slots_keep_their_answers_apart(triton: EmbeddedServer, protocol: Protoc
 
 @both
 def test_every_data_type_goes_through_shared_memory(triton: EmbeddedServer, protocol: Protocol) -> None:
-    if not triton.control.model_ready("types"):
-        add_types(triton)
     at = target(triton, protocol, "types")
     inputs = {name: values(name) for name in TYPES}
     with SharedMemory(at, [[inputs]], TYPES, slots=1) as memory:
@@ -210,9 +208,8 @@ def test_a_whole_drive_goes_through_shared_memory(
     large: dict[str, list[Tensors]] = {
         name: [{"X": np.full((1, 100_000), v, np.float32)} for v in range(2)] for name in ("short", "long")
     }
-    job = Job(
-        what, "echo", large, ["Y"], at.host, at.port, tmp_path / "load", tmp_path, http_port=at.http_port
-    )
+    where = (at.host, at.port, tmp_path / "load", tmp_path)
+    job = Job(what, "echo", large, ["Y"], *where, http_port=at.http_port, access=triton.access)
     held: list[int] = []
     outcome = drive(job, between=lambda: held.append(len(files())))
     assert outcome.ended is None and held == [2]

@@ -15,7 +15,7 @@ from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
 from harness.triton.embedded import EmbeddedServer
-from tests.load.triton_models import TYPES, add_types
+from tests.load.triton_models import TYPES
 
 pytestmark = pytest.mark.triton
 both = pytest.mark.parametrize("protocol", ["http", "grpc"])
@@ -138,8 +138,6 @@ def test_a_grpc_connection_is_renewed_before_its_stream_numbers_run_out(triton: 
 @both
 def test_every_data_type_comes_back_byte_for_byte(triton: EmbeddedServer, protocol: Protocol) -> None:
     """Each input goes through the model unchanged; tritonclient gets the same answer to the same question."""
-    if not triton.control.model_ready("types"):
-        add_types(triton)
     inputs = {name: values(name) for name in TYPES}
     connection = open_connection(protocol, "127.0.0.1", port(triton, protocol), 30)
     reply = connection.call(prepare(protocol, "types", inputs, TYPES, "127.0.0.1"), keep_body=True)

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.triton.embedded import EmbeddedServer
+from harness.triton.server_folder import Entry, ServerFolder
+from tests.triton.open_server import OpenServer
 
 _CONFIG = """
 name: "{name}"
@@ -69,36 +71,49 @@ class OptionedServer(EmbeddedServer):
 
     options: Sequence[str] = ()
 
-    def command_line(self) -> list[str]:
-        return [*super().command_line(), *self.options]
+    def command_line(self, folder: ServerFolder) -> list[str]:
+        return [*super().command_line(folder), *self.options]
 
 
 @contextmanager
 def tiny_triton(
-    folder: Path, options: Sequence[str] = (), host: str = "127.0.0.1"
+    folder: Path,
+    options: Sequence[str] = (),
+    host: str = "127.0.0.1",
+    more: Sequence[Entry] = (),
+    *,
+    closed: bool = True,
 ) -> Iterator[EmbeddedServer]:
-    """A server with the three models, until the block ends."""
+    """A server with the small models and `more`, until the block ends; if not `closed`, open to all."""
     repository = folder / "repository"
-    server = OptionedServer(repository, folder / "triton.log", response_cache=True, host=host)
-    server.options = options
+    server: EmbeddedServer
+    if closed:
+        server = OptionedServer(repository, folder / "triton.log", response_cache=True, host=host)
+        server.options = options
+    else:
+        server = OpenServer(repository, folder / "triton.log", response_cache=True, host=host)
     with server:
-        for name in ("echo", "cached", "moody"):
-            text = _CONFIG.format(
-                name=name,
-                instances=2 if name == "moody" else 1,
-                cached="true" if name == "cached" else "false",
-            )
-            add_model(server, name, text, _MODEL.format(moody=name == "moody"))
+        server.start(*map(_small, ("echo", "cached", "moody")), TYPES_MODEL, *more)
         yield server
 
 
-def add_model(server: EmbeddedServer, name: str, config: str, code: str) -> None:
-    """Put a model of the Python backend into the server's repository, and load it."""
-    entry = server.repository / name
-    (entry / "1").mkdir(parents=True)
-    (entry / "config.pbtxt").write_text(config)
-    (entry / "1" / "model.py").write_text(code)
-    server.control.load(name)
+def model(name: str, config: str, code: str) -> Entry:
+    """A model of the Python backend."""
+
+    def entry(repository: Path) -> str:
+        (repository / name / "1").mkdir(parents=True)
+        (repository / name / "config.pbtxt").write_text(config)
+        (repository / name / "1" / "model.py").write_text(code)
+        return name
+
+    return entry
+
+
+def _small(name: str) -> Entry:
+    config = _CONFIG.format(
+        name=name, instances=2 if name == "moody" else 1, cached="true" if name == "cached" else "false"
+    )
+    return model(name, config, _MODEL.format(moody=name == "moody"))
 
 
 _LARGE_MODEL = """
@@ -127,12 +142,9 @@ class TritonPythonModel:
 """
 
 
-def add_large(server: EmbeddedServer) -> None:
-    """`ends` and `large`."""
-    for name in ("ends", "large"):
-        config = _CONFIG.format(name=name, instances=1, cached="false")
-        add_model(server, name, config, _LARGE_MODEL.format(name=name))
+LARGE_MODELS = [
+    model(name, _CONFIG.format(name=name, instances=1, cached="false"), _LARGE_MODEL.format(name=name))
+    for name in ("ends", "large")
+]
 
-
-def add_types(server: EmbeddedServer) -> None:
-    add_model(server, "types", _types_config(), _TYPES_MODEL)
+TYPES_MODEL = model("types", _types_config(), _TYPES_MODEL)

@@ -11,6 +11,7 @@ from harness.triton.embedded import EmbeddedServer
 from tests.binary import tritonserver
 from tests.docker import docker
 from tests.triton import direct, models
+from tests.triton.open_server import OpenServer
 
 __all__ = ["docker", "tritonserver"]
 
@@ -40,9 +41,17 @@ def backend() -> Iterator[SimpleNamespace]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """One server for every test that leaves it alive."""
+    """One for every test that has it serve something; the process is a fresh one each time."""
     folder = tmp_path_factory.mktemp("server")
     with EmbeddedServer(folder / "repository", folder / "triton.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenServer]:
+    """Somebody else's, in which models can be loaded."""
+    folder = tmp_path_factory.mktemp("open-server")
+    with OpenServer(folder / "repository", folder / "triton.log") as running:
         yield running
 
 

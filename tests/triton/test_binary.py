@@ -13,6 +13,7 @@ from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.triton import implementation
 from harness.triton.binary import BinaryServer
+from harness.triton.server_folder import ServerFolder
 from harness.triton.statistics import difference
 from tests.triton.clients import floats, infer
 from tests.triton.models import settings
@@ -34,11 +35,13 @@ def test_command_line_and_environment_are_the_installations_own(
 ) -> None:
     monkeypatch.setenv("OF_THE_INSTALLATION", "yes")
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    closed = "model-repository,shared-memory,trace,logging:harness-access=…"
     with BinaryServer(*places, response_cache=True) as triton:
+        triton.start()
         assert triton.command == (
             str(on_path / "tritonserver"),
-            f"--model-repository={places[0]}",
-            "--model-control-mode=explicit",
+            f"--model-repository={ServerFolder.of(triton.name).repository}",
+            "--model-control-mode=none",
             f"--backend-config=python,shm-region-prefix-name={triton.name}",
             "--http-address=127.0.0.1",
             f"--http-port={triton.http_port}",
@@ -50,6 +53,8 @@ def test_command_line_and_environment_are_the_installations_own(
             "--exit-timeout-secs=5",
             "--disable-auto-complete-config",
             "--cache-config=local,size=67108864",
+            f"--http-restricted-api={closed}",
+            f"--grpc-restricted-protocol={closed}",
         )
         (pid,) = triton.process_ids()
         seen = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -65,6 +70,7 @@ def test_a_server_too_old_to_be_told_of_clients_memory_starts_without(places: Pl
     triton = BinaryServer(*places, client_memory=True)
     assert "--allow-client-shm=true" in triton.arguments("/models", "127.0.0.1", (1, 2, 3))
     with triton:
+        triton.start()
         assert triton.command is not None
         assert not any("allow-client-shm" in word for word in triton.command)
         assert triton.control.ready()
@@ -120,8 +126,8 @@ def test_tritonserver_that_does_not_start_is_told_in_one_sentence(
     (tmp_path / "tritonserver").write_text(script)
     (tmp_path / "tritonserver").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(ServerError, match=said) as told:
-        BinaryServer(*places).__enter__()
+    with pytest.raises(ServerError, match=said) as told, BinaryServer(*places) as triton:
+        triton.start()
     assert "\n" not in str(told.value)
 
 

@@ -164,8 +164,7 @@ def device_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded
 def test_real_triton_gives_and_takes_memory_of_every_type(
     device_server: EmbeddedServer, artifacts: Artifacts, shape: tuple[int, int]
 ) -> None:
-    if not device_server.control.model_ready("every_type"):
-        device_server.serve(artifacts["every_type"], settings())
+    device_server.serve(artifacts["every_type"], settings())
     rng = np.random.default_rng(3)
     feeds = {f"x{name}": (rng.random(shape) * 100).astype(dtype) for name, dtype in NUMPY.items()}
     feeds["xBOOL"] = rng.integers(0, 2, shape).astype(bool)

@@ -25,6 +25,7 @@ from harness.schema.model import ModelArtifact
 from harness.triton import docker as containers
 from harness.triton import implementation, own, process
 from harness.triton.docker import Container, DockerServer
+from harness.triton.server_folder import ServerFolder
 from tests.docker import IMAGE, Docker
 from tests.triton.clients import floats, infer
 from tests.triton.models import settings
@@ -35,6 +36,8 @@ Places = tuple[Path, Path]
 
 BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 NAME = "harness_1_2_3_0123abcd_"
+FOLDER = ServerFolder.of(NAME)
+REPOSITORY = FOLDER.repository
 
 
 def server(container: Container, repository: Path = Path("/repo"), **options: Any) -> DockerServer:
@@ -44,23 +47,31 @@ def server(container: Container, repository: Path = Path("/repo"), **options: An
     return made
 
 
+MOUNT = f"--mount=type=bind,source={REPOSITORY},target=/models,readonly"
 BEGIN = ["docker", "run", f"--name={NAME}", f"--label=harness.boot={BOOT}", "--rm", "--init", "--pull=never"]
 BEGIN += ["--log-driver=none", f"--user={os.getuid()}:{os.getgid()}", "--cap-drop=ALL"]
-BEGIN += ["--security-opt=no-new-privileges", "--mount=type=bind,source=/repo,target=/models,readonly"]
+BEGIN += [
+    "--security-opt=no-new-privileges",
+    f"--mount=type=bind,source={REPOSITORY},target=/models,readonly",
+]
 BEGIN += ["--env=CUDA_DEVICE_ORDER=PCI_BUS_ID"]
 PUBLISHED = [f"--publish=127.0.0.1:1800{n}:800{n}" for n in range(3)]
-TRITON = [IMAGE, "tritonserver", "--model-repository=/models", "--model-control-mode=explicit"]
+TRITON = [IMAGE, "tritonserver", "--model-repository=/models", "--model-control-mode=none"]
 TRITON += [f"--backend-config=python,shm-region-prefix-name={NAME}"]
 
 
-def listening(host: str, first: int, *, gpu: bool = False) -> list[str]:
+def listening(host: str, first: int, *more: str, gpu: bool = False) -> list[str]:
     ports = [
         word
         for number, name in enumerate(("http", "grpc", "metrics"))
         for word in (f"--{name}-address={host}", f"--{name}-port={first + number}")
     ]
     metrics = f"--allow-gpu-metrics={'true' if gpu else 'false'}"
-    return [*ports, metrics, "--exit-timeout-secs=5", "--disable-auto-complete-config"]
+    closed = "model-repository,shared-memory,trace,logging:harness-access=…"
+    return [
+        *(*ports, metrics, "--exit-timeout-secs=5", "--disable-auto-complete-config", *more),
+        *(f"--http-restricted-api={closed}", f"--grpc-restricted-protocol={closed}"),
+    ]
 
 
 INSIDE = listening("0.0.0.0", 8000)
@@ -105,7 +116,12 @@ LINES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "response cache": (
         {},
         {"response_cache": True},
-        [*BEGIN, "--shm-size=1g", *PUBLISHED, *TRITON, *INSIDE, "--cache-config=local,size=67108864"],
+        [
+            *BEGIN,
+            *("--shm-size=1g", *PUBLISHED),
+            *TRITON,
+            *listening("0.0.0.0", 8000, "--cache-config=local,size=67108864"),
+        ],
     ),
 }
 
@@ -114,17 +130,17 @@ LINES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
 def test_command_line_is_exactly_this(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     container, options, line = LINES[what]
-    assert server(Container(IMAGE, **container), **options).command_line() == line
+    assert server(Container(IMAGE, **container), **options).command_line(FOLDER) == line
 
 
 def test_all_gpus_are_those_that_this_process_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert "--env=CUDA_VISIBLE_DEVICES" in server(Container(IMAGE, gpus="all")).command_line()
-    assert "--env=CUDA_VISIBLE_DEVICES" not in server(Container(IMAGE, gpus=(1,))).command_line()
+    assert "--env=CUDA_VISIBLE_DEVICES" in server(Container(IMAGE, gpus="all")).command_line(FOLDER)
+    assert "--env=CUDA_VISIBLE_DEVICES" not in server(Container(IMAGE, gpus=(1,))).command_line(FOLDER)
 
 
 def test_ports_are_published_where_the_server_shall_listen() -> None:
-    line = server(Container(IMAGE), host="127.0.0.2").command_line()
+    line = server(Container(IMAGE), host="127.0.0.2").command_line(FOLDER)
     assert [word for word in line if word.startswith("--publish=")] == [
         f"--publish=127.0.0.2:1800{n}:800{n}" for n in range(3)
     ]
@@ -162,9 +178,10 @@ def test_size_that_docker_would_not_take_is_refused(size: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a,readonly=false", 'quo"te'])
-def test_repository_that_docker_would_misread_is_refused(name: str) -> None:
+def test_folder_that_docker_would_misread_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", f"/{name}")
     with pytest.raises(InputError, match="comma or quote"):
-        server(Container(IMAGE), Path("/tmp") / name)
+        server(Container(IMAGE)).prepare()
 
 
 class EngineApi(http.server.BaseHTTPRequestHandler):
@@ -223,7 +240,7 @@ def test_dockers_own_client_takes_the_command_line_for_what_it_means(
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     kind, options, _ = LINES[what]
-    line = server(Container(IMAGE, **kind), **options).command_line()
+    line = server(Container(IMAGE, **kind), **options).command_line(FOLDER)
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 125 and f"No such image: {IMAGE}" in done.stderr, done.stderr
     (asked,) = real_client
@@ -232,7 +249,9 @@ def test_dockers_own_client_takes_the_command_line_for_what_it_means(
     assert asked["Cmd"] == line[line.index(IMAGE) + 1 :]
     assert asked["Env"] == ["CUDA_DEVICE_ORDER=PCI_BUS_ID"]
     assert asked["User"] == f"{os.getuid()}:{os.getgid()}"
-    assert host["Mounts"] == [{"Type": "bind", "Source": "/repo", "Target": "/models", "ReadOnly": True}]
+    assert host["Mounts"] == [
+        {"Type": "bind", "Source": str(REPOSITORY), "Target": "/models", "ReadOnly": True}
+    ]
     assert (host["Binds"], host["Devices"], host["CapAdd"], host["Privileged"]) == (None, [], None, False)
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
     assert (host["AutoRemove"], host["Init"], host["LogConfig"]["Type"]) == (True, True, "none")
@@ -267,7 +286,7 @@ def test_dockers_own_client_says_what_the_stand_in_says(
         if where == "stand-in":
             monkeypatch.setenv("PATH", docker.env["PATH"])
             monkeypatch.setenv("DOCKER_STAND_IN", str(docker.folder))
-        line = server(Container(absent), places[1].parent).command_line()
+        line = server(Container(absent), places[1].parent).command_line(FOLDER)
         said[where] = [subprocess.run(line, capture_output=True, text=True, check=False)]
         monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
         docker.be("down")
@@ -295,22 +314,21 @@ def test_container_serves_is_seen_and_leaves_nothing(
     places: Places, artifacts: Artifacts, stand_in: Docker
 ) -> None:
     with DockerServer(Container(IMAGE), *places) as triton:
+        assert triton.serve(artifacts["double"], settings(instances=2)) == "double"
         (name,) = stand_in.running
         assert name == triton.name
-        assert triton.serve(artifacts["double"], settings(instances=2)) == "double"
         assert infer(triton, "double", {"x": floats(2, 3)}, protocol="grpc")["y"].shape == (2, 3)
         root, *stubs = triton.process_ids()
         assert root == stand_in.running[name].pid and len(stubs) == 2
         assert (triton.mode, triton.image, triton.version) == ("docker", IMAGE, "2.51.0")
-        assert triton.command == tuple(triton.command_line())
+        assert triton._folder is not None and triton.command == tuple(triton.command_line(triton._folder))
         # The stand-in's image has harness's own backend, and its log tells.
         assert (triton.backend, triton.backend_version) == (implementation.PYTHON, None)
         assert (triton.execution_provider, triton.provider_options) == ("CPUExecutionProvider", {})
         assert triton.healthy() and triton.exit_reason() is None
     assert not stand_in.running and not psutil.pid_exists(root)
-    assert "Signal (15) received" in places[1].read_text(), "it was killed before it was asked"
     verbs = [call[0] for call in stand_in.calls]
-    assert verbs == ["ps", "run", "inspect", "stop", "rm"]
+    assert verbs == ["ps", "run", "inspect", "rm"]
 
 
 @pytest.mark.triton
@@ -335,6 +353,7 @@ def test_killed_container_says_so_and_comes_back_with_its_model(
 @pytest.mark.triton
 def test_container_whose_client_was_killed_is_removed(places: Places, stand_in: Docker) -> None:
     with DockerServer(Container(IMAGE), *places) as triton:
+        triton.start()
         (client,) = (c for c in psutil.Process().children() if "run" in c.cmdline() and IMAGE in c.cmdline())
         client.kill()
         assert eventually(lambda: triton.exit_reason() is not None)
@@ -354,6 +373,7 @@ def test_engine_and_server_that_both_hang_delay_nothing_for_ever_and_are_asked_a
     monkeypatch.setattr(own, "PROBE_LIMIT_S", 0.3)
     monkeypatch.setattr(containers, "ANSWER_LIMIT_S", 1.0)
     with DockerServer(Container(IMAGE), *places) as triton:
+        triton.start()
         (root,) = stand_in.running.values()
         root.send_signal(signal.SIGSTOP)
         stand_in.be("hung")
@@ -370,8 +390,10 @@ ORPHANING = """
 import sys, time
 from pathlib import Path
 from harness.triton.docker import Container, DockerServer
+from harness.triton.server_folder import ServerFolder
 
 with DockerServer(Container(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])) as server:
+    server.start()
     print(server.name, flush=True)
     time.sleep(600)
 """
@@ -409,6 +431,7 @@ def test_container_that_nobody_could_end_is_swept_by_the_next_start(places: Plac
     time.sleep(0.5)
     assert left in stand_in.running
     with DockerServer(Container(IMAGE), *places) as triton:
+        triton.start()
         assert list(stand_in.running) == [triton.name]
         # Where its processes can't be seen from here, only the engine can end them.
         assert ["rm", "--force", left] in stand_in.calls
@@ -425,6 +448,7 @@ def test_port_that_is_taken_while_the_container_starts_is_replaced(
         chosen = [taken.getsockname()[1]]
         monkeypatch.setattr(process, "choose_port", lambda *a: chosen.pop() if chosen else plain(*a))
         with DockerServer(Container(IMAGE), *places) as triton:
+            triton.start()
             assert triton.healthy()
     assert [call[0] for call in stand_in.calls].count("run") == 2
 
@@ -443,8 +467,11 @@ def test_container_that_can_not_be_had_is_told_in_one_sentence(
     state, changed, remedy = REFUSALS[what]
     if state is not None:
         stand_in.be(state)
-    with pytest.raises(ServerError) as told:
-        DockerServer(Container(**{"image": IMAGE, **changed}), *places).__enter__()
+    with (
+        pytest.raises(ServerError) as told,
+        DockerServer(Container(**{"image": IMAGE, **changed}), *places) as triton,
+    ):
+        triton.start()
     assert remedy in str(told.value) and "\n" not in str(told.value)
 
 

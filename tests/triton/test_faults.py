@@ -16,7 +16,7 @@ import pytest
 
 from harness.schema.errors import ServerError
 from harness.schema.model import ModelArtifact
-from harness.triton import own, ownership, process, shared_memory
+from harness.triton import own, ownership, process, server_folder, shared_memory
 from harness.triton.embedded import EmbeddedServer
 from tests.triton.clients import floats, infer
 from tests.triton.models import settings
@@ -63,7 +63,6 @@ def test_clean_stop_leaves_no_process_and_no_shared_memory(places: Places, artif
     assert alive(pids) == []
     assert regions() <= before
     assert server.process_ids() == []
-    assert "Signal (15) received" in places[1].read_text()
 
 
 def test_killed_server_says_so_and_comes_back_with_its_model(places: Places, artifacts: Artifacts) -> None:
@@ -106,15 +105,14 @@ def test_hung_server_is_noticed_and_ended(
     assert regions() <= before
 
 
-def test_stop_does_not_wait_for_ever_for_a_hung_server(
-    places: Places, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(own, "STOP_LIMIT_S", 0.5)
+def test_stop_does_not_wait_for_ever_for_a_hung_server(places: Places, artifacts: Artifacts) -> None:
     before = regions()
     with EmbeddedServer(*places) as server:
         server.serve(artifacts["double"], settings())
         pids = server.process_ids()
         stop(pids[0])
+        began = time.monotonic()
+    assert time.monotonic() - began < 30
     assert alive(pids) == []
     assert regions() <= before
 
@@ -216,8 +214,11 @@ def test_used_port_is_told_in_one_sentence(places: Places) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         for option in ("http_port", "grpc_port", "metrics_port"):
-            with pytest.raises(ServerError, match=f"port {port} .*is in use: .*another"):
-                EmbeddedServer(*places, **{option: port}).__enter__()
+            with (
+                EmbeddedServer(*places, **{option: port}) as server,
+                pytest.raises(ServerError, match=f"port {port} .*is in use: .*another"),
+            ):
+                server.start()
 
 
 def test_port_that_is_taken_while_triton_starts_is_replaced(
@@ -230,6 +231,7 @@ def test_port_that_is_taken_while_triton_starts_is_replaced(
         chosen = [taken.getsockname()[1]]
         monkeypatch.setattr(process, "choose_port", lambda *a: chosen.pop() if chosen else plain(*a))
         with EmbeddedServer(*places) as server:
+            server.start()
             assert server.healthy()
 
 
@@ -238,6 +240,7 @@ def test_asked_ports_are_used_and_kept_over_a_restart(places: Places) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with EmbeddedServer(*places, http_port=port) as server:
+        server.start()
         assert server.http_port == port
         others = (server.grpc_port, server.metrics_port)
         server.restart()
@@ -248,13 +251,36 @@ def test_server_that_does_not_start_is_told_with_its_own_last_words(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = EmbeddedServer.command_line
-    monkeypatch.setattr(EmbeddedServer, "command_line", lambda *a: [*plain(*a), "--load-model=nothing_here"])
-    with pytest.raises(ServerError, match=r"exited with status 1: .*nothing_here") as failed:
-        EmbeddedServer(*places).__enter__()
+    wrong = "--cache-config=nothing_here,size=1"
+    monkeypatch.setattr(EmbeddedServer, "command_line", lambda *a: [*plain(*a), wrong])
+    with (
+        EmbeddedServer(*places) as server,
+        pytest.raises(ServerError, match=r"exited with status 1: .*nothing_here") as failed,
+    ):
+        server.start()
     assert str(places[1]) in str(failed.value)
     assert "\n" not in str(failed.value)
 
 
-def test_repository_with_a_blank_in_its_path_is_refused_before_triton_stumbles(tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match=r"the model repository .*work in a folder"):
-        EmbeddedServer(tmp_path / "my models", tmp_path / "log").__enter__()
+def test_a_blank_in_the_path_of_the_folder_one_works_in_is_no_hindrance(
+    tmp_path: Path, artifacts: Artifacts
+) -> None:
+    with EmbeddedServer(tmp_path / "my models", tmp_path / "my log") as server:
+        name = server.serve(artifacts["double"], settings())
+        assert infer(server, name, {"x": floats(2, 2)})["y"].shape == (2, 2)
+    assert (tmp_path / "my models" / name / "config.pbtxt").is_file()
+
+
+def test_folders_of_dead_servers_are_swept_and_those_of_others_are_not(
+    places: Places, orphans: tuple[subprocess.Popen[str], list[int]]
+) -> None:
+    harness, pids = orphans
+    theirs = set(server_folder._home().glob(f"harness_*_{harness.pid}_*"))
+    assert len(theirs) == 1 and (theirs.pop() / "models" / "double" / "1" / "model.onnx").is_file()
+    with EmbeddedServer(*places):
+        assert list(server_folder._home().glob(f"harness_*_{harness.pid}_*"))
+    harness.kill()
+    harness.wait()
+    assert eventually(lambda: alive(pids) == [])
+    with EmbeddedServer(*places):
+        assert not list(server_folder._home().glob(f"harness_*_{harness.pid}_*"))

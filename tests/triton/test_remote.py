@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -15,11 +14,12 @@ from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.triton.embedded import EmbeddedServer
 from harness.triton.remote import RemoteServer, effective
-from harness.triton.repository import model_config, write_model
+from harness.triton.repository import model_config
 from harness.triton.server import Server
 from harness.triton.statistics import difference
 from tests.triton.clients import floats, infer
 from tests.triton.models import settings
+from tests.triton.open_server import OpenServer
 
 Artifacts = dict[str, ModelArtifact]
 
@@ -77,11 +77,11 @@ def test_every_setting_makes_another_effective_configuration(
 
 @pytest.mark.triton
 def test_model_with_other_settings_is_loaded_with_the_wanted_ones(
-    server: EmbeddedServer, artifacts: Artifacts
+    open_server: OpenServer, artifacts: Artifacts
 ) -> None:
     changed = {"max_batch": 3, "queue_delay_us": 9, "instances": 2, "threads": 2}
-    name = server.serve(artifacts["double"], settings(queue_delay_us=300))
-    with reached(server) as remote:
+    name = open_server.serve(artifacts["double"], settings(queue_delay_us=300))
+    with reached(open_server) as remote:
         remote.serve(artifacts["double"], settings(**changed))
         config = remote.control.model_config(name)
     wanted = settings(**changed)
@@ -93,39 +93,34 @@ def test_model_with_other_settings_is_loaded_with_the_wanted_ones(
 
 @pytest.mark.triton
 def test_model_that_the_remote_does_not_have_is_told_with_the_remedy(
-    server: EmbeddedServer, artifacts: Artifacts
+    open_server: OpenServer, artifacts: Artifacts
 ) -> None:
+    open_server.serve(artifacts["double"], settings())
     elsewhere = artifacts["double"].model_copy(update={"name": "not_there"})
-    with reached(server) as remote, pytest.raises(ServerError, match="copy model_repo/not_there"):
+    with reached(open_server) as remote, pytest.raises(ServerError, match="copy model_repo/not_there"):
         remote.serve(elsewhere, settings())
 
 
 @pytest.mark.triton
 def test_server_that_does_not_load_on_request_serves_only_what_it_has(
-    places: tuple[Path, Path], artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+    server: EmbeddedServer, artifacts: Artifacts
 ) -> None:
-    name = write_model(places[0], artifacts["double"], settings(), gpu=False)
-    plain = EmbeddedServer.command_line
-    monkeypatch.setattr(
-        EmbeddedServer,
-        "command_line",
-        lambda *a: [c for c in plain(*a) if not c.startswith("--model-control")],
-    )
-    with EmbeddedServer(*places) as fixed, reached(fixed) as remote:
+    name = server.serve(artifacts["double"], settings())
+    with reached(server) as remote:
         assert remote.serve(artifacts["double"], settings()) == name
         with pytest.raises(ServerError, match="--model-control-mode=explicit"):
             remote.serve(artifacts["double"], settings(max_batch=2))
 
 
 @pytest.mark.triton
-def test_kind_auto_is_left_to_triton_there(server: EmbeddedServer, artifacts: Artifacts) -> None:
-    name = server.serve(artifacts["double"], settings(kind="cpu"))
-    with reached(server) as remote:
+def test_kind_auto_is_left_to_triton_there(open_server: OpenServer, artifacts: Artifacts) -> None:
+    name = open_server.serve(artifacts["double"], settings(kind="cpu"))
+    with reached(open_server) as remote:
         before = remote.statistics(name)
         infer(remote, name, {"x": floats(2, 3)})
         remote.serve(artifacts["double"], settings(kind="auto"))
         assert remote.statistics(name).inferences == before.inferences + 2  # it stays as it is loaded
-        server.control.unload(name)
+        open_server.control.unload(name)
         remote.serve(artifacts["double"], settings(kind="auto"))
         assert remote.control.model_config(name)["instance_group"][0]["kind"] == "KIND_CPU"
         assert (remote.execution_provider, remote.provider_options) == ("CPUExecutionProvider", {})

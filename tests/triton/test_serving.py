@@ -43,8 +43,7 @@ def test_served_outputs_equal_those_of_onnx_runtime(
 def test_every_type_passes_through_unchanged(
     server: EmbeddedServer, artifacts: Artifacts, shape: tuple[int, int]
 ) -> None:
-    if not server.control.model_ready("every_type"):
-        server.serve(artifacts["every_type"], settings())
+    server.serve(artifacts["every_type"], settings())
     rng = np.random.default_rng(3)
     feeds = {f"x{name}": (rng.random(shape) * 100).astype(dtype) for name, dtype in NUMPY.items()}
     feeds["xBOOL"] = rng.integers(0, 2, shape).astype(bool)
@@ -248,7 +247,14 @@ def test_file_that_is_not_onnx_is_refused(
         server.serve(artifacts["double"].model_copy(update={"onnx_path": str(junk)}), settings())
 
 
-def test_a_refused_model_leaves_the_server_usable(server: EmbeddedServer, artifacts: Artifacts) -> None:
+def test_a_refused_model_leaves_the_server_usable(
+    server: EmbeddedServer, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    junk = tmp_path / "junk.onnx"
+    junk.write_bytes(b"this is not a model")
+    with pytest.raises(ServerError, match="Triton refused double"):
+        server.serve(artifacts["double"].model_copy(update={"onnx_path": str(junk)}), settings())
+    assert server.process_ids() == []
     name = server.serve(artifacts["double"], settings())
     assert server.healthy()
     assert infer(server, name, {"x": floats(1, 2)})["y"].shape == (1, 2)
@@ -264,7 +270,8 @@ def test_server_and_its_instances_number_gpus_as_nvml_does(
         assert b"CUDA_DEVICE_ORDER=PCI_BUS_ID" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
 
-def test_server_listens_on_loopback_only(server: EmbeddedServer) -> None:
+def test_server_listens_on_loopback_only(server: EmbeddedServer, artifacts: Artifacts) -> None:
+    server.serve(artifacts["double"], settings())
     listening = {
         connection.laddr
         for pid in server.process_ids()

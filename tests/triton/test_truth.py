@@ -8,6 +8,7 @@ import time
 import types
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ STALL_S, PERIOD_S = 0.3, 1.0
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     folder = tmp_path_factory.mktemp("truth")
-    repository = folder / "repository"
-    with EmbeddedServer(repository, folder / "triton.log", response_cache=True) as triton:
-        triton.control.load(write_truth(repository, "truth"))
-        triton.control.load(write_truth(repository, "stalls", stall_s=STALL_S, period_s=PERIOD_S))
-        triton.control.load(write_null(repository))
+    with EmbeddedServer(folder / "repository", folder / "triton.log", response_cache=True) as triton:
+        triton.start(
+            partial(write_truth, name="truth"),
+            partial(write_truth, name="stalls", stall_s=STALL_S, period_s=PERIOD_S),
+            write_null,
+        )
         yield triton
 
 
