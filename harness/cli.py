@@ -118,14 +118,13 @@ def serve(
     from harness.commands import serve as story
     from harness.commands.deployment import Place
 
-    place = Place.of(server, image=image, shm_size=shm_size, network=network)
+    place = Place.of(server, host=host, image=image, shm_size=shm_size, network=network)
     wanted = story.Wanted(
         model,
         dtype,
         story.settings(max_batch, queue_delay_us, instances, threads),
         http_port,
         grpc_port,
-        host,
     )
     story.serve(wanted, Path.cwd(), place, for_s, _print_json if as_json else None)
 
@@ -164,6 +163,13 @@ def run(
             help="Await the load processes here: `harness worker` on other machines.",
         ),
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address its own Triton listens on, for load processes of other machines; else loopback.",
+        ),
+    ] = None,
     probe: Annotated[
         str | None,
         typer.Option(
@@ -198,6 +204,7 @@ def run(
         return
     place = deployment.Place.of(
         server,
+        host=host,
         url=url,
         grpc_port=grpc_port,
         tls=deployment.tls(grpc_tls, grpc_ca, grpc_cert, grpc_key),

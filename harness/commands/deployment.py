@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from harness.load.address import LOOPBACK
+from harness.load.address import LOOPBACK, is_loopback
 from harness.load.tls import Tls
 from harness.probe import gpu
 from harness.probe.environment import environment
@@ -62,12 +62,15 @@ class Place:
     at: Address | None = None
     container: Container | None = None
     """With `docker`, and then without the GPUs and the memory that the points need."""
+    host: str = LOOPBACK
+    """The address of this machine that a server started here listens on."""
 
     @classmethod
     def of(
         cls,
         server: str | None = None,
         *,
+        host: str | None = None,
         url: str | None = None,
         grpc_port: int | None = None,
         tls: Tls | None = None,
@@ -81,6 +84,9 @@ class Place:
             raise InputError(f"--server {server} is none of {', '.join(STARTED)}; one that runs is --url")
         if at is not None and server is not None:
             raise InputError("--server starts a Triton and --url names one that runs: give one of them")
+        if at is not None and host is not None:
+            raise InputError("--host is of a Triton that harness starts and --url names one that runs")
+        listens = host or LOOPBACK
         of_docker = {"--image": image, "--shm-size": shm_size, "--network": network}
         given = [option for option, value in of_docker.items() if value is not None]
         if server != "docker":
@@ -88,13 +94,14 @@ class Place:
                 raise InputError(f"{given[0]} is of a container: give --server docker too")
             if at is not None:
                 return cls("remote", at)
-            return cls("binary" if server == "binary" else "embedded")
+            return cls("binary" if server == "binary" else "embedded", host=listens)
         if image is None:
             raise InputError("--server docker needs to know which: give --image NAME@sha256:…")
         if network not in (None, *get_args(Network)):
             raise InputError(f"--network {network} is none of {', '.join(get_args(Network))}")
         wanted: dict[str, Any] = {"shm_size": shm_size, "network": network}
-        return cls("docker", container=Container(image, **{k: v for k, v in wanted.items() if v}))
+        container = Container(image, **{k: v for k, v in wanted.items() if v})
+        return cls("docker", container=container, host=listens)
 
 
 EMBEDDED = Place()
@@ -122,7 +129,6 @@ def deployment(
     response_cache: bool = False,
     http_port: int = 0,
     grpc_port: int = 0,
-    host: str = LOOPBACK,
 ) -> Iterator[Server]:
     """A live server, ours for the time of the block, or the one at the address; `points` it must suit."""
     if place.at is not None:
@@ -135,10 +141,31 @@ def deployment(
         "client_memory": place.mode != "embedded" and any(p.shared_memory != "none" for p in points),
         "http_port": http_port,
         "grpc_port": grpc_port,
-        "host": host,
+        "host": place.host,
     }
     with _own(place, points, MODEL_REPOSITORY, log, options) as server:
         yield server
+
+
+def open_to_the_network(place: Place) -> str | None:
+    """What to tell of a server that other machines reach; None for one that only this machine does."""
+    if place.at is not None or is_loopback(place.host):
+        return None
+    return (
+        f"whoever reaches {place.host} can send it requests and read its statistics, without a password, but "
+        "not load models into it (docs/threats.md)"
+    )
+
+
+def open_to_others(server: Server) -> str | None:
+    """What to tell of somebody's server that takes more than requests from anybody; None of any other."""
+    if not isinstance(server, RemoteServer) or not (found := server.open_interfaces()):
+        return None
+    runs = ", which runs their code there" if "load models" in found else ""
+    return (
+        f"whoever reaches the Triton at {server.host}:{server.http_port} can {', '.join(found)}{runs}: "
+        "docs/threats.md says how it is closed"
+    )
 
 
 def check_place(place: Place) -> None:

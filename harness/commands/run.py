@@ -10,12 +10,20 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from harness.commands import report
-from harness.commands.deployment import EMBEDDED, Address, Place, check_place, deployment, environment_of
+from harness.commands.deployment import (
+    EMBEDDED,
+    Place,
+    check_place,
+    deployment,
+    environment_of,
+    open_to_others,
+    open_to_the_network,
+)
 from harness.commands.derived import Derived
 from harness.commands.export import export_model
 from harness.commands.measure import measure, runs_here
 from harness.commands.progress import Progress
-from harness.load.address import LOOPBACK, is_loopback, parsed_master, reachable
+from harness.load.address import is_loopback, parsed_master, reachable
 from harness.load.job import check_memory
 from harness.load.team import checked_address
 from harness.model.check import check_classes
@@ -69,7 +77,7 @@ def run(
     machine are seen.
     """
     _answers(elsewhere)
-    awaited = _awaited(listen, loaded, place.at)
+    awaited = _awaited(listen, loaded, place)
     _check_gpu(loaded, place)
     check_memory(loaded.points)
     check_place(place)
@@ -100,7 +108,7 @@ def resume(
     is_run = what is not None and what.is_dir()
     folder = open_run(what) if is_run else latest_unfinished(results, what)  # type: ignore[arg-type]
     loaded = folder.read_scenario()
-    awaited = _awaited(listen, loaded, place.at)
+    awaited = _awaited(listen, loaded, place)
     _check_gpu(loaded, place)
     check_memory(loaded.points)
     check_place(place)
@@ -124,17 +132,17 @@ def _check_gpu(loaded: LoadedScenario, place: Place) -> None:
         )
 
 
-def _awaited(listen: str | None, loaded: LoadedScenario, at: Address | None) -> tuple[str, int] | None:
+def _awaited(listen: str | None, loaded: LoadedScenario, place: Place) -> tuple[str, int] | None:
     """Where load processes of other machines are awaited. Raises InputError where they would come in vain."""
     if listen is None:
         return None
     host, port = checked_address(*parsed_master(listen, "--listen"))
-    server = LOOPBACK if at is None else urlsplit(at.url).hostname or ""
+    server = place.host if place.at is None else urlsplit(place.at.url).hostname or ""
     if not is_loopback(host) and (is_loopback(server) or server != reachable(server)):
-        there = f"http://{reachable(host)}:8000"
+        remedy = "--host" if place.at is None else "--url"
         raise InputError(
-            f"load processes of other machines can't reach a server at {server}: run `harness serve "
-            f"{loaded.scenario.model} --host {host}` here, and give this run `--url {there}`"
+            f"load processes of other machines can't reach a server at {server}: give this run {remedy} with "
+            "an address of this machine that they reach"
         )
     if any(point.shared_memory != "none" for point in loaded.points):
         raise InputError(
@@ -192,6 +200,9 @@ def _measure_all(
     environment = None
     log, cache = folder.path / "server.log", loaded.scenario.server.response_cache
     with deployment(log, place, loaded.points, response_cache=cache) as server:
+        for notice in (open_to_the_network(place), open_to_others(server)):
+            if notice is not None:
+                progress.say(notice)
         served = None
         for number, point in enumerate(remaining, start=of - len(remaining) + 1):
             with progress.point(number, of, point):

@@ -8,10 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commands.deployment import EMBEDDED, MODEL_REPOSITORY, Place, check_place, deployment
+from harness.commands.deployment import (
+    EMBEDDED,
+    MODEL_REPOSITORY,
+    Place,
+    check_place,
+    deployment,
+    open_to_the_network,
+)
 from harness.commands.export import export_model
 from harness.commands.progress import Progress
-from harness.load.address import LOOPBACK, is_loopback
 from harness.schema.errors import ServerError
 from harness.schema.frozen import Frozen
 from harness.schema.point import ServerSettings
@@ -23,14 +29,13 @@ CHECK_INTERVAL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be served, and where it shall listen; a port of 0 means any free one."""
+    """What is to be served, and at which ports; 0 means any free one."""
 
     model: str
     dtype: Dtype | None
     settings: ServerSettings
     http_port: int = 0
     grpc_port: int = 0
-    host: str = LOOPBACK
 
 
 class Serving(Frozen):
@@ -64,9 +69,7 @@ def serving(
     check_place(place)
     artifact = export_model(wanted.model, base_dir, progress, wanted.dtype)
     log = MODEL_REPOSITORY / "server.log"
-    with deployment(
-        log, place, http_port=wanted.http_port, grpc_port=wanted.grpc_port, host=wanted.host
-    ) as server:
+    with deployment(log, place, http_port=wanted.http_port, grpc_port=wanted.grpc_port) as server:
         name = server.serve(artifact, wanted.settings)
         yield (
             Serving(
@@ -95,10 +98,8 @@ def serve(
         if tell is not None:
             tell(at)
         progress.say(f"{at.model} is ready at {at.http} and {at.grpc} (gRPC), metrics at {at.metrics}")
-        if not is_loopback(wanted.host):
-            progress.say(
-                f"whoever reaches {wanted.host} can use it and load models into it: it asks for no password"
-            )
+        if (notice := open_to_the_network(place)) is not None:
+            progress.say(notice)
         progress.say("Ctrl-C stops it")
         began = time.monotonic()
         try:

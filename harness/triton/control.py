@@ -82,13 +82,17 @@ class Control:
                 raise ServerError(f"{self._where} did not unload {model} within {limit_s:g} s: restart it")
             time.sleep(0.01)
 
+    def takes(self, method: str, path: str) -> bool:
+        """Whether the server grants such a request, without a body."""
+        return self._succeeds(path, None, method)
+
     @property
     def _where(self) -> str:
         return f"Triton at {self.host}:{self.port}"
 
-    def _succeeds(self, path: str, timeout_s: float | None) -> bool:
+    def _succeeds(self, path: str, timeout_s: float | None, method: str = "GET") -> bool:
         try:
-            self._call("GET", path, timeout_s=timeout_s)
+            self._call(method, path, timeout_s=timeout_s)
         except ServerError:
             return False
         return True

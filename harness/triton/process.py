@@ -19,12 +19,9 @@ from typing import Any
 import psutil
 
 from harness.schema.errors import ServerError
-from harness.triton import hidden_argument
+from harness.triton import hidden_argument, private_files
 
 HOST = "127.0.0.1"
-
-PRIVATE = 0o077
-"""The umask of every server: what it makes, its tensors in /dev/shm among it, is its user's alone."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -37,11 +34,13 @@ def start(
     *,
     folder: Path | None = None,
     hidden: Mapping[str, str] = MappingProxyType({}),
+    private: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start `command` in a process group of its own, its output appended to `log`.
 
     `folder`: what it works in, where that isn't this process's. `hidden`: arguments of the command and what
     the process is to get in their place, which other users can't see (harness.triton.hidden_argument).
+    `private`: nor can they open the files it makes (harness.triton.private_files).
 
     The kernel kills it when the thread that calls this ends, a `kill -9` of this process included: so call
     it from the main thread, or one that lives as long as the server shall. Raises ServerError, with the
@@ -50,10 +49,12 @@ def start(
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
 
-    def die_with_parent() -> None:
+    def begin() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)
+        if private:
+            private_files.keep_private()
 
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -61,12 +62,12 @@ def start(
             options: dict[str, Any] = {
                 "env": dict(env),
                 "cwd": folder,
-                "umask": PRIVATE,
+                "umask": private_files.UMASK if private else -1,
                 "stdin": subprocess.DEVNULL,
                 "stdout": output,
                 "stderr": subprocess.STDOUT,
                 "start_new_session": True,
-                "preexec_fn": die_with_parent,
+                "preexec_fn": begin,
             }
             try:
                 return hidden_argument.start(command, hidden, **options)
@@ -134,7 +135,7 @@ class Local:
     ) -> None:
         self.command = tuple(command)
         self._log, self._log_start = log, size(log)
-        self._process = start(command, env, log, remedy, folder=folder, hidden=hidden)
+        self._process = start(command, env, log, remedy, folder=folder, hidden=hidden, private=True)
         self._guard: Guard | None = Guard(KILL_GROUP, GROUP=str(self._process.pid))
 
     def exit_reason(self) -> str | None:

@@ -17,6 +17,15 @@ from harness.triton.provider import provider_of
 from harness.triton.repository import model_config
 from harness.triton.statistics import Statistics
 
+_OPEN = {
+    # unloading a model that isn't there is granted, and does nothing
+    "load models": ("POST", "/v2/repository/models/harness-asks-whether-this-is-open/unload"),
+    "map its shared memory": ("GET", "/v2/systemsharedmemory/status"),
+    "change its traces": ("GET", "/v2/trace/setting"),
+    "change its log": ("GET", "/v2/logging"),
+}
+"""Interfaces that only the owner of a server should have, and a request to each that tells who has it."""
+
 
 class RemoteServer:
     """A `Server` (harness.triton.server) that belongs to someone else: it is never stopped or restarted.
@@ -89,6 +98,10 @@ class RemoteServer:
         self.provider_options = options if known else None
         return name
 
+    def open_interfaces(self) -> tuple[str, ...]:
+        """What anybody can do there beside sending requests. Nothing there is changed by asking."""
+        return tuple(what for what, (method, path) in _OPEN.items() if self.control.takes(method, path))
+
     def _on_gpu(self, artifact: ModelArtifact, settings: ServerSettings) -> bool:
         """What `kind: auto` means there; for another kind it doesn't matter."""
         if settings.kind != "auto":
@@ -105,9 +118,10 @@ class RemoteServer:
             self.control.load(name, config)
         except ServerError as error:
             raise ServerError(
-                f"{self._where} does not serve {name} with these settings and did not load it: {error}; copy "
-                f"model_repo/{name} into its model repository, and start it with "
-                "--model-control-mode=explicit"
+                f"{self._where} does not serve {name} with these settings and did not load it: {error}; "
+                "start it with these settings (`harness serve --help`), leave out --url, or copy "
+                f"model_repo/{name} into its model repository and start it with "
+                "--model-control-mode=explicit, which lets whoever reaches it run code there"
             ) from error
 
     @property

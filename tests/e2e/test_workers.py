@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import subprocess
@@ -53,7 +52,11 @@ def test_one_process_and_two_make_the_same_point(workplace: Workplace) -> None:
 def test_machines_that_cannot_reach_the_server_are_not_waited_for(workplace: Workplace) -> None:
     scenario = workplace.scenario(SCENARIO)
     done = workplace.run("run", scenario, "--listen", "0.0.0.0:25571")
-    assert done.code == 2 and "`harness serve double.onnx --host 0.0.0.0`" in done.stderr, done.stderr
+    assert done.code == 2 and "can't reach a server at 127.0.0.1: give this run --host" in done.stderr
+    done = workplace.run("run", scenario, "--listen", "0.0.0.0:25571", "--url", "http://localhost:8000")
+    assert done.code == 2 and "can't reach a server at localhost: give this run --url" in done.stderr
+    done = workplace.run("run", scenario, "--host", "127.0.0.1", "--url", "http://localhost:8000")
+    assert done.code == 2 and "--host is of a Triton that harness starts" in done.stderr
     done = workplace.run("run", scenario, "--listen", "192.0.2.7")
     assert done.code == 2 and "give --listen an address of this machine" in done.stderr
     done = workplace.run("worker", "--master", "a b")
@@ -92,17 +95,13 @@ def test_a_run_is_loaded_from_two_other_machines(workplace: Workplace) -> None:
     """20 ms there and 5 ms back, 1% of packets lost, by a server that only an address of this machine has."""
     with network(["hostA", "hostB"], out=Link(0.02, 0.01), back=Link(0.005, 0.01)) as lan:
         here = lan.here.address
-        ports = ["--http-port", "0", "--grpc-port", "0"]
-        serve = [*HARNESS, "serve", "double.onnx", "--host", here, *ports, "--json"]
         worker = [*HARNESS, "worker", "--master", f"{here}:25575"]
         a, b = (host.command(worker) for host in lan.there)
-        with running(workplace, serve) as server, running(workplace, a), running(workplace, b):
-            assert server.stdout is not None
-            url = json.loads(server.stdout.readline())["http"]
-            assert here in url
-            options = ["--url", url, "--listen", f"{here}:25575", "--workers", "2", "--json"]
+        with running(workplace, a), running(workplace, b):
+            options = ["--host", here, "--listen", f"{here}:25575", "--workers", "2", "--json"]
             done = workplace.run("run", workplace.scenario(SCENARIO), *options)
         assert "run `harness worker --master" in done.stderr, done.stderr
+        assert f"whoever reaches {here} can send it requests" in done.stderr
         points = done.document["points"]
         assert len(points) == 2
         for point in points:

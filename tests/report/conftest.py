@@ -1,43 +1,14 @@
-"""A headless Chromium for the tests of the page, and pages opened in it."""
-
-import os
-import shutil
+"""Pages opened in a headless Chromium."""
 
 import pytest
-from selenium import webdriver
 
 from harness.report.page import write_page
+from tests.browser import browser
 from tests.report import samples
 from tests.report.browser import complaints, requested, visit
 from tests.report.factory import DEMO_RUN
 
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        reason = "chromium and chromedriver are not here: apt-get install chromium chromium-driver"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "disable-dev-shm-usage",
-        "window-size=1400,1000",
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(f"--{flag}")
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as chrome:
-        chrome.get("about:blank")  # away from the browser's own first page, which may be fetching still
-        yield chrome
+__all__ = ["browser"]
 
 
 @pytest.fixture
