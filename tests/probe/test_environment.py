@@ -146,6 +146,33 @@ def test_the_commit_is_git_s_own_and_says_when_files_differ_from_it(tmp_path: Pa
     assert git_commit(tmp_path) == f"{commit}+dirty"
 
 
+@pytest.mark.parametrize(
+    ("setting", "attributes"),
+    [("core.fsmonitor", ""), ("filter.theirs.clean", "* filter=theirs\n"), ("include.path", "")],
+)
+def test_a_folder_that_was_sent_has_git_run_nothing(tmp_path: Path, setting: str, attributes: str) -> None:
+    """Its configuration may name programs, which `git status` runs."""
+    git(tmp_path, "init", "--quiet")
+    write(tmp_path / "file", "one")
+    write(tmp_path / ".gitattributes", attributes)
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "--quiet", "--message", "one")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    program = tmp_path / "program"
+    write(program, f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    if setting == "include.path":
+        write(tmp_path / ".git" / "more", f"[core]\n\tfsmonitor = {program}\n")
+        git(tmp_path, "config", setting, "more")
+    else:
+        git(tmp_path, "config", setting, str(program))
+    write(tmp_path / "file", "two")
+    assert git_commit(tmp_path) == f"{commit}+unchecked"
+    assert not (tmp_path / "ran").exists()
+    subprocess.run(["git", "-C", tmp_path, "status"], check=True, capture_output=True)
+    assert (tmp_path / "ran").exists(), "that is what it would have run"
+
+
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "one")
