@@ -178,7 +178,9 @@ def test_a_response_cache_that_nobody_asked_for(workplace: Workplace) -> None:
         process = workplace.start("run", workplace.scenario(text), "--json", "--url", url)
         wait_for(lambda: list(workplace.path.glob("results/*/points/*/load/*.spool")))
         server.control.load("double", config)  # in the warm-up
-        point = only(ended(process))
+        done = ended(process)
+    point = only(done)
+    assert "can load models, map its shared memory, change its traces, change its log, which" in done.stderr
     assert point["server"]["cache_hits"] > 0
     assert "came from a response cache that the scenario doesn't ask for" in " ".join(point["reasons"])
     assert point["verdict"] == "invalid"

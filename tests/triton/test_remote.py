@@ -113,6 +113,19 @@ def test_server_that_does_not_load_on_request_serves_only_what_it_has(
 
 
 @pytest.mark.triton
+def test_a_server_that_is_open_to_anybody_is_told_from_one_that_is_not(
+    server: EmbeddedServer, open_server: OpenServer, artifacts: Artifacts
+) -> None:
+    for each in (server, open_server):
+        each.serve(artifacts["double"], settings())
+    with reached(server) as closed, reached(open_server) as open_:
+        assert closed.open_interfaces() == ()
+        told = ("load models", "map its shared memory", "change its traces", "change its log")
+        assert open_.open_interfaces() == told
+        assert open_.control.model_ready("double"), "asking changed nothing"
+
+
+@pytest.mark.triton
 def test_kind_auto_is_left_to_triton_there(open_server: OpenServer, artifacts: Artifacts) -> None:
     name = open_server.serve(artifacts["double"], settings(kind="cpu"))
     with reached(open_server) as remote:
