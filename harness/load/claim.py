@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import stat
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.schema.errors import HarnessError
@@ -50,11 +52,23 @@ def sweep() -> list[str]:
     """Remove what dead processes left: what nobody holds the lock of; the names."""
     removed = []
     for path in FOLDER.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # another sweep was faster, it is locked, or it belongs to another user
-            if time.time() - path.stat().st_mtime < _YOUNG_S:
+        with suppress(OSError), _opened(path) as file:  # another sweep was faster, or it is locked
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
                 continue
-            with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-                removed.append(path.name)
+            if time.time() - found.st_mtime < _YOUNG_S:
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            removed.append(path.name)
     return removed
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Everybody may put things into that folder: no link is followed, and no pipe waited for."""
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield file
+    finally:
+        os.close(file)

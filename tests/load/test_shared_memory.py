@@ -194,6 +194,23 @@ def test_a_server_that_dies_in_the_block_is_left_in_peace(tmp_path: Path) -> Non
         assert not files() and time.monotonic() - began < 30
 
 
+def test_what_others_put_among_the_regions_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("kept")
+    old = time.time() - 1000
+    os.utime(theirs, (old, old))
+    link, pipe = (claim.FOLDER / f"{claim._PREFIX}{os.getpid()}_{name}" for name in ("link", "pipe"))
+    try:
+        link.symlink_to(theirs)
+        os.mkfifo(pipe)
+        os.utime(pipe, (old, old))
+        assert not {link.name, pipe.name} & set(claim.sweep())
+        assert link.is_symlink() and pipe.exists() and theirs.read_text() == "kept"
+    finally:
+        link.unlink()
+        pipe.unlink()
+
+
 @both
 @pytest.mark.parametrize(
     "load",
