@@ -198,7 +198,8 @@ class OwnServer(ABC):
         """
         self._stop()
         self._entries = entries
-        for attempts_left in reversed(range(START_ATTEMPTS)):
+        ports_lost = 0
+        while True:
             since = process.size(self.log)
             try:
                 self._launch()
@@ -207,7 +208,9 @@ class OwnServer(ABC):
                 said = process.said(self.log, since)
                 unknown = {o for o in _NOT_EVERYWHERE if f"unrecognized option '{o}" in said} - self._unknown
                 self._unknown |= unknown
-                if not attempts_left or not (unknown or any(taken in str(error) for taken in _PORT_TAKEN)):
+                port_taken = any(taken in str(error) for taken in _PORT_TAKEN)
+                ports_lost += port_taken
+                if not unknown and not (port_taken and ports_lost < START_ATTEMPTS):
                     raise
 
     def statistics(self, model: str, *, settled: bool = True) -> Statistics:

@@ -78,6 +78,30 @@ def test_a_server_too_old_to_be_told_of_clients_memory_starts_without(places: Pl
 
 
 @pytest.mark.triton
+def test_a_server_too_old_for_every_newer_option_starts_without_them_and_loads_no_code(
+    places: Places, artifacts: Artifacts, on_path: Path
+) -> None:
+    program = on_path / "tritonserver"
+    program.rename(on_path / "newer")
+    script = """#!/bin/sh
+for word in "$@"; do case "$word" in
+  --http-restricted-api=*|--grpc-restricted-protocol=*)
+    echo "tritonserver: unrecognized option '$word'" >&2; exit 1;;
+esac; done
+exec "$0-newer" "$@"
+"""
+    (on_path / "newer").rename(on_path / "tritonserver-newer")
+    program.write_text(script)
+    program.chmod(0o755)
+    with BinaryServer(*places, client_memory=True) as triton:
+        name = triton.serve(artifacts["double"], settings())
+        assert triton.command is not None and not [word for word in triton.command if "restricted" in word]
+        assert triton.control.takes("GET", "/v2/logging")
+        with pytest.raises(ServerError, match="not allowed"):
+            triton.control.load(name)
+
+
+@pytest.mark.triton
 @pytest.mark.usefixtures("on_path")
 def test_it_serves_is_counted_and_leaves_nothing(places: Places, artifacts: Artifacts) -> None:
     with BinaryServer(*places) as triton:
