@@ -284,10 +284,10 @@ class Station:
 
 
 @contextmanager
-def station(repository: Path, folder: Path) -> Iterator[Station]:
+def station(folder: Path) -> Iterator[Station]:
     """A live server for the time of the block, with the null model until `serve` is told of more."""
     folder.mkdir(parents=True, exist_ok=True)
-    with EmbeddedServer(repository, folder / "server.log", response_cache=True) as server:
+    with EmbeddedServer(folder / "models", folder / "server.log", response_cache=True) as server:
         found = Station(server, folder)
         found.serve()
         with found.sampler:

@@ -13,7 +13,6 @@ from typing import Any
 from harness.calibration import against, coverage, noise, truth
 from harness.calibration.station import Station, station
 from harness.commands import page_file
-from harness.commands.deployment import MODEL_REPOSITORY
 from harness.commands.progress import Progress
 from harness.load import perf_analyzer
 from harness.load.perf_analyzer import PerfAnalyzer
@@ -60,7 +59,6 @@ def calibrate(
     quick: bool = False,
     record: Path | None = None,
     scale: Scale | None = None,
-    repository: Path = MODEL_REPOSITORY,
     progress: Progress | None = None,
 ) -> Calibration:
     """Measure the parts that are `named`, else all; the server is gone when this returns, however it does.
@@ -88,7 +86,7 @@ def calibrate(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-calibrate-")))
         try:
             with progress.doing("Triton and its models"):
-                at = stack.enter_context(station(repository, folder))
+                at = stack.enter_context(station(folder))
             found = _begun(found, record, _environment(at), quick)
             _keep(found, record)  # where it can't be written is known before anything is measured
             for part in parts:

@@ -26,7 +26,7 @@ ROUNDS = 5
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     folder = tmp_path_factory.mktemp("station")
-    with station(folder / "model_repo", folder / "work") as found:
+    with station(folder / "work") as found:
         yield found
 
 

@@ -226,14 +226,17 @@ def test_a_server_that_is_already_running_is_measured(workplace: Workplace) -> N
     )
     assert serving.stdout is not None
     at = json.loads(serving.stdout.readline())
-    text = TINY.replace("[1, 8]", "[4, 8]") + "protocol: [http, grpc]\n"
+    text = TINY.replace("[1, 8]", "8") + "protocol: [http, grpc]\n"
     port = at["grpc"].rpartition(":")[2]
     arguments = ("run", workplace.scenario(text), "--url", at["http"], "--grpc-port", port, "--json")
     done = workplace.run(*arguments)
+    other = workplace.run(*arguments, "--set", "server.max_batch=4")
     serving.terminate()
     assert serving.wait(30) == 0
+    assert other.code == 4 and "start it with these settings (`harness serve --help`)" in other.stderr
     assert done.code in MEASURED, done.stderr
-    assert len(done.document["points"]) == 4
+    assert "whoever reaches" not in done.stderr, "nothing there is open"
+    assert len(done.document["points"]) == 2
     assert done.document["environment"]["server_mode"] == "remote"
     for point in done.document["points"]:
         assert point["host"]["server_cpu_cores"] is None, "processes of somebody else's server aren't seen"
