@@ -180,7 +180,8 @@ def serve(where: str, pids: Sequence[int], for_s: float | None) -> None:
         progress.say(f"it sees {seen}")
         if not is_loopback(host):
             progress.say(
-                f"whoever reaches {host} can read what its GPUs, server and load do: it asks for no password"
+                f"whoever reaches {host} can read what its GPUs, server and load do: it asks for no password "
+                "(docs/threats.md says what to do about it)"
             )
         progress.say("Ctrl-C stops it")
         server.serve(until)

@@ -12,8 +12,9 @@ from http.client import HTTPConnection
 import psutil
 import pytest
 
+from harness.probe.http_server import BODY_BYTES
 from harness.probe.remote import END_S, START_S, Address
-from harness.probe.serve import BODY_BYTES, ProbeServer
+from harness.probe.serve import ProbeServer
 from harness.probe.spool import Spool
 from harness.schema.errors import HarnessError
 
@@ -88,7 +89,7 @@ def probe() -> Iterator[Address]:
 
 
 def test_no_more_runs_are_watched_than_it_can_bear(probe: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.probe.serve.WATCHES", 2)
+    monkeypatch.setattr("harness.probe.watches.WATCHES", 2)
     keys = [json.loads(probe.ask("POST", "/v1/watches", b"{}", START_S))["id"] for _ in range(2)]
     with pytest.raises(Exception, match="try again"):
         probe.ask("POST", "/v1/watches", b"{}", START_S)
@@ -116,7 +117,7 @@ def test_an_idle_connection_serves_many_questions(probe: Address) -> None:
 
 
 def test_a_watch_whose_run_is_gone_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.probe.serve.FORGOTTEN_S", 0.5)
+    monkeypatch.setattr("harness.probe.watches.FORGOTTEN_S", 0.5)
     server = ProbeServer("127.0.0.1", 0)
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
