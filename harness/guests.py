@@ -31,9 +31,9 @@ class Guests:
         self._lock = threading.Lock()
 
     def enter(self, connection: socket.socket, address: str) -> bool:
-        """Let a connection of `address` in; whether it is. Where that makes one too many, another is shut down.
+        """Let a connection of `address` in; whether it is. Another is shut down where that is one too many.
 
-        It isn't let in where all others are being served, and its own address has none that could leave for it.
+        It isn't let in where no other can leave for it, as all are being served.
         """
         with self._lock:
             held = Counter(guest.address for guest in self._all.values())

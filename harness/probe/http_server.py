@@ -70,9 +70,7 @@ class Server(ThreadingHTTPServer):
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 self.guests.dismiss()
-                time.sleep(
-                    BREATH_S
-                )  # the connection is still there to be accepted: it would be asked at once
+                time.sleep(BREATH_S)  # the connection still waits to be accepted, and would be tried at once
             raise
 
     def verify_request(self, request: Any, client_address: Any) -> bool:

@@ -44,7 +44,7 @@ class Watches:
         self._folder = tempfile.TemporaryDirectory(prefix="harness-probe-")
 
     def begin(self, address: str, interval_s: float) -> str:
-        """Begin a watch for a client at `address` and wait for its first readings; its key. Raises Refused."""
+        """Begin a watch for a client at `address`, wait for its first readings; its key. Raises Refused."""
         if not self._pace.take(address):
             raise Refused(429, "too many watches were begun from there in a short time: try again later")
         with self._lock:

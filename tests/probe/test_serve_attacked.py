@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -155,6 +156,22 @@ def test_a_probe_without_free_descriptors_waits_instead_of_spinning(tmp_path: Pa
     assert watch.seen(set(), set()).problems == ()
 
 
+def test_what_cannot_be_accepted_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[float] = []
+
+    def no_descriptor_is_free(_: object) -> None:
+        tried.append(time.monotonic())
+        raise OSError(errno.EMFILE, "too many open files")
+
+    server = ProbeServer("127.0.0.1", 0)
+    with monkeypatch.context() as full:
+        full.setattr("socketserver.TCPServer.get_request", no_descriptor_is_free)
+        with connected(Address("127.0.0.1", server.port), "127.0.0.1"):
+            time.sleep(0.8)
+    server.close()
+    assert 1 <= len(tried) < 20
+
+
 def begin(address: Address, source: str) -> tuple[int, bytes]:
     connection = HTTPConnection(address.host, address.port, timeout=START_S, source_address=(source, 0))
     connection.request("POST", "/v1/watches", b"{}", {"Content-Type": "application/json"})
@@ -228,6 +245,58 @@ def test_who_reads_too_slowly_is_dropped(monkeypatch: pytest.MonkeyPatch) -> Non
             got += len(piece)
     server.close()
     assert 0 < got < 5 * CHUNK_BYTES, "it was dropped in the middle of an answer"
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit"),
+    [(b"", "IDLE_S"), (b"GET /v1/clock HTTP/1.1\r\nX: ", "QUESTION_S")],
+    ids=["nothing", "a head in drips"],
+)
+def test_who_does_not_come_to_an_end_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes, limit: str
+) -> None:
+    monkeypatch.setattr(f"harness.probe.http_server.{limit}", 0.3)
+    server = ProbeServer("127.0.0.1", 0)
+    with connected(Address("127.0.0.1", server.port), "127.0.0.1") as slow:
+        began = time.monotonic()
+        try:
+            while time.monotonic() < began + 3:
+                slow.sendall(sent[-1:] if sent and time.monotonic() > began + 0.1 else sent)
+                slow.settimeout(0.1)
+                with suppress(TimeoutError):
+                    assert slow.recv(100) == b""
+                    break
+        except OSError:
+            pass
+    server.close()
+    assert time.monotonic() - began < 3
+
+
+def test_a_client_that_asks_too_often_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.probe.http_server.AT_ONCE", 10)
+    monkeypatch.setattr("harness.probe.http_server.PER_S", 0.1)
+    server = ProbeServer("127.0.0.1", 0)
+    with connected(Address("127.0.0.1", server.port), "127.0.0.1") as often:
+        often.sendall(b"GET /v1/clock HTTP/1.1\r\n\r\n" * 20)
+        got = b""
+        with suppress(ConnectionResetError):
+            while piece := often.recv(1 << 16):
+                got += piece
+    server.close()
+    assert got.count(b"200 OK") == 9 and got.count(b" 429 ") == 1
+
+
+def test_there_are_no_more_threads_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.probe.http_server.THREADS", 1)
+    server = ProbeServer("127.0.0.1", 0)
+    address = Address("127.0.0.1", server.port)
+    with connected(address, "127.0.0.1") as first, connected(address, "127.0.0.1") as second:
+        second.settimeout(3)
+        with suppress(ConnectionResetError):
+            assert second.recv(1) == b"", "it is closed at once"
+        first.sendall(b"GET /v1/clock HTTP/1.1\r\n\r\n")
+        assert b"at_ns" in first.recv(4096)
+    server.close()
 
 
 @pytest.mark.parametrize(
