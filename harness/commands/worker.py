@@ -9,12 +9,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.load import secret
 from harness.load.address import parsed_master
 from harness.load.locust_process import LocustProcess, PipedProcess
+from harness.load.plan import TOKEN_VARIABLE
 from harness.schema.errors import HarnessError, InputError
 
 LOOK_S = 1.0
 LAST_WORDS_S = 10.0
+
+_UNPROVEN = f"has not the same {secret.SECRET_VARIABLE}, or none: it is tried again"
 
 
 def work(master: str, *, once: bool = False, say: Callable[[str], None] | None = None) -> None:
@@ -22,9 +26,13 @@ def work(master: str, *, once: bool = False, say: Callable[[str], None] | None =
 
     `once`: end with the first point. Nothing is written but into a temporary folder.
 
-    Raises InputError for a name without an address and where the run's machine has another version of harness
-    or Python, HarnessError where a load process doesn't come so far as to take part.
+    With HARNESS_WORKER_SECRET in the environment it takes part in no run that doesn't know the same.
+
+    Raises InputError for a name without an address, a secret that can be guessed, and where the run's machine
+    has another version of harness or Python, HarnessError where a load process doesn't come so far as to take
+    part.
     """
+    secret.is_set()
     host, port = parsed_master(master)
     try:
         socket.getaddrinfo(host, port)
@@ -45,9 +53,13 @@ def _one_point(host: str, port: int, say: Callable[[str], None]) -> bool:
     token = secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="harness-worker-") as folder:
         output = Path(folder) / "locust.out"
-        arguments = ["harness.load.worker", host, str(port), token]
-        process = PipedProcess([*arguments, "any"], {}, output)
-        taking_part = False
+        arguments = [
+            "harness.load.worker",
+            f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}",
+        ]
+        own = {TOKEN_VARIABLE: token}
+        process = PipedProcess([*arguments, "any"], own, output)
+        taking_part = unproven = False
         try:
             while not process.over:
                 for message in process.messages(LOOK_S):
@@ -58,6 +70,9 @@ def _one_point(host: str, port: int, say: Callable[[str], None]) -> bool:
                             say(f"load process {number} of {of} for the run at {host}:{port}")
                         case "waiting":
                             say("the run has all its load processes; waiting for its next point")
+                        case "unproven" if not unproven:
+                            unproven = True
+                            say(f"the run at {host}:{port} {_UNPROVEN}")
                         case "refused":
                             raise InputError(
                                 f"the run at {host}:{port} can't use this machine: {message['why']}"
@@ -66,22 +81,22 @@ def _one_point(host: str, port: int, say: Callable[[str], None]) -> bool:
                 how = process.epitaph()
                 if not taking_part:
                     raise HarnessError(f"the load process {how}")
-                _tell(arguments, how, output)
+                _tell(arguments, own, how, output)
                 say(f"the load process {how}")
             elif taking_part:
                 say("the point is over")
             return taking_part
         except KeyboardInterrupt:
             if taking_part:
-                _tell(arguments, "was stopped by Ctrl-C on its machine", output)
+                _tell(arguments, own, "was stopped by Ctrl-C on its machine", output)
             raise
         finally:
             process.end(grace_s=0)
 
 
-def _tell(arguments: list[str], how: str, output: Path) -> None:
+def _tell(arguments: list[str], own: dict[str, str], how: str, output: Path) -> None:
     """Give the run the reason why it has lost a load process; in a process of its own, as it takes Locust."""
-    LocustProcess([*arguments, "lost", how], {}, output).end(grace_s=LAST_WORDS_S)
+    LocustProcess([*arguments, "lost", how], own, output).end(grace_s=LAST_WORDS_S)
 
 
 def _to_stderr(text: str) -> None:

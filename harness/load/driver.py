@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.load.address import reachable
+from harness.load.address import is_loopback, reachable
 from harness.load.job import Job, prepared, write_job
 from harness.load.looks import Enough, Looks
 from harness.load.members import EndedEarly, Members, Progress
 from harness.load.plan import LoadPlan
+from harness.load.secret import SECRET_VARIABLE
+from harness.load.secret import is_set as secret_is_set
 from harness.load.team import Alone, Team, Together
 from harness.schema.errors import HarnessError
 from harness.schema.result import LoadProcess, StoppedBy
@@ -199,7 +201,14 @@ class _Lead:
         host = reachable(host)
         processes = "a load process" if of == 1 else f"{of} load processes"
         command = f"harness worker --master {host}:{port}"
-        self._say(f"waiting for {processes}: run `{command}` on the machines that shall send the load")
+        with_secret = f" (with the same {SECRET_VARIABLE})" if secret_is_set() else ""
+        remedy = f"run `{command}`{with_secret} on the machines that shall send the load"
+        self._say(f"waiting for {processes}: {remedy}")
+        if not with_secret and not is_loopback(host):
+            self._say(
+                f"whoever reaches {host}:{port} can take part in this run and see its requests: to keep "
+                f"others out, set {SECRET_VARIABLE} there and here to what `openssl rand -hex 16` prints"
+            )
         give_up = time.monotonic() + _START_S
 
         def all_came() -> bool:
@@ -207,7 +216,7 @@ class _Lead:
             if came < of and time.monotonic() > give_up:
                 raise HarnessError(
                     f"{came} of {processes} came to {host}:{port} within {_START_S:g} s: "
-                    f"run `{command}` on the machines that shall send the load, then run this again"
+                    f"{remedy}, then run this again"
                 )
             return came == of
 

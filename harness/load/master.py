@@ -3,6 +3,9 @@
 Locust starts the users and gathers its statistics as ever. Every word of harness's own passes through here
 unchanged, marked with the number of the load process. What one on another machine records is appended to
 the files in the driver's folder that it would have written itself, had it been here.
+
+Whoever reaches the address where load processes of other machines come in may be anybody. What is no message
+is dropped and counted; a load process that sends what none sends is lost to the run, with the reason.
 """
 
 from __future__ import annotations
@@ -21,13 +24,18 @@ from locust.env import Environment
 
 from harness.analysis.clocks import Reading, Round
 from harness.load.channel import Order, Pipes
+from harness.load.front_door import FrontDoor
 from harness.load.locust_process import die_with_parent
-from harness.load.messages import CHUNK, TYPE, UNDERWAY, differing, versions
-from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, plan_files
-from harness.load.recorder import SpoolKeeper
+from harness.load.messages import CHUNK, TYPE, UNDERWAY, Malformed, differing, said, versions
+from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, plan_files, read_plan
+from harness.load.runners import GuardedMaster, master_of
+from harness.load.secret import shared_secret
+from harness.load.spool_keeper import SpoolKeeper
 
 _ROUNDS = 9
 _ROUND_S = 5.0
+_TELL_S = 0.5
+_GIVEN_UP = -1
 
 
 class SharedOutOnce(UsersDispatcher):  # type: ignore[misc]  # locust is untyped
@@ -49,23 +57,38 @@ class Node:
         """Bytes of files that it has by its own account."""
         self.moved = Event()
         self.pong: AsyncResult = AsyncResult()
+        self.pinged_ns = -1
         self.keeper: SpoolKeeper | None = None
 
 
 class Relay:
     """Between `of` workers of Locust's `runner` and the driver. `remote`: they are on other machines."""
 
-    def __init__(self, runner: Any, pipes: Pipes, plan: Path, of: int, remote: bool) -> None:
+    def __init__(self, runner: GuardedMaster, pipes: Pipes, plan: Path, of: int, remote: bool) -> None:
         self._runner, self._pipes, self._plan, self._of, self._remote = runner, pipes, plan, of, remote
         self._nodes: dict[int, Node] = {}
         self._numbers: dict[str, int] = {}
+        self._dropped = 0
         self.over = Event()
         runner.register_message(TYPE, self._heard)
         pipes.listen(self._told)
+        gevent.spawn(self._tell_dropped)
+
+    def _tell_dropped(self) -> None:
+        """How much came that was no message, or of somebody without the secret; again when it is tenfold."""
+        told = (0, 0)
+        while True:
+            server = self._runner.server
+            now = (self._dropped + self._runner.dropped + server.dropped, server.unproven)
+            if any(count >= max(1, 10 * before) for count, before in zip(now, told, strict=True)):
+                told = now
+                self._pipes.say("dropped", worker=None, messages=now[0], unproven=now[1])
+            gevent.sleep(_TELL_S)
 
     # From the driver.
 
     def _told(self, order: Order) -> None:
+        to = order.pop("worker", None)
         match order["do"]:
             case "spawn":
                 self._forget_others()
@@ -78,7 +101,7 @@ class Relay:
                 self._forget_others()  # Locust will tell all that it knows to quit, and these wait on
                 self.over.set()
             case _:
-                self._send(order, order.pop("worker", None))
+                self._send(order, to)
 
     def _forget_others(self) -> None:
         """Workers that came too late to be one of them get no users."""
@@ -93,20 +116,36 @@ class Relay:
     # From the load processes.
 
     def _heard(self, msg: Any, **_: Any) -> None:
-        facts = msg.data
         worker = self._numbers.get(msg.node_id)
+        if worker == _GIVEN_UP:
+            return
+        try:
+            self._take(msg.node_id, worker, said(msg.data))
+        except Malformed as malformed:
+            if worker is None:
+                self._dropped += 1
+            else:
+                self._give_up(worker, f"sent what no load process sends: {malformed}")
+
+    def _give_up(self, worker: int, how: str) -> None:
+        """Hear no more of it, and let the driver know."""
+        self._pipes.say("lost", worker=worker, how=how)
+        self._numbers[self._nodes[worker].id] = _GIVEN_UP
+
+    def _take(self, node_id: str, worker: int | None, facts: dict[str, Any]) -> None:
         match facts["event"]:
             case "hello":
-                self._welcome(msg.node_id, facts)
+                self._welcome(node_id, facts)
             case "lost":
                 for number, node in self._nodes.items():
                     if node.token == facts["token"]:
                         self._pipes.say("lost", worker=number, how=facts["how"])
-                self._runner.send_message(TYPE, {"do": "heard"}, msg.node_id)
+                self._runner.send_message(TYPE, {"do": "heard"}, node_id)
             case _ if worker is None:
                 return
             case "pong":
-                self._nodes[worker].pong.set((facts["sent_ns"], facts["at_ns"], monotonic_ns()))
+                if facts["sent_ns"] == self._nodes[worker].pinged_ns:
+                    self._nodes[worker].pong.set((facts["sent_ns"], facts["at_ns"], monotonic_ns()))
             case "received":
                 self._nodes[worker].received = facts["bytes"]
                 self._nodes[worker].moved.set()
@@ -158,9 +197,15 @@ class Relay:
 
     def _keep(self, worker: int, facts: dict[str, Any]) -> None:
         node = self._nodes[worker]
+        if not self._remote:
+            raise Malformed("recorded: it writes its records here itself")
         if node.keeper is None:
-            node.keeper = SpoolKeeper(self._plan.parent, worker)
-        kept = node.keeper.keep(facts["kind"], facts["at"], facts["data"])
+            node.keeper = SpoolKeeper(self._plan.parent, worker, len(read_plan(self._plan).classes))
+        try:
+            kept = node.keeper.keep(facts["kind"], facts["at"], facts["data"])
+        except OSError as error:
+            self._give_up(worker, f"has recorded what can't be kept here: {error.strerror or error}")
+            return
         self._runner.send_message(TYPE, {"do": "kept", "bytes": kept}, node.id)
 
     def _read_clock(self, worker: int) -> None:
@@ -168,7 +213,8 @@ class Relay:
         rounds: list[Round] = []
         while len(rounds) < _ROUNDS:
             node.pong = AsyncResult()
-            self._runner.send_message(TYPE, {"do": "ping", "sent_ns": monotonic_ns()}, node.id)
+            node.pinged_ns = monotonic_ns()
+            self._runner.send_message(TYPE, {"do": "ping", "sent_ns": node.pinged_ns}, node.id)
             with suppress(gevent.Timeout):  # a message is lost where a connection is
                 rounds.append(node.pong.get(timeout=_ROUND_S))
         reading = Reading.of(rounds)
@@ -177,15 +223,19 @@ class Relay:
 
 
 def main() -> None:
-    """Arguments: where to listen, the number of load processes, and `local` or `remote`."""
+    """Arguments: the Unix socket to listen on, the number of load processes; host and port for others' to
+    come in, where they do."""
     die_with_parent()
-    host, port, of, where = sys.argv[1:]
+    inside, of, *where = sys.argv[1:]
     pipes = Pipes(os.environ.pop(CHANNEL_VARIABLE))
     from harness.load.locustfile import PlannedUser  # reads the plan
 
     environment = Environment(user_classes=[PlannedUser], dispatcher_class=SharedOutOnce)
-    runner = environment.create_master_runner(host, int(port))
-    relay = Relay(runner, pipes, Path(os.environ[PLAN_VARIABLE]), int(of), where == "remote")
+    runner = master_of(environment, inside, shared_secret() if where else None)
+    relay = Relay(runner, pipes, Path(os.environ[PLAN_VARIABLE]), int(of), bool(where))
+    if where:
+        host, port = where
+        FrontDoor(host, int(port), inside, int(of))
     relay.over.wait()
     runner.quit()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.analysis.clocks import Clock, Reading
 from harness.load.job import Job
 from harness.load.recorder import recorded, recorded_bytes, write_clock
+from harness.load.secret import SECRET_VARIABLE
 from harness.load.team import Message
 from harness.schema.result import LoadProcess
 from harness.schema.samples import Phase, Window
@@ -145,6 +146,10 @@ class Members:
         if message["event"] == "refused":
             self._say(f"the load process on {message['host']} can't take part: {message['why']}")
             return
+        if message["event"] == "dropped":
+            for sentence in _dropped(**message):
+                self._say(sentence)
+            return
         member = self._all[message["worker"]]
         member.heard_at = time.monotonic()
         match message["event"]:
@@ -156,7 +161,10 @@ class Members:
                 member.users = message["users"]
             case "clock":
                 readings = member.clock.readings if member.clock else ()
-                member.clock = Clock((*readings, Reading(*message["reading"])))
+                reading = Reading(*message["reading"])
+                if readings and _ran_away(readings[-1], reading):
+                    raise self.lost(member.worker, "has a clock that can't be followed")
+                member.clock = Clock((*readings, reading))
                 write_clock(self._job.folder, member.worker, member.clock)
             case "progress" if message["phase"] is not None:
                 if member.recorded != (counts := (message["succeeded"], message["failed"])):
@@ -179,3 +187,20 @@ class Members:
         if self._job.alone:
             return EndedEarly(f"the load process {how}")
         return EndedEarly(f"load process {worker}{member.host and f' on {member.host}'} {how}")
+
+
+def _ran_away(before: Reading, now: Reading) -> bool:
+    """Whether a clock's offset has changed by more than any clock's does: drifts are millionths."""
+    known = before.error_ns + now.error_ns
+    return abs(now.offset_ns - before.offset_ns) > known + abs(now.at_ns - before.at_ns) / 100
+
+
+def _dropped(messages: int, unproven: int, **_: object) -> Iterator[str]:
+    """In words, what came to Locust's channel and was let go."""
+    if messages:
+        yield f"{messages} messages to the load processes' port were dropped so far: they were none of theirs"
+    if unproven:
+        yield (
+            f"{unproven} connections to the load processes' port were refused so far: whoever it was has not "
+            f"the same {SECRET_VARIABLE}"
+        )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import mmap
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from harness.load.arrivals import Times
 from harness.load.tls import Tls
@@ -19,18 +21,26 @@ PLAN_VARIABLE = "HARNESS_LOAD_PLAN"
 """The environment variable with the plan's path."""
 CHANNEL_VARIABLE = "HARNESS_LOAD_CHANNEL"
 """Set by the driver for a load process that is alone: "read,write", two inherited pipes."""
+TOKEN_VARIABLE = "HARNESS_LOAD_TOKEN"
+"""What a load process and whoever ends it know of it; no argument, which other users could read."""
 
 _PLAN, _PAYLOADS = "load-plan.json", "load-payloads.bin"
 _FILES = (_PLAN, _PAYLOADS, "load-times-warmup.npy", "load-times-measure.npy")
 _ALIGNED = 64
+_FREE_BYTES = 1 << 28
+"""What is left of a load process's disk, whatever it is handed."""
+
+
+_Place = Annotated[int, Field(ge=0, lt=1 << 48)]
+_Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class PlannedClass(Frozen):
     """One request class: where its prepared requests are in the payload file."""
 
-    name: str
-    weight: float
-    requests: tuple[tuple[int, int], ...]
+    name: Annotated[str, Field(max_length=1000)]
+    weight: Annotated[float, Field(gt=0, le=1e6)]
+    requests: Annotated[tuple[tuple[_Place, _Place], ...], Field(min_length=1)]
     """(offset, length) of each variant, one slot after the other."""
 
 
@@ -39,18 +49,18 @@ class LoadPlan(Frozen):
 
     protocol: Protocol
     host: str
-    port: int
+    port: Annotated[int, Field(ge=0, lt=1 << 16)]
     tls: Tls | None = None
     """Of a gRPC endpoint; its files are read by each load process, on its own machine."""
     classes: tuple[PlannedClass, ...]
-    seed: int
-    timeout_s: float
-    slots: int = 1
+    seed: Annotated[int, Field(ge=0)]
+    timeout_s: Annotated[float, Field(gt=0, le=1e9)]
+    slots: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     """How many connections may each have requests of their own; see harness.load.shared_memory."""
-    concurrency: int | None
+    concurrency: Annotated[int, Field(ge=1)] | None
     """Users of a closed loop; None for an open one, whose times are in files beside the plan."""
-    warmup_s: float
-    limit_s: float
+    warmup_s: _Seconds
+    limit_s: _Seconds
     """Longest the measured phase may take to send; the driver may end it earlier."""
 
     @property
@@ -71,7 +81,7 @@ def write_plan(plan: LoadPlan, times: dict[str, Times], folder: Path) -> Path:
 def read_plan(path: Path) -> LoadPlan:
     """Raises InputError for a file that is no plan."""
     try:
-        return LoadPlan.model_validate_json(path.read_text())
+        return LoadPlan.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InputError(
             f"the load plan {path} can't be read ({error.strerror}): set {PLAN_VARIABLE} to one that "
@@ -84,9 +94,22 @@ def read_plan(path: Path) -> LoadPlan:
 
 
 def read_times(path: Path, phase: str) -> Times | None:
-    """An open loop's times beside the plan at `path`; None for a closed loop, and a phase without any."""
+    """An open loop's times beside the plan at `path`; None for a closed loop, and a phase without any.
+
+    Raises InputError for a file that has none.
+    """
     file = _times(path.parent, phase)
-    return np.load(file, allow_pickle=False) if file.exists() else None
+    if not file.exists():
+        return None
+    try:
+        with file.open("rb") as text:
+            times: Times = np.load(text, allow_pickle=False)
+        column = isinstance(times, np.ndarray) and times.dtype == np.float64 and times.ndim == 1
+        if column and (np.diff(times, prepend=0.0, append=1e9) >= 0).all():
+            return times
+    except Exception:  # numpy has Python's own parsers read the header, each with errors of its own
+        pass
+    raise InputError(f"{file} has no times of an open loop: take the files that `harness run` wrote together")
 
 
 class PayloadFile:
@@ -108,9 +131,22 @@ class PayloadFile:
 
     @staticmethod
     def read(plan: LoadPlan, path: Path) -> list[list[list[memoryview]]]:
-        """The prepared requests, by slot, class and variant, without copying; `path` is the plan's."""
-        with (path.parent / _PAYLOADS).open("rb") as file:
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        """The prepared requests, by slot, class and variant, without copying; `path` is the plan's.
+
+        Raises InputError where the file hasn't what the plan says.
+        """
+        try:
+            with (path.parent / _PAYLOADS).open("rb") as file:
+                view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError):
+            view = memoryview(b"")
+        places = [place for each in plan.classes for place in each.requests]
+        uneven = any(len(each.requests) % plan.slots for each in plan.classes)
+        if not places or uneven or any(at + size > len(view) or not size for at, size in places):
+            raise InputError(
+                f"the requests beside {path} are not those of the plan: take the files that `harness run` "
+                "wrote together"
+            )
         whole = [[view[at : at + size] for at, size in each.requests] for each in plan.classes]
         return [
             [
@@ -129,12 +165,18 @@ def plan_files(path: Path) -> list[Path]:
 def accept_file(folder: Path, name: str, at: int, data: bytes) -> int:
     """Write a part of one of the plan's files, from another machine, into `folder`; how many bytes.
 
-    Raises ValueError for a name that no plan has: nothing else is written, whatever is sent.
+    Raises ValueError for a name that no plan has and a part that doesn't follow the last one, OSError where
+    the disk is nearly full. Nothing else is written, whatever is sent.
     """
     if name not in _FILES:
-        raise ValueError(f"{name!r} is no file of a load plan")
-    with (folder / name).open("r+b" if at else "wb") as file:
-        file.seek(at)
+        raise ValueError(f"{name[:40]!r} is no file of a load plan")
+    path = folder / name
+    due = path.stat().st_size if at and path.exists() else 0
+    if at != due:
+        raise ValueError(f"byte {at} of {name} came, and {due} was due")
+    if shutil.disk_usage(folder).free < _FREE_BYTES + len(data):
+        raise OSError(f"less than {_FREE_BYTES >> 20} MiB are left of the disk of {folder}")
+    with path.open("ab" if at else "wb") as file:
         file.write(data)
     return len(data)
 

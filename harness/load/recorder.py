@@ -36,7 +36,9 @@ SPOOL_KINDS = ("reasons", "spool")
 
 _BUFFERED = 2048
 _FAR_NS = 2**62
-_MOST_REASONS = 1000
+MOST_REASONS = 1000
+LONGEST_REASON = 2000
+"""Characters."""
 _LARGEST_U4 = 2**32 - 1
 _VOLATILE = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\d{5,}")
 """Addresses, UUIDs and long numbers: what differs between two texts of the same error."""
@@ -104,7 +106,7 @@ class Recorder:
 
     def flush(self) -> None:
         """Hand what is buffered to the kernel, where it outlives this process."""
-        _write_all(self._spool, memoryview(self._buffer)[: self._end])
+        write_all(self._spool, memoryview(self._buffer)[: self._end])
         self.spool_bytes += self._end
         self._end = 0
 
@@ -117,35 +119,18 @@ class Recorder:
         known = self._reasons.get(text)
         if known is not None:
             return known
-        same = _VOLATILE.sub("…", text)
+        same = _VOLATILE.sub("…", text)[:LONGEST_REASON]
         known = self._reasons.get(same)
         if known is None:
-            if len(self._reasons) >= _MOST_REASONS:
-                same = f"another error, after {_MOST_REASONS} different ones"
+            if len(self._reasons) >= MOST_REASONS:
+                same = f"another error, after {MOST_REASONS} different ones"
                 if same in self._reasons:
                     return self._reasons[same]
             known = self._reasons[same] = len(self._reasons) + 1
             line = (json.dumps(same) + "\n").encode()
-            _write_all(self._texts, memoryview(line))
+            write_all(self._texts, memoryview(line))
             self.text_bytes += len(line)
         return known
-
-
-class SpoolKeeper:
-    """Writes what a load process on another machine has recorded, as it comes, into the same files here."""
-
-    def __init__(self, folder: Path, worker: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._files = {kind: os.open(spool_file(folder, worker, kind), flags, 0o644) for kind in SPOOL_KINDS}
-        self._sizes = dict.fromkeys(SPOOL_KINDS, 0)
-
-    def keep(self, kind: str, at: int, data: bytes) -> int:
-        """Append `data`, which begins at byte `at` of its file; bytes of all files that are kept by now."""
-        if at != self._sizes[kind]:
-            raise ValueError(f"byte {at} of the {kind} came, and {self._sizes[kind]} was due")
-        _write_all(self._files[kind], memoryview(data))
-        self._sizes[kind] += len(data)
-        return sum(self._sizes.values())
 
 
 class Spools:
@@ -162,11 +147,13 @@ class Spools:
             # The size first: the texts of all records that it covers are then already there.
             records = path.stat().st_size // REQUEST.itemsize
             texts = _texts(folder, _worker(path))
-            lines = texts.read_text().splitlines(keepends=True) if texts.exists() else []
+            # What follows the last end of a line is one that isn't whole yet.
+            lines = texts.read_bytes().split(b"\n")[:-1] if texts.exists() else []
             numbers = np.full(2**16, 2**16 - 1, dtype=np.uint16)  # of no text, where the spool is damaged
             numbers[0] = 0
-            for own, line in enumerate((line for line in lines if line.endswith("\n")), start=1):
-                numbers[own] = known.setdefault(json.loads(line), len(known) + 1)
+            for own, line in enumerate(lines[: numbers.size - 2], start=1):
+                number = known.setdefault(json.loads(line), len(known) + 1)
+                numbers[own] = min(number, 2**16 - 1)
             self._files.append(_Spool(path, records, numbers, read_clock(folder, _worker(path))))
         self.reasons = list(known)
         self.size = sum(file.records for file in self._files)
@@ -258,6 +245,6 @@ def _texts(folder: Path, worker: int) -> Path:
     return spool_file(folder, worker, "reasons")
 
 
-def _write_all(file: int, data: memoryview) -> None:
+def write_all(file: int, data: memoryview) -> None:
     while data:
         data = data[os.write(file, data) :]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.load.address import LOOPBACK
+from harness.load import secret
 from harness.load.job import Job
 from harness.load.locust_process import LocustProcess, PipedProcess
-from harness.load.plan import PLAN_VARIABLE
+from harness.load.plan import PLAN_VARIABLE, TOKEN_VARIABLE
 from harness.schema.errors import InputError
 
 Message = dict[str, Any]
@@ -74,21 +75,25 @@ class Alone:
 
 
 class Together:
-    """Several load processes, workers of one Locust master: started here, or awaited from other machines."""
+    """Several load processes, workers of one Locust master: started here, or awaited from other machines.
+
+    The master listens on a Unix socket in a folder that other users of this machine can't enter, and, where
+    load processes of other machines are awaited, has a front door for those.
+    """
 
     def __init__(self, job: Job, plan: Path) -> None:
         of, environment = job.load.workers, {PLAN_VARIABLE: str(plan.absolute())}
-        host, port = checked_address(*(job.listen or (LOOPBACK, 0)))
-        where = ["local" if job.listen is None else "remote"]
+        where = () if job.listen is None else checked_address(*job.listen)
         self._workers: list[LocustProcess] = []
-        self._master = PipedProcess(
-            ["harness.load.master", host, str(port), str(of), *where], environment, job.folder / "locust.out"
-        )
+        self._private = tempfile.TemporaryDirectory(prefix="harness-load-")  # its mode is 0700
+        inside = f"{self._private.name}/master"
         try:
+            command = ["harness.load.master", inside, str(of), *map(str, where)]
+            self._master = PipedProcess(command, environment, job.folder / "locust.out")
             for worker in range(of if job.listen is None else 0):
-                command = ["harness.load.worker", host, str(port), secrets.token_hex(8), str(worker)]
-                output = job.folder / f"locust-{worker}.out"
-                self._workers.append(LocustProcess(command, environment, output))
+                command = ["harness.load.worker", f"ipc://{inside}", str(worker)]
+                own = environment | {TOKEN_VARIABLE: secrets.token_hex(8)}
+                self._workers.append(LocustProcess(command, own, job.folder / f"locust-{worker}.out"))
         except BaseException:
             self.end()
             raise
@@ -113,13 +118,19 @@ class Together:
         return (None, self._master.epitaph()) if self._master.over else None
 
     def end(self) -> None:
-        self._master.end()
+        if hasattr(self, "_master"):
+            self._master.end()
         for process in self._workers:
             process.end(grace_s=0)
+        self._private.cleanup()
 
 
 def checked_address(host: str, port: int) -> tuple[str, int]:
-    """`host` and `port` where a master can listen; any free port for 0. Raises InputError."""
+    """`host` and `port` where a master can listen; any free port for 0.
+
+    Raises InputError where it can't, and for a secret of the load processes that can be guessed.
+    """
+    secret.is_set()
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:

@@ -3,6 +3,9 @@
 On the machine of the driver it reads the plan where the driver wrote it. On another it is handed the plan's
 files through Locust's master, writes them into its own working folder, records into that folder, and sends
 home what it has recorded as it goes.
+
+Whoever leads the run can have it send load, and nothing else: it writes the plan's files and its records,
+into its own working folder, and ends at a word that no run sends.
 """
 
 from __future__ import annotations
@@ -19,19 +22,24 @@ import gevent
 from gevent.event import Event
 from gevent.queue import Empty, Queue
 from locust.env import Environment
-from locust.rpc import Message, rpc
+from locust.rpc import Message
 
 from harness.load.channel import Order, Pipes
 from harness.load.locust_process import die_with_parent
-from harness.load.messages import CHUNK, TYPE, UNDERWAY, versions
-from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, accept_file
+from harness.load.messages import CHUNK, TYPE, UNDERWAY, Malformed, told, versions
+from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, TOKEN_VARIABLE, accept_file
 from harness.load.recorder import SPOOL_KINDS, spool_file
+from harness.load.runners import Client, worker_of
+from harness.load.secret import shared_secret
+from harness.schema.errors import HarnessError
 
 _HELLO_S = 1.0
 _WAIT_S = 3.0
 _MASTER_SILENT_S = 15.0
 _COURIER_S = 0.5
 _LAST_WORDS_S = 5.0
+_ORDERS = 64
+"""That wait to be followed: more than there are."""
 
 
 class ViaMaster:
@@ -39,7 +47,7 @@ class ViaMaster:
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
-        self._orders: Queue = Queue()
+        self._orders: Queue = Queue(_ORDERS)
         self._told: Callable[[Order], None] = self._orders.put
         self.kept = 0
         """Bytes that have arrived at home, by its account."""
@@ -64,7 +72,10 @@ class ViaMaster:
         return order
 
     def _heard(self, msg: Any, **_: Any) -> None:
-        order = msg.data
+        try:
+            order = told(msg.data)
+        except Malformed as malformed:
+            raise SystemExit(f"the run sent what no run sends: {malformed}") from None
         match order["do"]:
             case "ping":
                 self.say("pong", sent_ns=order["sent_ns"], at_ns=time.monotonic_ns())
@@ -102,7 +113,10 @@ def join(runner: Any, channel: ViaMaster, token: str, wants: int | None, tell: C
             case "file":
                 known = True
                 assert order is not None
-                received += accept_file(Path.cwd(), order["name"], order["at"], order["data"])
+                try:
+                    received += accept_file(Path.cwd(), order["name"], order["at"], order["data"])
+                except (ValueError, OSError) as error:
+                    raise SystemExit(f"the run's plan can't be taken: {error}") from None
                 channel.say("received", bytes=received)
             case "go":
                 assert order is not None
@@ -137,28 +151,37 @@ def send_home(channel: ViaMaster, folder: Path, worker: int) -> None:
         gevent.sleep(_COURIER_S)
 
 
-def last_words(host: str, port: int, token: str, how: str) -> None:
+def last_words(address: str, token: str, how: str) -> None:
     """Tell the master how a load process ended that can't do so itself."""
     own = f"last-words-of-{token}"
-    client = rpc.Client(host, port, own)
+    client = Client(address, own, shared_secret())
     client.send(Message(TYPE, {"event": "lost", "token": token, "how": how}, own))
     with gevent.Timeout(_LAST_WORDS_S, False):
         client.recv()
 
 
 def main() -> None:
-    """Arguments: the master's host and port, a token, and this one's number, `any`, or `lost` and how."""
+    """Arguments: the master's address as ZeroMQ has it, and this one's number, `any`, or `lost` and how."""
     die_with_parent()
-    host, port, token, number, *how = sys.argv[1:]
+    address, number, *how = sys.argv[1:]
+    token = os.environ.pop(TOKEN_VARIABLE)
     if number == "lost":
-        last_words(host, int(port), token, *how)
+        last_words(address, token, *how)
         return
     described = os.environ.pop(CHANNEL_VARIABLE, None)
     tell = Pipes(described).say if described else lambda *_, **__: None
+    try:
+        work(address, token, None if number == "any" else int(number), tell)
+    except HarnessError as error:  # of a plan that is none
+        raise SystemExit(str(error)) from None
+
+
+def work(address: str, token: str, wants: int | None, tell: Callable[..., None]) -> None:
+    """Be a worker of the master at `address`, as number `wants` or any, until the run is over."""
+    secret = None if address.startswith("ipc:") else shared_secret()
     environment = Environment()
-    runner = environment.create_worker_runner(host, int(port))
+    runner = worker_of(environment, address, secret, lambda: tell("unproven"))
     channel = ViaMaster(runner)
-    wants = None if number == "any" else int(number)
     share = join(runner, channel, token, wants, tell)
     remote = PLAN_VARIABLE not in os.environ
     if remote:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from harness.analysis.clocks import Clock, Reading
 from harness.load.plan import accept_file
-from harness.load.recorder import Recorder, SpoolKeeper, read_spool, write_clock
+from harness.load.recorder import Recorder, read_spool, write_clock
+from harness.load.spool_keeper import SpoolKeeper
 from harness.load.wire import Reply
 from harness.schema.samples import Status
 

@@ -21,6 +21,7 @@ from harness.load.arrivals import draws, schedule
 from harness.load.driver import LoadOutcome, drive
 from harness.load.job import Job
 from harness.load.recorder import read_spool
+from harness.load.secret import SECRET_VARIABLE
 from harness.schema.errors import HarnessError
 from harness.schema.point import Point, PointLoad
 from harness.schema.samples import Phase, Requests, Status
@@ -106,7 +107,9 @@ def test_the_union_comes_home_whole_and_on_one_clock(
         assert outcome.ended is None and outcome.stopped_by == "duration"
         assert said == [
             f"waiting for 2 load processes: run `harness worker --master {server.host}:{port}` "
-            "on the machines that shall send the load"
+            "on the machines that shall send the load",
+            f"whoever reaches {server.host}:{port} can take part in this run and see its requests: to keep "
+            "others out, set HARNESS_WORKER_SECRET there and here to what `openssl rand -hex 16` prints",
         ]
         for process in started:
             _, words = process.communicate(timeout=20)
@@ -143,9 +146,10 @@ def test_the_union_comes_home_whole_and_on_one_clock(
     assert took_s.min() >= ROUND_TRIP_S
 
 
-def test_three_points_follow_each_other_on_the_same_workers(
-    lan: Network, server: EmbeddedServer, tmp_path: Path
+def test_three_points_follow_each_other_on_the_same_workers_which_know_the_secret(
+    lan: Network, server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(SECRET_VARIABLE, "0123456789abcdef" * 2)
     port = free_port(server.host)
     with workers(lan, port) as started:
         for number in range(3):
