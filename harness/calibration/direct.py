@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from harness import terminal
 from harness.interpreter import python
 from harness.schema.errors import HarnessError
 from harness.schema.frozen import Frozen
@@ -131,6 +132,6 @@ def _inputs(file: Path) -> Tensors:
 
 if __name__ == "__main__":
     try:
-        print(_called(DirectJob.model_validate_json(Path(sys.argv[1]).read_text("utf-8"))).model_dump_json())
+        terminal.print_json(_called(DirectJob.model_validate_json(Path(sys.argv[1]).read_text("utf-8"))))
     except Exception as error:
         sys.exit(f"{type(error).__name__}: {error}")

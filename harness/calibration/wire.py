@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness import terminal
 from harness.calibration.lanes import Lane
 from harness.calibration.plain_http import PlainHttp
 from harness.calibration.plain_http2 import PlainHttp2
@@ -118,7 +119,7 @@ def _ask(call: Callable[[], None]) -> None:
         time.sleep(1 / PER_S)
         call()
         ended_ns = time.monotonic_ns()
-        print(ended_ns, ended_ns - due_ns - int(SERVICE_S * 1e9), flush=True)
+        terminal.say(f"{ended_ns} {ended_ns - due_ns - int(SERVICE_S * 1e9)}")
 
 
 def _http(host: str, port: int, model: str) -> Callable[[], None]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness import terminal
 from harness.calibration import against, coverage, noise, truth
 from harness.calibration.station import Station, station
 from harness.commands import page_file
@@ -216,7 +217,7 @@ def document(found: Calibration, compare_with: str | None) -> Calibration | dict
 
 def show(found: Calibration) -> None:
     """The page, on stdout."""
-    print(accuracy_page(found), end="", flush=True)
+    terminal.print_lines(accuracy_page(found))
 
 
 def exit_code(found: Calibration) -> ExitCode:

@@ -8,9 +8,10 @@ import socket
 import sys
 from collections.abc import Iterator
 
-from rich.console import Console
+from rich.text import Text
 
 from harness.cache import cache_dir
+from harness.console import TerminalConsole, line
 from harness.model.catalog import CATALOG
 from harness.probe import gpu
 from harness.probe.environment import available_cores, cpu_model, versions
@@ -48,11 +49,11 @@ def examine() -> Report:
 
 
 def show(report: Report) -> None:
-    console = Console(highlight=False)
-    marks = {True: "[green]ok     [/]", False: "[red]missing[/]", None: "[dim]info   [/]"}
+    console = TerminalConsole()
+    marks = {True: line("ok     ", "green"), False: line("missing", "red"), None: line("info   ", "dim")}
     for finding in report.findings:
-        console.print(f"{marks[finding.ok]}  {finding.what}: ", end="")
-        console.print(finding.found, markup=False, soft_wrap=True)
+        said = Text.assemble(marks[finding.ok], line(f"  {finding.what}: {finding.found}"))
+        console.print(said, soft_wrap=True)
     console.print("ready" if report.ready else "not ready: mend what is missing above")
 
 

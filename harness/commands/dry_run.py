@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from harness import terminal
 from harness.schema.frozen import Frozen
 from harness.store.scenario_file import LoadedScenario
 
@@ -52,11 +53,11 @@ def plan(loaded: LoadedScenario) -> Plan:
 
 def show(plan: Plan) -> None:
     for number, point in enumerate(plan.points, start=1):
-        print(f"{number:4}  {point.id}  {point.label}")
+        terminal.say(f"{number:4}  {point.id}  {point.label}")
     time = _words(plan.expected_s)
     if plan.longest_s > plan.expected_s:
         time += f", {_words(plan.longest_s)} at most"
-    print(f"{len(plan.points)} points of {plan.scenario} on {plan.model}: about {time}")
+    terminal.say(f"{len(plan.points)} points of {plan.scenario} on {plan.model}: about {time}")
 
 
 def _words(seconds: float) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from harness.commands.progress import Progress
+from harness.console import TerminalConsole, cells, line
 from harness.model.export import export
 from harness.schema.model import ModelArtifact
 from harness.schema.scenario import Dtype
@@ -23,20 +23,20 @@ def export_model(
 
 
 def show(model: ModelArtifact) -> None:
-    console = Console(highlight=False)
+    console = TerminalConsole()
     note = f" ({model.note})" if model.note else ""
-    console.print(f"{model.name}: {model.source}{note}", markup=False)
-    console.print(f"{model.onnx_path}\nsha256 {model.sha256}", markup=False, soft_wrap=True)
+    console.print(f"{model.name}: {model.source}{note}")
+    console.print(model.onnx_path, soft_wrap=True)
+    console.print(f"sha256 {model.sha256}", soft_wrap=True)
     for kind, tensors in (("input", model.inputs), ("output", model.outputs)):
         for tensor in tensors:
             shape = ", ".join(map(str, tensor.axes))
-            console.print(f"{kind:>6}  {tensor.name}  {tensor.datatype}  [{shape}]", markup=False)
-    table = Table(title=f"parity with {model.parity.reference}, tolerance {model.parity.tolerance:g}")
+            console.print(f"{kind:>6}  {tensor.name}  {tensor.datatype}  [{shape}]")
+    table = Table(title=line(f"parity with {model.parity.reference}, tolerance {model.parity.tolerance:g}"))
     for heading in ("shape", "traced", "largest error", "relative"):
         table.add_column(heading)
     for case in model.parity.cases:
         shape = ", ".join(f"{axis} {size}" for axis, size in case.axes.items())
-        table.add_row(
-            shape, "yes" if case.traced else "", f"{case.max_abs_error:.2g}", f"{case.max_rel_error:.2g}"
-        )
+        errors = (f"{case.max_abs_error:.2g}", f"{case.max_rel_error:.2g}")
+        table.add_row(*cells([shape, "yes" if case.traced else "", *errors]))
     console.print(table)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from harness import terminal
 from harness.calibration.direct import direct
 from harness.commands import page_file
 from harness.commands import run as running
@@ -93,7 +94,7 @@ def write_page(found: GpuCheck, file: Path) -> None:
 
 def show(found: GpuCheck) -> None:
     """The page, on stdout."""
-    print(gpu_page(found), end="", flush=True)
+    terminal.print_lines(gpu_page(found))
 
 
 def exit_code(found: GpuCheck) -> ExitCode:

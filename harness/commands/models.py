@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from harness.console import TerminalConsole, cells
 from harness.model.catalog import CATALOG
 from harness.model.check import suited_payload
 from harness.schema.frozen import Frozen
@@ -48,6 +49,7 @@ def show(models: ListedModels) -> None:
         table.add_column(heading, overflow="fold")
     for model in models.models:
         note = f"; {model.note}" if model.note else ""
-        axes = "\n".join(model.inputs) or "nothing: fixed shape"
-        table.add_row(model.name, axes, model.payload, model.source + note)
-    Console(highlight=False).print(table)
+        name, payload, source = cells([model.name, model.payload, model.source + note])
+        axes = Text("\n").join(cells(model.inputs or ["nothing: fixed shape"]))
+        table.add_row(name, axes, payload, source)
+    TerminalConsole().print(table)

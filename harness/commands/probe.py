@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from harness.commands.progress import Progress
+from harness.console import TerminalConsole, cells, line
 from harness.load.address import LOOPBACK, is_loopback, reachable
 from harness.probe.gpu import Gpus
 from harness.probe.reader import INTERVAL_S
@@ -89,9 +88,9 @@ def _both(before: GpuReading | None, now: GpuReading) -> GpuReading:
 
 def show(seen: Seen) -> None:
     """One table a device, on stdout."""
-    console = Console(highlight=False)
+    console = TerminalConsole()
     if seen.unavailable is not None:
-        console.print(f"no GPU can be read: {seen.unavailable}", markup=False, soft_wrap=True)
+        console.print(f"no GPU can be read: {seen.unavailable}", soft_wrap=True)
     readings = {(r.device, r.mig_instance): r for r in seen.readings}
     for device in seen.devices:
         table = Table(
@@ -100,14 +99,14 @@ def show(seen: Seen) -> None:
         now = readings.get((device.device, device.mig_instance))
         for heading, record in (("", device), ("now", now)):
             if heading and record is not None:
-                table.add_row(f"[bold]{heading}[/bold]")
+                table.add_row(line(heading, "bold"))
             for name, value in _values(record):
                 why = device.unsupported.get(name, "")
                 text = _text(name, value) if value is not None else f"–  {why}".rstrip()
-                table.add_row(_label(name), Text(text))
+                table.add_row(*cells([_label(name), text]))
         console.print(table)
     for problem in seen.problems:
-        console.print(problem, markup=False, soft_wrap=True)
+        console.print(problem, soft_wrap=True)
 
 
 def _title(device: GpuEnvironment) -> str:

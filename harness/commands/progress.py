@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
+from harness.console import TerminalConsole, line
 from harness.report import words
 from harness.schema.point import Point
 from harness.schema.result import PointResult
@@ -21,7 +22,7 @@ class Progress:
     """Tells what happens. `quiet` says only what went wrong."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = TerminalConsole(stderr=True, soft_wrap=True)
         self._live = self._console.is_terminal and not quiet
         self._quiet = quiet
         self._status: Status | None = None
@@ -31,12 +32,12 @@ class Progress:
     def say(self, text: str) -> None:
         """One line that stays."""
         if not self._quiet:
-            self._console.print(text, markup=False)
+            self._console.print(text)
 
     def detail(self, text: str) -> None:
         """What is going on within `doing`: a line that is rewritten, or one of its own."""
         if self._status is not None:
-            self._status.update(self._escaped(text))
+            self._status.update(line(text))
         else:
             self.say(f"  {text}")
 
@@ -57,7 +58,7 @@ class Progress:
         self._point = f"[{number}/{of}] {point.label}"
         self._measure = point.measure if point.load.steady_by_design else None
         if self._live:
-            with self._console.status(self._escaped(self._point)) as self._status:
+            with self._console.status(self._point) as self._status:
                 yield
             self._status = None
         else:
@@ -69,7 +70,7 @@ class Progress:
         if self._status is not None:
             failed = f", {errors} errors" if errors else ""
             text = f"{self._point}: {phase} {elapsed_s:.0f} s, {requests} requests{failed}"
-            self._status.update(self._escaped(text + self._why_longer(phase, elapsed_s)))
+            self._status.update(line(text + self._why_longer(phase, elapsed_s)))
 
     def _why_longer(self, phase: str, elapsed_s: float) -> str:
         """Why a measured phase goes on past its time."""
@@ -88,12 +89,7 @@ class Progress:
         figures = f"{words.number(rate)} inferences/s" if rate is not None else "no throughput"
         figures += f", p99 {words.ms(p99)} ms ({interval})" if p99 is not None else ", no p99"
         figures += f", limited by {result.limiter.name}" if result.limiter is not None else ""
-        style = VERDICT_STYLE[result.verdict]
-        label = self._escaped(result.point.label)
-        self._console.print(f"[{style}]{result.verdict:>12}[/]  {number}/{of} {label}: {figures}")
+        verdict = line(f"{result.verdict:>12}", VERDICT_STYLE[result.verdict])
+        self._console.print(Text.assemble(verdict, line(f"  {number}/{of} {result.point.label}: {figures}")))
         for reason in result.reasons:
-            self._console.print(f"              {reason}", markup=False)
-
-    @staticmethod
-    def _escaped(text: str) -> str:
-        return text.replace("[", r"\[")
+            self._console.print(f"              {reason}")

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
 from harness.commands import report
 from harness.commands.deployment import (
     EMBEDDED,
@@ -23,6 +21,7 @@ from harness.commands.derived import Derived
 from harness.commands.export import export_model
 from harness.commands.measure import measure, runs_here
 from harness.commands.progress import Progress
+from harness.console import TerminalConsole
 from harness.load.address import is_loopback, parsed_master, reachable
 from harness.load.job import check_memory
 from harness.load.team import checked_address
@@ -282,7 +281,7 @@ def exit_code(result: RunResult) -> ExitCode:
 
 def show(result: RunResult) -> None:
     """The table, on stdout."""
-    console = Console()
+    console = TerminalConsole()
     if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
+        console = TerminalConsole(width=PLAIN_WIDTH)
     print_table(result, console, page=Path(result.path) / "report.html")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import socket
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from harness import terminal
 from harness.load import secret
 from harness.load.address import parsed_master
 from harness.load.locust_process import LocustProcess, PipedProcess
@@ -100,4 +100,4 @@ def _tell(arguments: list[str], own: dict[str, str], how: str, output: Path) -> 
 
 
 def _to_stderr(text: str) -> None:
-    print(f"{socket.gethostname()}: {text}", file=sys.stderr, flush=True)
+    terminal.tell(f"{socket.gethostname()}: {text}")

@@ -10,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from harness.console import line
 from harness.report.answer import (
     Standing,
     best,
@@ -41,8 +42,8 @@ def print_table(run: RunResult, console: Console, page: Path | None = None) -> N
     console.print(table)
     for row in rows(run, ()):
         for reason in row.point.reasons:
-            name = Text(f"{row.point.id}: ", style=COLOURS[row.point.verdict])
-            console.print(name.append(reason, style="default"), soft_wrap=not console.is_terminal)
+            name = line(f"{row.point.id}: ", COLOURS[row.point.verdict])
+            console.print(name.append_text(line(reason, "default")), soft_wrap=not console.is_terminal)
     why = dict.fromkeys(cell.why for row in rows(run, shown) for cell in row.cells if cell.why)
     if why:
         _say(console, DASH, "; ".join(why))
@@ -81,9 +82,9 @@ def _table(run: RunResult, shown: list[Column], console: Console, intervals: boo
     plain = not console.is_terminal
     table = Table(box=box.MARKDOWN if plain else box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in shown:
-        title = Text(f"{column.title}\n{column.unit}" if column.unit and not plain else column.title)
-        if column.unit and plain:
-            title.append(f" {column.unit}")
+        title = line(column.title)
+        if column.unit:
+            title.append(f" {column.unit}" if plain else f"\n{column.unit}")
         table.add_column(title, justify="right" if column.numeric else "left", no_wrap=True)
     for row in rows(run, shown):
         table.add_row(*_cells(row, shown, intervals), style="" if row.point.verdict == "valid" else "dim")
@@ -97,9 +98,9 @@ def _cells(row: Row, shown: list[Column], intervals: bool) -> list[Text]:
     for column, cell in zip(shown, row.cells, strict=True):
         beside = cell.small and (intervals or column.title == "errors")
         text = f"{cell.text} ({cell.small})" if beside else cell.text
-        cells.append(Text(text, style=styles.get(column.title, "")))
+        cells.append(line(text, styles.get(column.title, "")))
     return cells
 
 
 def _say(console: Console, name: str, words: str, style: str = "") -> None:
-    console.print(Text(f"{name}: ", style="bold").append(words, style=style or "default"), soft_wrap=True)
+    console.print(Text.assemble(line(f"{name}: ", "bold"), line(words, style or "default")), soft_wrap=True)
