@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
 
 import harness
 from harness import cli
 from harness.commands import doctor, dry_run, export, models, probe, run, worker
 from harness.commands.progress import Progress
+from harness.console import TerminalConsole
 from harness.schema.errors import InputError
 from tests.hostile import ACTING, HONEST, HOSTILE, STYLE, poisoned
 from tests.report import factory, gpu_factory
@@ -183,6 +187,20 @@ def test_the_live_line_of_hostile_names_does_nothing(monkeypatch: pytest.MonkeyP
         err = err.replace(move, "")
     assert err.count("title") > 3 and "[red]m[/red]" in err
     check_harmless(STYLE.sub("", err))
+
+
+def test_the_console_is_harmless_whatever_it_is_given() -> None:
+    table = Table(title=HOSTILE)
+    table.add_column(HOSTILE)
+    table.add_row(HOSTILE)
+
+    def do() -> None:
+        for given in (HOSTILE, Text(HOSTILE), table, Panel(Text.assemble("a", HOSTILE)), {"a": HOSTILE}):
+            TerminalConsole(width=4000).print(given)
+
+    out, _ = said(do)
+    assert out.count("title") == 7 and out.count("[red]") >= 5
+    assert not ACTING.search(out)
 
 
 def test_json_on_stdout_has_the_same_content_and_does_nothing() -> None:

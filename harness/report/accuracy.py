@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from harness.report.markdown import Markdown, code, plain
 from harness.report.template import markdown_page
 from harness.schema.calibration import (
     PARTS,
@@ -19,7 +20,7 @@ from harness.schema.calibration import (
 from harness.schema.result import Interval
 from harness.schema.scenario import Validity
 
-_PASSED = {True: "pass", False: "**fail**", None: "no answer"}
+_PASSED = {True: Markdown("pass"), False: Markdown("**fail**"), None: Markdown("no answer")}
 _NAMES = {"p999": "p99.9"}
 _PACKAGES = ("numpy", "locust", "gevent", "tritonclient", "grpcio")
 
@@ -28,7 +29,7 @@ Row = tuple[str, ...]
 
 def accuracy_page(found: Calibration) -> str:
     """The page as Markdown; the same record always gives the same page."""
-    filters = (_cell, _measured, _figures, _checks, _comparisons, _points)
+    filters = (_measured, _figures, _checks, _comparisons, _points)
     return markdown_page(
         "accuracy.md.j2",
         {each.__name__.lstrip("_"): each for each in filters},
@@ -56,7 +57,7 @@ def _verdict(found: Calibration) -> str:
 def _machine(found: Calibration) -> Iterator[Row]:
     where = found.environment
     runs = [runs[-1] for runs in found.measured.values()]
-    yield "command", ", ".join(dict.fromkeys(f"`{run.command}`" for run in runs))
+    yield "command", Markdown(", ".join(dict.fromkeys(code(run.command) for run in runs)))
     yield "measured", f"{min(run.started_at for run in runs)} to {max(run.finished_at for run in runs)}"
     yield "machine", f"{where.cpu}, {where.cores} cores, {where.memory_bytes / 2**30:.0f} GiB"
     yield "system", f"{where.os}, kernel {where.kernel}"
@@ -86,7 +87,7 @@ def _measured(case: TruthCase) -> str:
     said += f"; wire {case.wire_s * 1e3:.2f} ms; harness says {case.verdict}"
     if case.attempts > 1:
         said += f" at attempt {case.attempts}"
-    return _cell(said + (f" ({'; '.join(case.reasons)})" if case.reasons else "")) + "."
+    return said + (f" ({'; '.join(case.reasons)})" if case.reasons else "") + "."
 
 
 def _figures(case: TruthCase) -> Iterator[Row]:
@@ -127,7 +128,7 @@ def _checks(found: Coverage) -> Iterator[Row]:
             str(check.supported),
             str(check.covered),
             str(check.needed),
-            _PASSED[check.passed] + ("" if check.why is None else f": {check.why}"),
+            Markdown(_PASSED[check.passed] + ("" if check.why is None else f": {plain(check.why)}")),
         )
 
 
@@ -161,16 +162,12 @@ def _points(found: Noise) -> Iterator[Row]:
             str(number),
             point.model,
             point.perf_analyzer,
-            "**lost**" if point.lost else point.verdict,
+            Markdown("**lost**") if point.lost else point.verdict,
             _with_interval(point.throughput_per_s, point.throughput_interval_95, _rate),
             _with_interval(point.p50_s, point.p50_interval_95, _ms),
             _with_interval(point.p99_s, point.p99_interval_95, _ms),
             "; ".join(point.reasons),
         )
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _ms(seconds: float | None) -> str:

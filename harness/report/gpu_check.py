@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from harness.report.markdown import plain
 from harness.report.template import markdown_page
 from harness.report.words import DASH, ms, number, percent, span
 from harness.schema.gpu_check import ClientShare, GpuCheck, SmokePoint
@@ -15,7 +14,6 @@ _PACKAGES = ("onnxruntime-gpu", "onnxruntime", "torch", "tensorrt", "nvidia-ml-p
 def gpu_page(found: GpuCheck) -> str:
     """The page as Markdown; the same record always gives the same page."""
     filters: dict[str, Callable[..., str]] = {
-        "cell": plain,
         "throughput": _throughput,
         "ms": _ms,
         "share": _share,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
+from harness.plain_text import shown
 from harness.report.answer import (
     best,
     best_line,
@@ -44,13 +48,13 @@ def summary(run: RunResult) -> str:
 
 
 def _table(run: RunResult) -> list[str]:
-    shown = columns(run)
+    drawn = columns(run)
     if not run.points:
         return ["Nothing was measured."]
-    table = rows(run, shown)
-    titles = [plain(f"{c.title}, {c.unit}" if c.unit else c.title) for c in shown]
-    lines = [_line(titles), _line(["--:" if c.numeric else ":--" for c in shown])]
-    lines += [_line([plain(f"{c.text} ({c.small})" if c.small else c.text) for c in r.cells]) for r in table]
+    table = rows(run, drawn)
+    titles = [f"{c.title}, {c.unit}" if c.unit else c.title for c in drawn]
+    lines = [_line(titles), _line(["--:" if c.numeric else ":--" for c in drawn])]
+    lines += [_line([f"{c.text} ({c.small})" if c.small else c.text for c in r.cells]) for r in table]
     idle = ", and what an idle GPU would have used" if any(map(used_any, run.points)) else ""
     why = dict.fromkeys(c.why for row in table for c in row.cells if c.why)
     lines += [
@@ -63,13 +67,37 @@ def _table(run: RunResult) -> list[str]:
     return lines
 
 
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _line(texts: Iterable[str]) -> str:
+    return f"| {cells(texts)} |"
 
 
-def plain(text: str) -> str:
+class Markdown(str):
+    """Text that is Markdown already."""
+
+    __slots__ = ()
+
+
+_MARKS = re.compile(
+    r"[\\`*\[\]|#~]"
+    r"|(?<![^\W_])_|_(?![^\W_])"  # within a word it is no emphasis
+    r"|:(?=//)|(?<=www)\."  # an address becomes a link by itself
+)
+
+
+def plain(text: str) -> Markdown:
     """Text that stays text: no HTML, table cell, link, emphasis or new line of its own."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for mark in "\\`*[]|#":
-        text = text.replace(mark, f"\\{mark}")
-    return text
+    if isinstance(text, Markdown):
+        return text
+    text = shown(" ".join(text.split()))
+    text = _MARKS.sub(r"\\\g<0>", text)
+    return Markdown(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+
+
+def code(text: str) -> Markdown:
+    """Text as code, within a line or a table's cell."""
+    return Markdown(f"`{shown(' '.join(text.split())).replace('`', chr(39)).replace('|', chr(92) + '|')}`")
+
+
+def cells(texts: Iterable[str]) -> Markdown:
+    """What stands between the outer bars of a table's row."""
+    return Markdown(" | ".join(map(plain, texts)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from harness.analysis.gpu import named
+from harness.plain_text import shown, shown_lines
 from harness.report import answer, charts, details, environment, gpus, words
 from harness.report.breakdown import breakdown
 from harness.report.cell import Cell, footnotes
@@ -64,15 +66,15 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
     """The page's text."""
     figures = _figures(run, series)
     scripts = [Markup(_plotly()), Markup(_text("page.js"))]
-    shown = [c for c in columns(run) if not c.elsewhere]
-    table = rows(run, shown)
+    drawn = [c for c in columns(run) if not c.elsewhere]
+    table = rows(run, drawn)
     template = _templates().get_template("page.html.j2")
     return template.render(
         run=run,
         answer=answer,
         words=words,
         standing=answer.run_standing(run),
-        columns=shown,
+        columns=drawn,
         rows=table,
         footnotes=footnotes(cell for row in table for cell in row.cells),
         models=(run.model, *run.other_models),
@@ -89,7 +91,7 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         percentile=charts.default_percentile(run),
         drawable=[p for p in run.points if p.id in series],
         chosen=_chosen(run, series),
-        scenario=resolved_scenario(run),
+        scenario=escape(shown_lines(resolved_scenario(run))),
         style=Markup(_text("page.css")),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
@@ -179,9 +181,19 @@ def _short(values: Any, digits: int) -> list[float | None]:
 
 
 def _json(value: Any) -> str:
-    """JSON that can stand inside a script element, and in a script: nothing in it can end either."""
+    """JSON that can stand inside a script element, and in a script: nothing in it can end either.
+
+    Its strings are those that `shown` makes of them; it is the text that is mended, which holds few of them
+    among very many numbers.
+    """
     text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    text = re.sub(r"\\u[0-9a-f]{4}|\\.|\x7f", _shown_in_json, text)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _shown_in_json(found: re.Match[str]) -> str:
+    one = json.loads(f'"{found[0]}"', strict=False)
+    return found[0] if shown(one) == one else json.dumps(shown(one))[1:-1]
 
 
 def _hash(script: str) -> str:
@@ -199,12 +211,15 @@ def _text(name: str) -> str:
 def _templates() -> Environment:
     def dash(cell: Cell, footnotes: Mapping[str, int]) -> Markup:
         return Markup('<span class="none" title="{}">{}</span><sup>{}</sup>').format(
-            cell.why, cell.text, footnotes[cell.why]
+            shown(cell.why), cell.text, footnotes[cell.why]
         )
 
     environment = Environment(
         loader=PackageLoader("harness.report", ""),
         autoescape=True,
+        finalize=lambda value: (
+            shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+        ),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from harness.analysis.gpu import used
+from harness.plain_text import shown
 from harness.report.gpus import used_any
 from harness.schema.result import Environment, PointResult, RunResult
 
@@ -71,7 +73,7 @@ def _csv(
     writer.writerow([load, *PARTS, *((*VERBOSE, *GPU) if with_gpus else ()), *OWN])
     for value, point in points:
         gpus = [_us(point.service_s.mean), "", "", *_gpus(point, environment)] if with_gpus else []
-        writer.writerow([f"{value:g}", *_row(point), *gpus, point.id, point.verdict])
+        writer.writerow([f"{value:g}", *_row(point), *gpus, _name(point.id), point.verdict])
     return text.getvalue()
 
 
@@ -83,7 +85,7 @@ def _gpus(point: PointResult, environment: Environment) -> list[str]:
     mine = [(e, gpu) for e, gpu in known if e is not None and used(point.point, gpu.device, provider)]
 
     def joined(values: Iterable[tuple[str, float | None]]) -> str:
-        return "".join(f"{uuid}:{value:.12g};" for uuid, value in values if value is not None)
+        return "".join(f"{_uuid(uuid)}:{value:.12g};" for uuid, value in values if value is not None)
 
     return [
         joined((e.uuid, gpu.utilization_mean) for e, gpu in mine),
@@ -110,6 +112,17 @@ def _row(point: PointResult) -> list[str]:
         "",
         *(_us(v) for v in (service.p50, service.p90, service.p95, service.p99)),
     ]
+
+
+def _name(text: str) -> str:
+    """A cell that a spreadsheet takes for text: one that begins as a formula does would be computed."""
+    text = shown(text)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+
+
+def _uuid(text: str) -> str:
+    """Readers part a GPU's cell at its colons and semicolons."""
+    return re.sub(r"[^\w./-]|^-", "_", text)
 
 
 def _us(seconds: float | None) -> str:

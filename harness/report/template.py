@@ -7,9 +7,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from harness.report.markdown import cells, code, plain
+
 
 def markdown_page(template: str, filters: Mapping[str, Callable[..., Any]], **values: Any) -> str:
-    """The page. Nothing is escaped: a template passes what may hold Markdown to a filter that does."""
+    """The page. Every value stands in it as text, but for what is `Markdown` already."""
     jinja = Environment(
         loader=PackageLoader("harness.report", "."),
         undefined=StrictUndefined,
@@ -17,6 +19,7 @@ def markdown_page(template: str, filters: Mapping[str, Callable[..., Any]], **va
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
+        finalize=lambda value: plain(value) if isinstance(value, str) else value,
     )
-    jinja.filters |= filters
+    jinja.filters |= {"cells": cells, "code": code, **filters}
     return jinja.get_template(template).render(**values)

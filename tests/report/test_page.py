@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from selenium.webdriver.support.wait import WebDriverWait
 
+from harness.plain_text import shown
 from harness.report import words
 from harness.report.page import page_html, write_page
 from harness.schema.result import Limiter, SteadyState
@@ -248,13 +249,13 @@ def test_hostile_names_stay_text(show):
     series = {k: replace(s, classes=(factory.HOSTILE,)) for k, s in samples.series_for(run).items()}
     browser = show(run, series)  # an alert would fail every call that follows
     assert browser.execute_script("return document.scripts.length") == 3
-    assert browser.execute_script("return document.querySelector('h1').textContent") == factory.HOSTILE
+    assert browser.execute_script("return document.querySelector('h1').textContent") == shown(factory.HOSTILE)
     assert drawn(browser) >= RUN_CHARTS
     choose(browser, "chosen", points[3].id)
     marks = browser.execute_script("return document.querySelectorAll('.js-plotly-plot script, b').length")
     assert marks == 0
     legend = "return document.querySelector('.legend[data-for=raw] button').textContent"
-    assert browser.execute_script(legend) == factory.HOSTILE
+    assert browser.execute_script(legend) == shown(factory.HOSTILE)
 
 
 def test_the_policy_refuses_the_network_and_any_other_script(browser, tmp_path):
