@@ -30,6 +30,7 @@ Progress = Callable[[str], None]
 _EXPORTERS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime")
 _RECIPE = (
     "configured.py",
+    "huggingface.py",
     "modules.py",
     "onnx_file.py",
     "parity.py",

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.cache import file_sha256
+from harness.model.own_files import has, own_file, own_json, own_object
+from harness.model.self_contained import check_self_contained
 from harness.model.signature import BATCH, Axis, Input, Place, Signature
+from harness.model.weights import weight_files
+from harness.plain_text import shown
 from harness.schema.errors import InputError
 
 Pooling = Literal["mean", "cls", "max"]
 
+MODULES = "modules.json"
+"""Of sentence-transformers: what comes after the encoder."""
+
 OFFSET_POSITIONS = ("roberta", "camembert", "mpnet", "longformer", "data2vec-text", "esm", "luke")
 """Model types whose positions start after the padding token, so that fewer tokens fit (transformers)."""
 
+
+LARGEST_IMAGE = 2**28
+"""Values of one image, all channels."""
 
 _POOLINGS: dict[str, Pooling] = {
     "mean_tokens": "mean",
@@ -37,18 +46,20 @@ class Head:
 
 def check(folder: Path) -> None:
     """Raise InputError, with the remedy, where the folder can't be loaded safely."""
-    config = _json(folder / "config.json")
-    if not any(folder.glob("*.safetensors")):
+    config = _config(folder)
+    weights = weight_files(folder, config)
+    if not weights:
         remedy = (
             "load it once in transformers and `save_pretrained(folder)`, which writes model.safetensors"
             if any(folder.glob("*.bin"))
             else "copy the model's whole folder"
         )
         raise InputError(f"{folder} has no .safetensors file (harness never loads a pickle): {remedy}")
-    if "auto_map" in config:
+    check_self_contained(folder, config)
+    if has(folder, "adapter_config.json"):
         raise InputError(
-            f"{folder} brings code of its own (`auto_map` in config.json), which harness doesn't run: "
-            "write a factory (`package.module:factory`) that builds the module"
+            f"{folder} has an adapter (adapter_config.json), which is only applied where peft is installed: "
+            "merge it (`merge_and_unload()`) and `save_pretrained` the whole model, or remove the file"
         )
     if config.get("is_encoder_decoder"):
         raise InputError(
@@ -61,19 +72,17 @@ def check(folder: Path) -> None:
 def signature(folder: Path) -> Signature:
     """Inputs and limits, of config.json. Raises InputError where it is neither text nor image."""
     check(folder)
-    config = _json(folder / "config.json")
-    tokenizer = folder / "tokenizer.json"
+    config = _config(folder)
     if "vocab_size" in config:
-        return text_signature(
-            config["vocab_size"],
-            _positions(folder, config),
-            Place(tokenizer) if tokenizer.is_file() else None,
-        )
+        vocabulary = _size(config["vocab_size"])
+        if vocabulary is None:
+            raise InputError(f"{folder / 'config.json'}: vocab_size is no number of tokens: correct it")
+        tokenizer = "tokenizer.json"
+        place = Place(own_file(folder, tokenizer)) if has(folder, tokenizer) else None
+        return text_signature(vocabulary, _positions(folder, config), place)
     if "num_channels" in config:
-        height, width = _image_size(folder, config)
-        return Signature(
-            (Input("pixel_values", "FP32", (BATCH, config["num_channels"], height, width), -1, 1),)
-        )
+        shape = _image_shape(folder, config)
+        return Signature((Input("pixel_values", "FP32", (BATCH, *shape), -1, 1),))
     raise InputError(
         f"{folder / 'config.json'} describes neither a text encoder (vocab_size) nor an image model "
         "(num_channels): write a factory (`package.module:factory`) that says what the module takes"
@@ -91,68 +100,83 @@ def text_signature(vocabulary: int, positions: int | None, tokenizer: Place | No
 
 def head(folder: Path) -> Head | None:
     """Pooling and normalization, where modules.json says so; None for a bare encoder."""
-    if not (folder / "modules.json").is_file():
+    if not has(folder, MODULES):
         return None
-    modules = _json(folder / "modules.json")
+    modules = own_json(folder, MODULES)
+    if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
+        raise InputError(f"{folder / MODULES} is no list of modules: copy the model's folder again")
     types = [str(m.get("type", "")).rsplit(".", 1)[-1] for m in modules]
     unknown = [t for t in types if t not in ("Transformer", "Pooling", "Normalize")]
     if unknown or types[:2] != ["Transformer", "Pooling"]:
         raise InputError(
-            f"{folder / 'modules.json'} has the modules {', '.join(types)}, and harness knows Transformer, "
-            "Pooling and Normalize: write a factory (`package.module:factory`) that builds them"
+            f"{folder / MODULES} has the modules {shown(', '.join(types))[:200]}, and harness knows "
+            "Transformer, Pooling and Normalize: write a factory (`package.module:factory`) that builds them"
         )
-    pooling = _json(folder / modules[1]["path"] / "config.json")
+    where = _pooling_file(folder, modules)
+    pooling = own_object(folder, where)
     modes = [k.removeprefix("pooling_mode_") for k, v in pooling.items() if v is True]
     modes = [m for m in modes if m not in ("include_prompt",)] or [str(pooling.get("pooling_mode"))]
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise InputError(
-            f"{folder / modules[1]['path']} pools by {' and '.join(modes)}, and harness knows one of "
+            f"{folder / where} pools by {shown(' and '.join(modes))[:200]}, and harness knows one of "
             "mean_tokens, cls_token, max_tokens: write a factory (`package.module:factory`)"
         )
     return Head(_POOLINGS[modes[0]], "Normalize" in types)
 
 
 def content(folder: Path) -> tuple[str, ...]:
-    """Name and SHA-256 of every file that decides the exported function."""
-    files = [*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*/config.json")]
-    return tuple(f"{f.relative_to(folder)}={file_sha256(f)}" for f in sorted(files))
+    """Name and SHA-256 of every file that decides the exported function: of all that is read, and of the
+    other JSON files, which another transformers may read."""
+    names = {file.name for file in folder.glob("*.json")} | set(weight_files(folder, _config(folder)))
+    if has(folder, MODULES):
+        names.add(_pooling_file(folder, own_json(folder, MODULES)))
+    return tuple(f"{name}={file_sha256(own_file(folder, name))}" for name in sorted(names))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    if not has(folder, "config.json"):
+        raise InputError(f"{folder / 'config.json'} is missing: give a folder as `save_pretrained` writes it")
+    return own_object(folder, "config.json")
+
+
+def _pooling_file(folder: Path, modules: list[dict[str, Any]]) -> str:
+    path = modules[1].get("path")
+    if not isinstance(path, str):
+        raise InputError(
+            f"{folder / MODULES} doesn't say where its Pooling is: copy the model's folder again"
+        )
+    return f"{path}/config.json" if path else "config.json"
+
+
+def _size(value: Any) -> int | None:
+    """A number of something, where it is one that can be."""
+    return value if isinstance(value, int) and value is not True and 0 < value < 10**9 else None
 
 
 def _positions(folder: Path, config: dict[str, Any]) -> int | None:
-    limit = config.get("max_position_embeddings") or config.get("n_positions")
-    if limit is not None and any(t in config.get("model_type", "") for t in OFFSET_POSITIONS):
-        limit -= (config.get("pad_token_id") or 0) + 1
-    file = folder / "tokenizer_config.json"
-    longest = _json(file).get("model_max_length") if file.is_file() else None
-    limits = [n for n in (limit, longest) if isinstance(n, int) and 0 < n < 10**9]
-    return min(limits, default=None)
+    limit = _size(config.get("max_position_embeddings")) or _size(config.get("n_positions"))
+    if limit is not None and any(t in str(config.get("model_type")) for t in OFFSET_POSITIONS):
+        limit -= (_size(config.get("pad_token_id")) or 0) + 1
+    file = "tokenizer_config.json"
+    longest = own_object(folder, file).get("model_max_length") if has(folder, file) else None
+    return min((n for n in (_size(limit), _size(longest)) if n is not None), default=None)
 
 
-def _image_size(folder: Path, config: dict[str, Any]) -> tuple[int, int]:
+def _image_shape(folder: Path, config: dict[str, Any]) -> tuple[int, int, int]:
+    """Channels, height and width."""
     size = config.get("image_size")
-    file = folder / "preprocessor_config.json"
-    if size is None and file.is_file():
-        said = _json(file)
+    file = "preprocessor_config.json"
+    if size is None and has(folder, file):
+        said = own_object(folder, file)
         size = said.get("crop_size") or said.get("size")
-    if isinstance(size, int):
-        return size, size
     if isinstance(size, dict):
         side = size.get("shortest_edge")
-        height, width = size.get("height", side), size.get("width", side)
-        if isinstance(height, int) and isinstance(width, int):
-            return height, width
-    if isinstance(size, list) and len(size) == 2:
-        return size[0], size[1]
+        size = [size.get("height", side), size.get("width", side)]
+    sides = size if isinstance(size, list) else [size, size]
+    shape = [n for n in map(_size, (config["num_channels"], *sides)) if n is not None]
+    if len(sides) == 2 and len(shape) == 3 and shape[0] * shape[1] * shape[2] <= LARGEST_IMAGE:
+        return shape[0], shape[1], shape[2]
     raise InputError(
         f"{folder} doesn't say its image size (image_size in config.json, or preprocessor_config.json): "
         "add it, or write a factory (`package.module:factory`)"
     )
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: give a folder as `save_pretrained` writes it") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read ({error}): copy the model's folder again") from error

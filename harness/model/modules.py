@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
@@ -77,9 +80,14 @@ def from_folder(folder: Path) -> TorchModel:
     transformers_logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
-        model = AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        )
+        with _offline():
+            model = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+            )
     except Exception as error:  # transformers raises many kinds for a folder that is not whole
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
@@ -96,3 +104,14 @@ def from_folder(folder: Path) -> TorchModel:
     return TorchModel(
         SentenceEmbedding(model, head), signature.inputs, ("sentence_embedding",), signature.axes
     )
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """For the time of the block, huggingface_hub reaches no network: a folder holds all it needs, and a key
+    of its config.json that names something else is not followed."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before

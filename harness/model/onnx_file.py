@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx.external_data_helper import uses_external_data
+from onnx.external_data_helper import _get_all_tensors, uses_external_data
 
 from harness.cache import file_sha256
+from harness.model.own_files import own_file
 from harness.model.signature import BATCH, Input, Place, Signature
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.tensors import Datatype, TensorSpec
@@ -73,19 +74,22 @@ def signature(path: Path) -> Signature:
 
 
 def content(path: Path) -> tuple[str, ...]:
-    """SHA-256 of the file and of the files that hold its weights."""
+    """SHA-256 of the file and of the files that hold its weights, those of its branches and constants too.
+
+    Raises InputError where one of them isn't beside it.
+    """
     model = read(path, weights=False)
     outside = {
         entry.value
-        for tensor in model.graph.initializer
+        for tensor in _get_all_tensors(model)  # those that onnx reads
         if uses_external_data(tensor)
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    data = [path.parent / name for name in sorted(outside)]
-    missing = [file for file in data if not file.is_file()]
-    if missing:
-        raise InputError(f"{path} keeps its weights in {missing[0].name}, which is missing: put it beside it")
+    try:
+        data = [own_file(path.parent, name) for name in sorted(outside)]
+    except InputError as error:
+        raise InputError(f"{path} keeps its weights elsewhere: {error}") from error
     return tuple(file_sha256(file) for file in [path, *data])
 
 

@@ -46,7 +46,7 @@ def resolve(model: str, base_dir: Path) -> AnySource:
     if path.is_dir():
         huggingface.check(path)
         return HuggingFaceFolder(name, Place(path), f"Hugging Face folder {path.name}")
-    if path.suffix == ".onnx":
+    if path.suffix == ".onnx" and path.is_file():
         return OnnxFile(name, Place(path), f"ONNX file {path.name}")
     raise InputError(
         f"{model} is not a model harness can read: give an .onnx file, or a Hugging Face folder with "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 OPTICKS = Path(__file__).parent / "data" / "opticks.txt"
 """Public domain; data/README.md says where it is from."""
 
+LARGEST_TOKENIZER = 128 * 2**20
+"""Bytes."""
+
 SENTENCE_END = re.compile(r"[.?!]['\")\]]*$")
 
 
@@ -30,9 +34,17 @@ def token_rows(
     differ, unless the texts have too few beginnings. Raises InputError when `tokens` leaves no room for
     text, or when the texts have no token.
     """
-    import tokenizers
+    with _understood(tokenizer_file):
+        return _token_rows(_tokenizer(tokenizer_file), texts, tokens, rows, generator)
 
-    tokenizer = tokenizers.Tokenizer.from_file(str(tokenizer_file))
+
+def _token_rows(
+    tokenizer: tokenizers.Tokenizer,
+    texts: Sequence[str],
+    tokens: int,
+    rows: int,
+    generator: np.random.Generator,
+) -> npt.NDArray[np.int64]:
     tokenizer.no_padding()
     special = tokenizer.num_special_tokens_to_add(False)
     if tokens <= special:
@@ -52,6 +64,29 @@ def token_rows(
         made.setdefault(row.tobytes(), row)
     different = list(made.values())
     return np.stack([different[row % len(different)] for row in range(rows)])
+
+
+def _tokenizer(file: Path) -> tokenizers.Tokenizer:
+    import tokenizers
+
+    if file.stat().st_size > LARGEST_TOKENIZER:
+        raise InputError(f"{file} has more than {LARGEST_TOKENIZER // 2**20} MiB: it is no tokenizer's file")
+    return tokenizers.Tokenizer.from_file(str(file))
+
+
+@contextmanager
+def _understood(file: Path) -> Iterator[None]:
+    """What tokenizers says of a tokenizer that it can't read or can't use, in a sentence."""
+    try:
+        yield
+    except (InputError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # tokenizers has no kinds of its own, and a panic of Rust is no Exception
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"{file} can't be used as a tokenizer ({said[0][:200]}): copy it again, or remove it and write "
+            "`payload: random`"
+        ) from error
 
 
 def _starts(words: Sequence[str], generator: np.random.Generator) -> npt.NDArray[np.int64]:
