@@ -10,8 +10,9 @@ import onnx
 from onnx.external_data_helper import _get_all_tensors, uses_external_data
 
 from harness.cache import file_sha256
-from harness.model.own_files import own_file
+from harness.model.own_files import has, own_file
 from harness.model.signature import BATCH, Input, Place, Signature
+from harness.plain_text import shown
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.tensors import Datatype, TensorSpec
 
@@ -86,10 +87,12 @@ def content(path: Path) -> tuple[str, ...]:
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    try:
-        data = [own_file(path.parent, name) for name in sorted(outside)]
-    except InputError as error:
-        raise InputError(f"{path} keeps its weights elsewhere: {error}") from error
+    for name in sorted(outside):
+        if not has(path.parent, name):
+            raise InputError(
+                f"{path} keeps its weights in {shown(name)[:200]}, which is missing: put it beside it"
+            )
+    data = [own_file(path.parent, name) for name in sorted(outside)]
     return tuple(file_sha256(file) for file in [path, *data])
 
 

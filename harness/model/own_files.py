@@ -41,8 +41,12 @@ def own_file(folder: Path, name: str) -> Path:
 
 
 def has(folder: Path, name: str) -> bool:
-    """Whether something of that name is there, a broken link included."""
-    return (folder / name).exists() or (folder / name).is_symlink()
+    """Whether something of that name is there, a broken link included. False too for what can't be a name."""
+    path = folder / name
+    try:
+        return path.exists() or path.is_symlink()
+    except (OSError, ValueError):
+        return False
 
 
 def own_json(folder: Path, name: str) -> Any:

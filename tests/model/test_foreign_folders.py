@@ -89,6 +89,18 @@ def test_an_index_that_names_a_shard_elsewhere_is_refused(name: str, tmp_path: P
     index = (folder / INDEX).read_text().replace("b.safetensors", name.format(top=tmp_path))
     (folder / INDEX).write_text(index)
     refused(folder, "outside")
+    with pytest.raises(InputError, match="outside"):  # before anything is exported, as for --dry-run
+        inputs_of("m", base_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["sub/../b.safetensors", "{top}/m/b.safetensors"])
+def test_an_index_names_its_shards_as_they_are_from_the_folder(name: str, tmp_path: Path) -> None:
+    """It would be another folder's when this one is moved, or when `sub` becomes a link."""
+    folder = bert(tmp_path / "m", ("a.safetensors", "b.safetensors"))
+    (folder / "sub").mkdir()
+    index = (folder / INDEX).read_text().replace("b.safetensors", name.format(top=tmp_path))
+    (folder / INDEX).write_text(index)
+    refused(folder, "outside")
 
 
 @pytest.mark.parametrize("linked", ["a.safetensors", "config.json", "sub", INDEX, "tokenizer.json"])
@@ -296,6 +308,13 @@ def test_garbage_as_any_file_is_one_sentence(what: str, file: str, tmp_path: Pat
             ("tokenizer_config.json", "a long number"),
         }
     assert time.monotonic() - began < 60
+
+
+def test_a_file_of_json_is_read_only_so_far(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "m", filler="x" * 7 * 2**20)
+    assert resolve("m", tmp_path).content()
+    bert(folder, filler="x" * 9 * 2**20)
+    refused(folder, "more than 8 MiB")
 
 
 @pytest.mark.parametrize(
