@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.cache import file_sha256
-from harness.model.own_files import has, own_file, own_json, own_object
+from harness.model.own_files import has, keys, own_file, own_json, own_object, within
 from harness.model.self_contained import check_self_contained
 from harness.model.signature import BATCH, Axis, Input, Place, Signature
 from harness.model.weights import weight_files
@@ -25,6 +25,9 @@ OFFSET_POSITIONS = ("roberta", "camembert", "mpnet", "longformer", "data2vec-tex
 
 LARGEST_IMAGE = 2**28
 """Values of one image, all channels."""
+
+_MOST = {"layer": 1000, "depth": 1000, "num_labels": 10**6}
+"""By a part of a key of config.json. transformers makes so many before it looks at a weight."""
 
 _POOLINGS: dict[str, Pooling] = {
     "mean_tokens": "mean",
@@ -56,6 +59,7 @@ def check(folder: Path) -> None:
         )
         raise InputError(f"{folder} has no .safetensors file (harness never loads a pickle): {remedy}")
     check_self_contained(folder, config)
+    _check_counts(folder, config)
     if has(folder, "adapter_config.json"):
         raise InputError(
             f"{folder} has an adapter (adapter_config.json), which is only applied where peft is installed: "
@@ -137,6 +141,16 @@ def _config(folder: Path) -> dict[str, Any]:
     if not has(folder, "config.json"):
         raise InputError(f"{folder / 'config.json'} is missing: give a folder as `save_pretrained` writes it")
     return own_object(folder, "config.json")
+
+
+def _check_counts(folder: Path, config: dict[str, Any]) -> None:
+    for key, value in keys(config):
+        most = next((n for part, n in _MOST.items() if part in key), None)
+        if most is not None and any(isinstance(n, int) and n > most for n in within(value)):
+            raise InputError(
+                f"{folder / 'config.json'} has {shown(key)[:80]} above {most:,}, for which no machine has "
+                "room: correct it"
+            )
 
 
 def _pooling_file(folder: Path, modules: list[dict[str, Any]]) -> str:

@@ -17,6 +17,9 @@ from harness.model import huggingface
 from harness.model.signature import TorchModel
 from harness.schema.errors import InputError
 
+_UNUSED = "pooler."
+"""Weights that no output here is made with; many a folder comes without them."""
+
 
 class LastHiddenState(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
     """Every token's vector: [batch, tokens, width]."""
@@ -81,8 +84,9 @@ def from_folder(folder: Path) -> TorchModel:
     logging.getLogger("transformers").setLevel(logging.CRITICAL)  # what it has to say comes as an exception
     try:
         with _offline():
-            model = AutoModel.from_pretrained(
+            model, loaded = AutoModel.from_pretrained(
                 folder,
+                output_loading_info=True,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -93,6 +97,12 @@ def from_folder(folder: Path) -> TorchModel:
         raise InputError(
             f"transformers can't load {folder}: {said[0][:200]}; check it with AutoModel.from_pretrained"
         ) from error
+    lacking = sorted(name for name in loaded["missing_keys"] if not name.startswith(_UNUSED))
+    if lacking:
+        raise InputError(
+            f"the safetensors files of {folder} lack {len(lacking)} of the model's weights, {lacking[0]} among "
+            "them, and harness makes none up: copy the model's folder again, with all its files"
+        )
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False  # a cache of keys would become an output
     model.eval()

@@ -7,6 +7,7 @@ file larger than the memory.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -71,6 +72,21 @@ def own_object(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{folder / name} is no JSON object: copy the model's folder again")
     return found
+
+
+def within(document: Any) -> Iterator[Any]:
+    """What JSON holds, at any depth: itself, and all the values in it."""
+    waiting = [document]
+    while waiting:
+        at = waiting.pop()
+        yield at
+        if isinstance(at, dict | list):
+            waiting += at.values() if isinstance(at, dict) else at
+
+
+def keys(document: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of JSON with its value, at any depth."""
+    return (item for each in within(document) if isinstance(each, dict) for item in each.items())
 
 
 def _is_blob(path: Path) -> bool:

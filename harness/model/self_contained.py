@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.model.own_files import keys, within
 from harness.schema.errors import InputError
 
 FACTORY = "write a factory (`package.module:factory`) that builds the module"
@@ -30,15 +30,14 @@ _REFUSED = {
 
 def check_self_contained(folder: Path, config: dict[str, Any]) -> None:
     """Raise InputError, with the remedy, for a config that names what isn't in `folder`, however deep."""
-    keys = (item for each in _within(config) if isinstance(each, dict) for item in each.items())
-    for key, value in keys:
+    for key, value in keys(config):
         if value is None or value in ({}, [], ""):
             continue
         if key in _REFUSED:
             raise InputError(f"{folder} {_REFUSED[key]}")
         built_in = next((words for kind, words in _BUILT_IN.items() if kind in key), None)
         if built_in is not None:
-            strange = [word for word in _within(value) if isinstance(word, str) and word not in built_in]
+            strange = [word for word in within(value) if isinstance(word, str) and word not in built_in]
             if strange:
                 raise InputError(
                     f"{folder} wants the kernel {strange[0][:80]!r} (`{key}` in config.json), which is not "
@@ -53,13 +52,3 @@ def check_self_contained(folder: Path, config: dict[str, Any]) -> None:
                 f"{folder} is built on {value[:80]!r} (`{key}` in config.json), which is not in the folder: "
                 f"{FACTORY}"
             )
-
-
-def _within(value: Any) -> Iterator[Any]:
-    """A value of JSON and all the values in it, at any depth."""
-    waiting = [value]
-    while waiting:
-        at = waiting.pop()
-        yield at
-        if isinstance(at, dict | list):
-            waiting += at.values() if isinstance(at, dict) else at

@@ -160,6 +160,40 @@ def test_what_is_read_beside_the_config(tokenizer_config: bytes, preprocessor: b
     look(**{"config.json": image, "preprocessor_config.json": preprocessor})
 
 
+HEADER = json.dumps(
+    {
+        "__metadata__": {"format": "pt"},
+        "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+        "pooler.b": {"dtype": "F16", "shape": [4], "data_offsets": [24, 32]},
+    }
+).encode()
+SAFETENSORS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(32)
+TINY = {
+    "model_type": "bert",
+    "vocab_size": 2,
+    "hidden_size": 3,
+    "num_hidden_layers": 0,
+    "num_attention_heads": 1,
+    "intermediate_size": 1,
+    "max_position_embeddings": 4,
+}
+
+
+@fuzz(mutated(SAFETENSORS))
+def test_safetensors(content: bytes) -> None:
+    from harness.model.modules import from_folder
+
+    with tempfile.TemporaryDirectory() as top:
+        folder = folder_with(top, **{"config.json": written(TINY), "model.safetensors": content})
+        (folder / "a.safetensors").unlink()
+        try:
+            from_folder(folder)
+        except InputError as error:
+            assert ("\n" not in str(error) and "lack" in str(error)) or "can't load" in str(error)
+            return
+        raise AssertionError("there were no weights of a BERT")
+
+
 @fuzz(text_of(TOKENIZER))
 def test_tokenizer(text: bytes) -> None:
     import numpy as np

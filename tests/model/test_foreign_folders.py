@@ -310,6 +310,42 @@ def test_garbage_as_any_file_is_one_sentence(what: str, file: str, tmp_path: Pat
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_hidden_layers": 10**9},
+        {"text_config": {"n_layer": 10**9}},
+        {"depths": [2, 10**9]},
+        {"num_labels": 10**9},
+    ],
+    ids=str,
+)
+def test_a_model_of_endless_parts_is_refused_before_it_is_built(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    refused(bert(tmp_path / "m", **config), "no machine has room")
+
+
+def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path) -> None:
+    """transformers draws them, each time others: the export would be of no model at all."""
+    folder = bert(tmp_path / "m", ("a.safetensors", "b.safetensors"))
+    placed = json.loads((folder / INDEX).read_text())
+    kept = {n: shard for n, shard in placed["weight_map"].items() if shard == "a.safetensors"}
+    (folder / INDEX).write_text(json.dumps({**placed, "weight_map": kept}))
+    refused(folder, "lack \\d+ of the model's weights")
+    refused(bert(tmp_path / "deep", num_hidden_layers=2), "lack 16 of the model's weights, encoder.layer.1")
+
+
+def test_a_folder_without_the_pooler_that_nothing_is_made_with_is_taken(tmp_path: Path) -> None:
+    from harness.model.modules import from_folder
+
+    folder = bert(tmp_path / "m", ("a.safetensors",))
+    placed = json.loads((folder / INDEX).read_text())
+    kept = {n: shard for n, shard in placed["weight_map"].items() if not n.startswith("pooler.")}
+    (folder / INDEX).write_text(json.dumps({**placed, "weight_map": kept}))
+    assert from_folder(folder).outputs == ("last_hidden_state",)
+
+
 def test_a_file_of_json_is_read_only_so_far(tmp_path: Path) -> None:
     folder = bert(tmp_path / "m", filler="x" * 7 * 2**20)
     assert resolve("m", tmp_path).content()
