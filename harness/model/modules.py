@@ -100,8 +100,8 @@ def from_folder(folder: Path) -> TorchModel:
     lacking = sorted(name for name in loaded["missing_keys"] if not name.startswith(_UNUSED))
     if lacking:
         raise InputError(
-            f"the safetensors files of {folder} lack {len(lacking)} of the model's weights, {lacking[0]} among "
-            "them, and harness makes none up: copy the model's folder again, with all its files"
+            f"the safetensors files of {folder} lack {len(lacking)} of the model's weights, {lacking[0]} "
+            "among them, and harness makes none up: copy the model's folder again, with all its files"
         )
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False  # a cache of keys would become an output
