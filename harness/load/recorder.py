@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import astuple
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.clocks import Clock, Reading
+from harness.load.reasons import Reasons
 from harness.schema.samples import NO_BYTE, REQUEST, Phase, Requests
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ SPOOL_KINDS = ("reasons", "spool")
 
 _BUFFERED = 2048
 _FAR_NS = 2**62
-MOST_REASONS = 1000
-LONGEST_REASON = 2000
-"""Characters."""
 _LARGEST_U4 = 2**32 - 1
-_VOLATILE = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|\d{5,}")
-"""Addresses, UUIDs and long numbers: what differs between two texts of the same error."""
 
 
 class Recorder:
@@ -60,7 +55,8 @@ class Recorder:
         self._worker = worker
         self._buffer = bytearray(_RECORD.size * _BUFFERED)
         self._end = 0
-        self._reasons: dict[str, int] = {}
+        self._reasons = Reasons()
+        self._numbers: dict[str, int] = {}
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         self._texts = os.open(_texts(folder, worker), flags, 0o644)
         self._spool = os.open(_spool(folder, worker), flags, 0o644)
@@ -116,18 +112,11 @@ class Recorder:
         os.close(self._texts)
 
     def _reason(self, text: str) -> int:
-        known = self._reasons.get(text)
-        if known is not None:
-            return known
-        same = _VOLATILE.sub("…", text)[:LONGEST_REASON]
-        known = self._reasons.get(same)
+        kept = self._reasons.kept(text)
+        known = self._numbers.get(kept)
         if known is None:
-            if len(self._reasons) >= MOST_REASONS:
-                same = f"another error, after {MOST_REASONS} different ones"
-                if same in self._reasons:
-                    return self._reasons[same]
-            known = self._reasons[same] = len(self._reasons) + 1
-            line = (json.dumps(same) + "\n").encode()
+            known = self._numbers[kept] = len(self._numbers) + 1
+            line = (json.dumps(kept) + "\n").encode()
             write_all(self._texts, memoryview(line))
             self.text_bytes += len(line)
         return known

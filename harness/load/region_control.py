@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import Any, Literal
+from urllib.parse import quote
 
+from harness.http_json import Client, parsed, words
+from harness.quoted import quoted
 from harness.schema.errors import ServerError
 
 Kind = Literal["system", "cuda"]
@@ -19,6 +22,8 @@ Kind = Literal["system", "cuda"]
 
 _ANSWER_LIMIT_S = 5.0
 _RELEASE_S = 2.0
+MOST_GPUS = 1 << 16
+"""Of one machine, and more than any has."""
 
 
 class ServerGone(ServerError):
@@ -26,11 +31,10 @@ class ServerGone(ServerError):
 
 
 class RegionControl:
-    """The endpoint of the Triton at `host` and `port`; `headers` go with each request."""
+    """The endpoint of the Triton at `host` and `port`. `headers` go with every request."""
 
-    def __init__(self, host: str, port: int, headers: Mapping[str, str] | None = None) -> None:
-        self._host, self._port = host, port
-        self._headers = dict(headers or {})
+    def __init__(self, host: str, port: int, *, headers: Mapping[str, str] | None = None) -> None:
+        self._host, self._port, self._headers = host, port, headers
 
     def register(self, kind: Kind, name: str, described: dict[str, Any]) -> None:
         """Raises ServerError with Triton's own reason."""
@@ -56,8 +60,18 @@ class RegionControl:
 
     def gpu_of(self, model: str) -> int:
         """Triton's number of the first GPU with instances of the model, 0 without any. Raises ServerError."""
-        groups = json.loads(self._ask("GET", f"models/{model}/config"))["instance_group"]
-        return next((int(gpu) for group in groups for gpu in group.get("gpus", ())), 0)
+        answer = self._ask("GET", f"models/{quote(model, safe='')}/config")
+        try:
+            groups = parsed(answer).get("instance_group", ())
+            gpu = next((gpu for group in groups for gpu in group.get("gpus", ())), 0)
+        except (ValueError, TypeError, AttributeError):
+            gpu = None
+        if not isinstance(gpu, int) or not 0 <= gpu < MOST_GPUS:
+            raise ServerError(
+                f"the server at {self._host} describes the instances of {model} as no Triton does: "
+                "see what listens there"
+            )
+        return gpu
 
     def _known(self, kind: Kind, name: str) -> bool:
         try:
@@ -68,18 +82,15 @@ class RegionControl:
             return False
         return True
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> str:
-        connection = HTTPConnection(self._host, self._port, timeout=_ANSWER_LIMIT_S)
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
         try:
-            connection.request(method, f"/v2/{path}", json.dumps(body) if body else None, self._headers)
-            response = connection.getresponse()
-            said = response.read().decode("utf-8", "replace")
+            with Client(self._host, self._port, self._headers) as client:
+                asked = json.dumps(body).encode() if body else None
+                status, said = client.ask(method, f"/v2/{path}", asked, limit_s=_ANSWER_LIMIT_S)
         except (OSError, HTTPException) as error:
-            raise ServerGone(f"no answer: {error}") from error
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise ServerError(_reason(said) or f"HTTP {response.status}")
+            raise ServerGone(f"no answer: {words(error)}") from error
+        if status != 200:
+            raise ServerError(_reason(said) or f"HTTP {status}")
         return said
 
 
@@ -87,8 +98,9 @@ def _path(kind: Kind, name: str, what: str) -> str:
     return f"{kind}sharedmemory/region/{name}/{what}"
 
 
-def _reason(said: str) -> str:
+def _reason(said: bytes) -> str:
     try:
-        return str(json.loads(said)["error"])
+        error = parsed(said)["error"]
     except (ValueError, KeyError, TypeError):
-        return said.strip()
+        error = None
+    return quoted(error if isinstance(error, str) else said[:4096].decode("utf-8", "replace"))

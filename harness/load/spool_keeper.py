@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.load.messages import Malformed
-from harness.load.recorder import LONGEST_REASON, MOST_REASONS, SPOOL_KINDS, spool_file, write_all
+from harness.load.reasons import LONGEST_REASON, MOST_REASONS
+from harness.load.recorder import SPOOL_KINDS, spool_file, write_all
 from harness.schema.samples import NO_BYTE, REQUEST, Phase, Status
 
 _LATEST_NS = 1 << 62

@@ -8,11 +8,16 @@ from typing import Any
 from locust import User
 
 from harness.load.address import parsed_address
+from harness.load.reasons import Reasons
 from harness.load.wire import Connection, Reply, Tls, open_connection, prepare
 from harness.load.wire.grpc_channel import Channels
 from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
+
+
+_reasons = Reasons()
+"""Locust keeps a failure for each text that it was told, in every process."""
 
 
 class RequestFailed(Exception):
@@ -33,7 +38,7 @@ class Report:
             response_time=(reply.completed_ns - since_ns) / 1e6,
             response_length=reply.received_bytes,
             response=reply,
-            exception=None if reply.reason is None else RequestFailed(reply.reason),
+            exception=None if reply.reason is None else RequestFailed(_reasons.kept(reply.reason)),
             context={},
         )
 

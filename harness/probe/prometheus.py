@@ -5,12 +5,19 @@ Source: Prometheus, "Exposition formats", text-based format 0.0.4.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t]*(?:\{(.*)\})?[ \t]+(\S+)(?:[ \t]+-?[0-9]+)?[ \t]*")
-_LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"[ \t]*(?:,|$)')
+LONGEST_LINE = 16 * 1024
+"""Characters. Triton's have some hundreds."""
+
+# What a part has taken it doesn't give back (*+, ++): a line is then read in a time that grows as it does.
+_SAMPLE = re.compile(
+    r"([a-zA-Z_:][a-zA-Z0-9_:]*+)(?:[ \t]*+\{(.*)\})?[ \t]++(\S++)(?:[ \t]++-?[0-9]++)?[ \t]*+"
+)
+_LABEL = re.compile(r'[ \t]*+([a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+"((?:[^"\\]++|\\.)*+)"[ \t]*+(?:,|$)')
 _NUMBER = re.compile(
     r"[+-]?(?:[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|Inf|NaN)", re.I
 )
@@ -27,8 +34,10 @@ class Sample:
 
 def samples(text: str) -> Iterator[Sample]:
     """The samples, in the text's order. A line that isn't one is left out, as comments are."""
-    for line in text.split("\n"):
-        found = _SAMPLE.fullmatch(line.strip(" \t\r"))
+    for line in io.StringIO(text, newline="\n"):
+        if len(line) > LONGEST_LINE:
+            continue
+        found = _SAMPLE.fullmatch(line.strip(" \t\r\n"))
         if found is None or not _NUMBER.fullmatch(found[3]):
             continue
         labels = _labels(found[2] or "")
@@ -37,8 +46,8 @@ def samples(text: str) -> Iterator[Sample]:
 
 
 def _labels(text: str) -> dict[str, str] | None:
-    labels, at = {}, 0
-    while at < len(text.rstrip()):
+    labels, at, end = {}, 0, len(text.rstrip())
+    while at < end:
         found = _LABEL.match(text, at)
         if found is None:
             return None

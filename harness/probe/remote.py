@@ -7,24 +7,27 @@ fetched once a second and kept in a file here: a probe that goes away takes no m
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from harness.analysis.clocks import Clock, Reading, Round
+from harness.http_json import Client, parsed, words
 from harness.probe.gpu_processes import judged
 from harness.probe.local import cut_off, probe_of, wait_for_rest
 from harness.probe.reader import INTERVAL_S
 from harness.probe.spool import Hello, Spool, boot_id
 from harness.probe.two_machines import foreign_there
 from harness.probe.watch import Seen
+from harness.quoted import quoted
 from harness.schema.errors import ServerError
 from harness.schema.samples import GpuReading, HostReading
 
@@ -44,6 +47,13 @@ CLOCK_ERROR_S = 0.005
 
 ANSWER_BYTES = 8 << 20
 """More than a probe sends at once."""
+SPOOL_BYTES = 8 << 20
+SPOOL_BYTES_PER_S = 512 << 10
+"""What is kept: so much, and so much more for each second: twice what all MIG instances of eight GPUs make."""
+NO_PROBE = "it answers as no probe does"
+TOO_MUCH = "it sends more than a probe reads"
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 R = TypeVar("R", GpuReading, HostReading)
 
@@ -59,37 +69,32 @@ class Address:
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def ask(self, method: str, path: str, body: bytes | None = None, limit_s: float = ANSWER_S) -> bytes:
-        connection = HTTPConnection(self.host, self.port, timeout=limit_s)
-        try:
-            return _answered(connection, method, path, body)
-        finally:
-            connection.close()
+        with Client(self.host, self.port) as client:
+            return _answered(client, method, path, body, limit_s)
 
     def clock(self) -> Reading:
-        """Their clock against ours, over one connection."""
-        connection = HTTPConnection(self.host, self.port, timeout=ANSWER_S)
+        """Their clock against ours, over one connection; of fewer rounds where they are slow."""
         rounds: list[Round] = []
-        try:
-            connection.connect()
-            for _ in range(ROUNDS):
+        give_up = time.monotonic() + ANSWER_S
+        with Client(self.host, self.port) as client:
+            client.connect(ANSWER_S)
+            while len(rounds) < ROUNDS and (not rounds or time.monotonic() < give_up):
                 sent = time.monotonic_ns()
-                answer = _answered(connection, "GET", "/v1/clock")
+                answer = _answered(client, "GET", "/v1/clock")
                 came = time.monotonic_ns()
                 rounds.append((sent, _whole(answer, "at_ns"), came))
-        finally:
-            connection.close()
         return Reading.of(rounds)
 
     def machine(self) -> Hello:
         """The machine there and its GPUs. Raises ServerError where no probe answers."""
         try:
-            spool = Spool()
+            spool = Spool(foreign=True)
             spool.take([self.ask("GET", "/v1/machine", limit_s=START_S)])
             if spool.hello is not None:
                 return spool.hello
             why = "it gives no answer that this version of harness understands"
         except (OSError, HTTPException) as error:
-            why = _words(error)
+            why = words(error)
         raise ServerError(
             f"no probe answers at {self} ({why}): run `harness probe --serve ADDRESS:{self.port}` on the "
             "server's machine, with an address of it that this machine reaches"
@@ -104,6 +109,7 @@ class RemoteWatch:
         self._watch: str | None = None
         self._clocks: list[Reading] = []
         self._fetched = 0
+        self._began = 0.0
         self._first = Spool()
         self._missing: str | None = None
         """Why the last question had no answer; None where it had."""
@@ -118,13 +124,15 @@ class RemoteWatch:
             self._path.write_bytes(b"")
             self._clocks.append(self._address.clock())
             asked = json.dumps({"interval_s": self._interval_s}).encode()
-            begun = self._address.ask("POST", "/v1/watches", asked, START_S)
-            self._watch = f"/v1/watches/{_member(begun, 'id')}"
+            key = _member(self._address.ask("POST", "/v1/watches", asked, START_S), "id")
+            if not isinstance(key, str) or not _KEY.fullmatch(key):
+                raise HTTPException(NO_PROBE)
+            self._watch, self._began = f"/v1/watches/{key}", time.monotonic()
             self._fetch()
         except (OSError, HTTPException) as error:
-            self._missing = _words(error)
+            self._missing = words(error)
             return
-        self._first = Spool.read(self._path)
+        self._first = Spool.read(self._path, foreign=True)
         self._thread.start()
 
     def rest(self) -> bool:
@@ -145,15 +153,16 @@ class RemoteWatch:
             self._clocks.append(self._address.clock())
             ended = self._address.ask("DELETE", self._watch, limit_s=END_S)
             size, problem = _whole(ended, "size"), _member(ended, "problem")
-            self._ended = None if problem is None else str(problem)
+            self._ended = None if problem is None else quoted(str(problem))
             while self._fetched < size and time.monotonic() < give_up:
-                self._fetch()
+                if not self._fetch():
+                    raise HTTPException(f"{size - self._fetched} bytes that it has don't come")
             self._missing = None if self._fetched >= size else "its network is too slow"
         except (OSError, HTTPException) as error:
-            self._missing = _words(error)
+            self._missing = words(error)
 
     def seen(self, server: Set[int], others: Set[int]) -> Seen:  # noqa: ARG002 - its processes are others
-        spool = Spool.read(self._path)
+        spool = Spool.read(self._path, foreign=True)
         if spool.hello is None:
             reason = self._missing or self._ended or "none came"
             why = f"the probe at {self._address} gave no readings: {reason}"
@@ -195,15 +204,20 @@ class RemoteWatch:
             try:
                 self._fetch()
             except (OSError, HTTPException) as error:
-                self._missing = _words(error)  # the next time all is fetched that came meanwhile
+                self._missing = words(error)  # the next time all is fetched that came meanwhile
             else:
                 self._missing = None
 
-    def _fetch(self) -> None:
+    def _fetch(self) -> int:
+        """Bytes that came. Raises HTTPException where all of them together are too many."""
         lines = self._address.ask("GET", f"{self._watch}?from={self._fetched}")
+        most = SPOOL_BYTES + SPOOL_BYTES_PER_S * (time.monotonic() - self._began)
+        if self._fetched + len(lines) > most:
+            raise HTTPException(TOO_MUCH)
         with self._path.open("ab") as spool:
             spool.write(lines)
         self._fetched += len(lines)
+        return len(lines)
 
 
 def _on_our_clock(readings: Sequence[R], clock: Clock) -> list[R]:
@@ -211,35 +225,24 @@ def _on_our_clock(readings: Sequence[R], clock: Clock) -> list[R]:
     return [replace(r, at_ns=int(at_ns)) for r, at_ns in zip(readings, times, strict=True)]
 
 
-def _answered(connection: HTTPConnection, method: str, path: str, body: bytes | None = None) -> bytes:
-    headers = {} if body is None else {"Content-Type": "application/json"}
-    connection.request(method, path, body, headers)
-    response = connection.getresponse()
-    answer = response.read(ANSWER_BYTES)
-    if response.read(1):
-        raise HTTPException("its answer has no end")
-    if response.status != HTTPStatus.OK:
-        raise HTTPException(str(_member(answer, "error"))[:200])
+def _answered(
+    client: Client, method: str, path: str, body: bytes | None = None, limit_s: float = ANSWER_S
+) -> bytes:
+    status, answer = client.ask(method, path, body, limit_s=limit_s, most_bytes=ANSWER_BYTES)
+    if status != HTTPStatus.OK:
+        raise HTTPException(quoted(str(_member(answer, "error")), 200))
     return answer
 
 
 def _member(answer: bytes, name: str) -> Any:
     try:
-        return json.loads(answer)[name]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise HTTPException("it answers as no probe does") from None
+        return parsed(answer)[name]
+    except (ValueError, KeyError, TypeError):
+        raise HTTPException(NO_PROBE) from None
 
 
 def _whole(answer: bytes, name: str) -> int:
     number = _member(answer, name)
     if not isinstance(number, int) or not 0 <= number < 1 << 63:
-        raise HTTPException("it answers as no probe does")
+        raise HTTPException(NO_PROBE)
     return number
-
-
-def _words(error: OSError | HTTPException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or type(error).__name__
-    return str(error) or type(error).__name__

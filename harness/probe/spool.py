@@ -20,23 +20,31 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from harness.http_json import parsed
+from harness.quoted import quoted
 from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuReading, HostReading
+
+LONGEST_LINE = 1 << 20
+"""Bytes; the longest is of a machine's devices, a kilobyte or two each."""
+MOST_DEVICES = 1024
+_LARGEST = 1 << 63
+"""Below which whole numbers are, so that they fit where they are counted with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    devices: tuple[GpuEnvironment, ...]
+    devices: Annotated[tuple[GpuEnvironment, ...], Field(max_length=MOST_DEVICES)]
     unavailable: str | None
     host: str
     """The machine's name for itself."""
     boot_id: str | None
     """The kernel's: the same for all that share its clock."""
-    cores: int
+    cores: Annotated[int, Field(gt=0, lt=1 << 20)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ class Unsupported:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    problems: tuple[str, ...]
+    problems: Annotated[tuple[str, ...], Field(max_length=1000)]
     unsupported: tuple[Unsupported, ...]
 
 
@@ -114,6 +122,19 @@ def _plain(value: Any) -> Any:
     return value.model_dump() if isinstance(value, GpuEnvironment) else asdict(value)
 
 
+def _in_bounds(value: Any) -> Any:
+    """A line's value with every text in it fit to be shown. ValueError for a number that measures nothing."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, list):
+        return [_in_bounds(each) for each in value]
+    if isinstance(value, dict):
+        return {quoted(name): _in_bounds(each) for name, each in value.items()}
+    if isinstance(value, float) and abs(value) >= _LARGEST:
+        raise ValueError("a number without bounds")
+    return value
+
+
 _JSON = json.JSONEncoder(separators=(",", ":"), default=_plain)
 
 
@@ -132,11 +153,13 @@ class Spool:
     ended: bool = False
     unreadable: int = 0
     """Lines that say nothing known, but for the last one, which may be cut off."""
+    foreign: bool = False
+    """It was written on another machine: its texts are made fit to be shown, its numbers are bounded."""
 
     @classmethod
-    def read(cls, path: Path) -> Spool:
+    def read(cls, path: Path, *, foreign: bool = False) -> Spool:
         """What stands in the file so far; nothing where there is none."""
-        spool = cls()
+        spool = cls(foreign=foreign)
         try:
             with path.open("rb") as lines:
                 spool.take(lines)
@@ -150,12 +173,18 @@ class Spool:
             if not text.endswith(b"\n"):
                 return
             try:
-                ((word, values),) = json.loads(text).items()
+                if len(text) > LONGEST_LINE:
+                    raise ValueError("a line that no reader writes")
+                ((word, values),) = self._parsed(text).items()
                 said = _PARSED[word].validate_python(_ABSENT[word] | values)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError):
                 self.unreadable += 1
             else:
                 self._take(said)
+
+    def _parsed(self, text: bytes) -> Any:
+        said = parsed(text, _LARGEST)
+        return _in_bounds(said) if self.foreign else said
 
     def _take(self, said: Said) -> None:
         match said:

@@ -8,14 +8,14 @@ value: no GPU draws 0 W or has 0 bytes, so these are taken for what they are.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, fields, replace
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
+from harness.http_json import Client, words
 from harness.probe.prometheus import Sample, samples
 from harness.probe.watch import Seen, looked
 from harness.schema.errors import InputError, ServerError
@@ -27,7 +27,15 @@ INTERVAL_S = 0.5
 UNCHANGED_S = 2.0
 """A look that finds what the last one found is no news, and kept only after so long."""
 ANSWER_S = 2.0
+"""For the whole page."""
 PAGE_BYTES = 8 << 20
+"""More is no page: the last number of a part of one may be a part of a number."""
+MOST_GPUS = 256
+"""Of one machine, with all their MIG instances, and more than any has."""
+LONGEST_UUID = 100
+MOST_PROBLEMS = 10
+_BOUND = float(1 << 63)
+"""Of every value: bytes, joules and watts stay below it."""
 
 NOT_TOLD = "Triton's metrics don't tell it"
 
@@ -71,16 +79,11 @@ class Endpoint:
 
     def page(self) -> str:
         """Raises OSError or HTTPException where there is none."""
-        connection = HTTPConnection(self.host, self.port, timeout=ANSWER_S)
-        try:
-            connection.request("GET", self.path)
-            response = connection.getresponse()
-            text = response.read(PAGE_BYTES)
-            if response.status != 200:
-                raise HTTPException(f"status {response.status}")
-            return text.decode("utf-8", errors="replace")
-        finally:
-            connection.close()
+        with Client(self.host, self.port) as client:
+            status, text = client.ask("GET", self.path, limit_s=ANSWER_S, most_bytes=PAGE_BYTES)
+        if status != 200:
+            raise HTTPException(f"status {status}")
+        return text.decode("utf-8", errors="replace")
 
     def gpus(self) -> tuple[GpuEnvironment, ...]:
         """The GPUs that it lists now. Raises ServerError where it doesn't answer."""
@@ -88,8 +91,8 @@ class Endpoint:
             return tuple(environment(i, gpu) for i, gpu in enumerate(listed(samples(self.page())).items()))
         except (OSError, HTTPException) as error:
             raise ServerError(
-                f"no metrics come from {self.url} ({error}): start Triton with --allow-metrics=true and a "
-                "--metrics-address that this machine reaches, or leave out --metrics-url"
+                f"no metrics come from {self.url} ({words(error)}): start Triton with --allow-metrics=true "
+                "and a --metrics-address that this machine reaches, or leave out --metrics-url"
             ) from error
 
 
@@ -98,17 +101,23 @@ Values = dict[str, float]
 
 
 def listed(page: Iterable[Sample]) -> dict[str, Values]:
-    """The GPUs of a page, by their UUID, in its order."""
+    """The GPUs of a page, by their UUID, in its order; no more than MOST_GPUS of them."""
     gpus: dict[str, Values] = {}
     for sample in page:
         uuid = sample.labels.get("gpu_uuid")
-        if not uuid or sample.name not in _NAMES:
+        if not uuid or sample.name not in _NAMES or not _is_name(uuid):
+            continue
+        if uuid not in gpus and len(gpus) >= MOST_GPUS:
             continue
         values = gpus.setdefault(uuid, {})
         told = sample.value > 0 or (sample.value == 0 and sample.name not in _NEVER_ZERO)
-        if told and math.isfinite(sample.value):
+        if told and sample.value < _BOUND:
             values[sample.name] = sample.value
     return gpus
+
+
+def _is_name(uuid: str) -> bool:
+    return len(uuid) <= LONGEST_UUID and uuid.isprintable()
 
 
 def reading(at_ns: int, device: int, values: Values) -> GpuReading:
@@ -205,11 +214,14 @@ class MetricsWatch:
         try:
             page = self._endpoint.page()
         except (OSError, HTTPException) as error:
-            self._problems[f"metrics did not come from {self._endpoint.url}: {error}"] = None
+            if len(self._problems) < MOST_PROBLEMS:
+                self._problems[f"metrics did not come from {self._endpoint.url}: {words(error)}"] = None
             return
         at_ns = (sent_ns + time.monotonic_ns()) // 2
         for uuid, values in listed(samples(page)).items():
             if uuid not in self._gpus:
+                if len(self._gpus) >= MOST_GPUS:
+                    continue
                 self._gpus[uuid] = environment(len(self._gpus), (uuid, values))
             if values.keys().isdisjoint(_READING):
                 continue  # a reading of nothing would say that the GPU is lost

@@ -6,23 +6,35 @@ The paths are those of the KServe v2 protocol and of Triton's extensions to it (
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from http.client import HTTPException
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+from pydantic import TypeAdapter
+
+from harness.http_json import Client, parsed, words
+from harness.quoted import quoted
 from harness.schema.errors import ServerError
+from harness.triton import answers
+
+Shape = TypeVar("Shape")
 
 LOAD_LIMIT_S = 600.0
+MOST_SAID = 1 << 16
+"""Characters of an error text that are looked at for its cause."""
+MOST_SHOWN = 1000
+"""Characters of the cause."""
 
 
 class Control:
     """A client of one server. Each call opens its own connection, so it may be used from any thread.
 
-    Every call has a time limit. What goes wrong, Triton's own refusals included, is a ServerError.
+    Every call has a time limit, and its answer a limit of bytes. What goes wrong, Triton's own refusals
+    included, is a ServerError. `headers` go with every call.
     """
 
     def __init__(
@@ -31,7 +43,7 @@ class Control:
         self.host = host
         self.port = port
         self.timeout_s = timeout_s
-        self.headers = dict(headers or {})
+        self._headers = headers
 
     def live(self, timeout_s: float | None = None) -> bool:
         """Whether the server answers that it is alive, within the limit."""
@@ -44,29 +56,25 @@ class Control:
     def model_ready(self, model: str) -> bool:
         return self._succeeds(f"{_model(model)}/ready", None)
 
-    def server_metadata(self) -> dict[str, Any]:
-        """`name`, `version` and `extensions` of the server."""
-        return _object(self._call("GET", "/v2"))
+    def server_metadata(self) -> answers.Metadata:
+        """`version` of the server, and what else it says: `name`, `extensions`."""
+        return self._read(answers.METADATA, "GET", "/v2")
 
     def model_metadata(self, model: str) -> dict[str, Any]:
-        return _object(self._call("GET", _model(model)))
+        return self._read(answers.OBJECT, "GET", _model(model))
 
     def model_config(self, model: str) -> dict[str, Any]:
         """The configuration in effect, with all that Triton filled in."""
-        return _object(self._call("GET", f"{_model(model)}/config"))
+        config = self._read(answers.MODEL_CONFIG, "GET", f"{_model(model)}/config")
+        return {**config}
 
     def statistics(self, model: str) -> dict[str, Any]:
         """Cumulative statistics since the model was loaded: `model_stats`, one entry a version."""
-        return _object(self._call("GET", f"{_model(model)}/stats"))
+        return self._read(answers.OBJECT, "GET", f"{_model(model)}/stats")
 
-    def repository_index(self) -> list[dict[str, Any]]:
+    def repository_index(self) -> list[answers.Indexed]:
         """Every model the server knows of: `name`, and once it was loaded `version`, `state`, `reason`."""
-        index = self._call("POST", "/v2/repository/index", {})
-        if not isinstance(index, list):
-            raise ServerError(
-                f"{self._where} answered its repository index with something else: is it Triton?"
-            )
-        return index
+        return self._read(answers.INDEX, "POST", "/v2/repository/index", {})
 
     def load(self, model: str, config: Mapping[str, Any] | None = None) -> None:
         """Load or reload `model`, with `config` (JSON form) in place of its config.pbtxt if given."""
@@ -88,7 +96,7 @@ class Control:
 
     @property
     def _where(self) -> str:
-        return f"Triton at {self.host}:{self.port}"
+        return f"Triton at {f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def _succeeds(self, path: str, timeout_s: float | None, method: str = "GET") -> bool:
         try:
@@ -97,28 +105,28 @@ class Control:
             return False
         return True
 
-    def _call(self, method: str, path: str, body: Any = None, timeout_s: float | None = None) -> Any:
+    def _read(self, shape: TypeAdapter[Shape], method: str, path: str, document: Any = None) -> Shape:
+        return answers.read(shape, self._call(method, path, document), f"{path} of {self._where}")
+
+    def _call(self, method: str, path: str, document: Any = None, timeout_s: float | None = None) -> bytes:
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=limit_s)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), self.headers)
-            response = connection.getresponse()
-            text = response.read()
+            with Client(self.host, self.port, self._headers) as client:
+                asked = None if document is None else json.dumps(document).encode()
+                status, body = client.ask(method, path, asked, limit_s=limit_s)
         except TimeoutError as error:
             raise ServerError(f"{self._where} did not answer within {limit_s:g} s: see its log") from error
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise ServerError(f"{self._where} can't be reached ({reason}): see whether it runs") from error
-        finally:
-            connection.close()
-        try:
-            answer = json.loads(text) if text.strip() else {}
-        except ValueError:
-            answer = text.decode(errors="replace")
-        if response.status != 200:
-            said = answer.get("error", "") if isinstance(answer, dict) else str(answer)
-            raise ServerError(plain(said) or f"{self._where} answered {path} with HTTP {response.status}")
-        return answer
+        except OSError as error:
+            raise ServerError(
+                f"{self._where} can't be reached ({words(error)}): see whether it runs"
+            ) from error
+        except HTTPException as error:
+            raise ServerError(
+                f"{self._where} answered as no Triton does ({words(error)}): see what listens there"
+            ) from error
+        if status != 200:
+            raise ServerError(plain(_said(body)) or f"{self._where} answered {path} with HTTP {status}")
+        return body
 
 
 BUSY = ("READY", "LOADING", "UNLOADING")
@@ -126,20 +134,22 @@ BUSY = ("READY", "LOADING", "UNLOADING")
 
 
 def plain(error: str) -> str:
-    """Triton's error text without the layers it wraps around the cause, in one line."""
-    text = error.split("\n\nAt:\n")[0]
-    text = re.sub(r"\s+", " ", text).strip(" ;")
+    """Triton's error text without the layers it wraps around the cause, in one line that has an end."""
+    text = quoted(error[:MOST_SAID].split("\n\nAt:\n")[0], MOST_SAID).strip(" ;")
     text = re.sub(r"^.*\bis at UNAVAILABLE state: ", "", text)
-    return re.sub(
+    text = re.sub(
         r"^(?:(?:Internal|Invalid argument|Not found|Unavailable|TritonModelException): )+", "", text
     )
+    return quoted(text, MOST_SHOWN)
+
+
+def _said(body: bytes) -> str:
+    try:
+        said = parsed(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        said = None
+    return said if isinstance(said, str) else body[:MOST_SAID].decode(errors="replace")
 
 
 def _model(model: str) -> str:
     return f"/v2/models/{quote(model, safe='')}"
-
-
-def _object(answer: Any) -> dict[str, Any]:
-    if not isinstance(answer, dict):
-        raise ServerError(f"the server answered {str(answer)[:60]!r} instead of an object: is it Triton?")
-    return answer

@@ -65,7 +65,7 @@ class RemoteServer:
         self.provider_options: dict[str, str] | None = None
 
     def __enter__(self) -> Self:
-        self.version = str(self.control.server_metadata().get("version", ""))
+        self.version = self.control.server_metadata()["version"]
         return self
 
     def __exit__(
@@ -149,7 +149,8 @@ class RemoteServer:
         loaded = self.control.model_config(name)
         asked = wanted["instance_group"][0].get("gpus")
         # Where none are asked for, Triton fills in all that it has.
-        if asked is not None and loaded["instance_group"][0].get("gpus") != asked:
+        groups = loaded.get("instance_group") or [{}]
+        if asked is not None and groups[0].get("gpus") != asked:
             return False
         return effective(loaded) == effective(wanted)
 

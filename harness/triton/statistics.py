@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from harness.quoted import quoted
 from harness.schema.errors import ServerError
 from harness.schema.result import ServerFigures
 from harness.triton.control import Control
@@ -59,22 +60,32 @@ def snapshot(document: Mapping[str, Any]) -> Statistics:
     try:
         for version in document["model_stats"]:
             stats = version["inference_stats"]
-            total["successes"] += int(stats["success"]["count"])
-            total["success_ns"] += int(stats["success"]["ns"])
-            total["failures"] += int(stats["fail"]["count"])
-            total["queued"] += int(stats["queue"]["count"])
-            total["queue_ns"] += int(stats["queue"]["ns"])
-            total["computed"] += int(stats["compute_infer"]["count"])
+            total["successes"] += _count(stats["success"]["count"])
+            total["success_ns"] += _count(stats["success"]["ns"])
+            total["failures"] += _count(stats["fail"]["count"])
+            total["queued"] += _count(stats["queue"]["count"])
+            total["queue_ns"] += _count(stats["queue"]["ns"])
+            total["computed"] += _count(stats["compute_infer"]["count"])
             for stage in ("compute_input", "compute_infer", "compute_output"):
-                total[f"{stage}_ns"] += int(stats[stage]["ns"])
-            total["cache_hits"] += int(stats.get("cache_hit", {}).get("count", 0))
-            total["inferences"] += int(version["inference_count"])
-            total["executions"] += int(version["execution_count"])
+                total[f"{stage}_ns"] += _count(stats[stage]["ns"])
+            total["cache_hits"] += _count(stats.get("cache_hit", {}).get("count", 0))
+            total["inferences"] += _count(version["inference_count"])
+            total["executions"] += _count(version["execution_count"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ServerError(
-            f"the server's statistics are not Triton's ({error!r}): point --url at a Triton server"
+            f"the server's statistics are not Triton's ({quoted(repr(error), 100)}): "
+            "point --url at a Triton server"
         ) from error
     return Statistics(**total)
+
+
+def _count(value: Any) -> int:
+    """A counter of 64 bits, as a number or as protobuf's JSON has it, in digits. ValueError for another."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
+        value = int(value)
+    if not isinstance(value, int) or not 0 <= value < 1 << 64:
+        raise ValueError("a counter is no whole number of 64 bits")
+    return value
 
 
 def fell(before: Statistics, after: Statistics) -> str | None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from harness.load.messages import Malformed
 from harness.load.plan import PayloadFile, read_plan, read_times
-from harness.load.recorder import LONGEST_REASON, MOST_REASONS, Recorder, read_spool
+from harness.load.reasons import LONGEST_REASON, MOST_REASONS
+from harness.load.recorder import Recorder, read_spool
 from harness.load.spool_keeper import SpoolKeeper
 from harness.load.wire import Reply
 from harness.schema.errors import InputError

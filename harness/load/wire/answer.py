@@ -16,6 +16,7 @@ class Answer:
 
     __slots__ = (
         "began",
+        "check",
         "data_bytes",
         "ended_ns",
         "familiar",
@@ -32,7 +33,9 @@ class Answer:
         "window",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], object] = lambda: None) -> None:
+        self.check = check
+        """Raises where it is too late to wait for it any longer."""
         self.resume: Callable[[], object] | None = None
         """Goes on with who waits for it."""
         self.begin(0, 0, keep_body=False)

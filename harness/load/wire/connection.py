@@ -9,12 +9,17 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.load.wire.stream import Deadline, Expired
+from harness.quoted import quoted
+from harness.schema.errors import ServerError
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
 
 if TYPE_CHECKING:
     from harness.load.wire.stream import Buffer
 
+
+LARGEST_KEPT = 1 << 30
+"""Bytes of an answer that is kept; one that nobody keeps may have any number."""
 
 _OK = Status.OK
 """Python 3.11 takes a tenth of a microsecond to find a member of an enumeration."""
@@ -94,8 +99,20 @@ class Connection(ABC):
         """Send nothing more on the connection that the last call was on."""
 
     @abstractmethod
+    def _decoded(self, body: bytes, json_bytes: int | None) -> Tensors:
+        """The outputs in an answer. May raise whatever tritonclient does of one that it can't read."""
+
     def decode(self, reply: Reply) -> Tensors:
-        """The outputs in a reply whose body was kept."""
+        """The outputs in a reply whose body was kept. Raises ServerError for an answer that has none."""
+        if reply.body is None:
+            raise ValueError("the reply has no body: call with keep_body=True")
+        try:
+            return self._decoded(reply.body, reply.json_bytes)
+        except Exception as error:  # tritonclient indexes, casts and reshapes as the answer says
+            raise ServerError(
+                f"the server at {self.host} gave an answer whose outputs can't be read "
+                f"({quoted(repr(error), 200)}): see whether a Triton listens there"
+            ) from error
 
     def connect(self) -> None:
         """Connect now rather than in the first call. Raises OSError or Fault; the next call tries again."""

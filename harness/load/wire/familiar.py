@@ -13,6 +13,8 @@ _PREFIX_BYTES = 5
 _STREAM_AT = 5
 """Where a frame's stream number stands in its head."""
 _MOST = 64
+_LARGEST = 4096
+"""Of what is kept of one: heads and trailers of a success have some hundreds of bytes."""
 
 
 class FamiliarAnswer:
@@ -64,6 +66,8 @@ class FamiliarAnswers:
             sizes.append(first >> 8)
             at += FRAME.size + (first >> 8)
         if kinds != [Kind.HEADERS, Kind.DATA, Kind.HEADERS] or sizes[1] < _PREFIX_BYTES:
+            return
+        if len(answer) - sizes[1] > _LARGEST:
             return
         if len(self._by_sizes) >= _MOST:
             self._by_sizes.clear()

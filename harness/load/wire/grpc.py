@@ -7,7 +7,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from harness.load.wire.answer import PREFIX_BYTES, Answer
-from harness.load.wire.connection import Connection, Fault, Reply
+from harness.load.wire.connection import Connection, Fault
 from harness.load.wire.grpc_messages import decoded, refusal
 from harness.load.wire.http2_connection import Http2Connection
 from harness.schema.samples import Status
@@ -27,7 +27,7 @@ class GrpcConnection(Connection):
     def __init__(self, channel: GrpcChannel, timeout_s: float) -> None:
         super().__init__(channel.host, channel.port, timeout_s)
         self._channel = channel
-        self._answer = Answer()
+        self._answer = Answer(self._deadline.check)
         self._used: Http2Connection | None = None
 
     @property
@@ -80,7 +80,5 @@ class GrpcConnection(Connection):
             raise Fault(Status.PROTOCOL, "a message that isn't as long as it says")
         return None
 
-    def decode(self, reply: Reply) -> Tensors:
-        if reply.body is None:
-            raise ValueError("the reply has no body: call with keep_body=True")
-        return decoded(reply.body)
+    def _decoded(self, body: bytes, json_bytes: int | None) -> Tensors:  # noqa: ARG002
+        return decoded(body)

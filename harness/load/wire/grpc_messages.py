@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.load.wire.connection import Fault
 from harness.load.wire.http2 import Headers
+from harness.quoted import quoted
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
 
@@ -80,10 +81,10 @@ def refusal(first: Headers | None, last: Headers | None) -> str | None:
         raise Fault(Status.PROTOCOL, "an answer without headers")
     if last.grpc_status is None:
         if first.http_status != "200":
-            return f"HTTP {first.http_status}"
+            return quoted(f"HTTP {first.http_status}", 100)
         raise Fault(Status.PROTOCOL, "an answer without a grpc-status")
     if last.grpc_status == 0:
         return None
     code = last.grpc_status
     name = _CODES[code] if 0 <= code < len(_CODES) else f"status {code}"
-    return f"{name}: {last.grpc_message}"[:500] if last.grpc_message else name
+    return quoted(f"{name}: {last.grpc_message}") if last.grpc_message else name

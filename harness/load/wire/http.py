@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,8 +9,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from harness.load.wire.connection import Connection, Fault, Reply
+from harness.http_json import parsed
+from harness.load.wire.connection import LARGEST_KEPT, Connection, Fault
 from harness.load.wire.stream import Stream
+from harness.quoted import quoted
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES = 64 * 1024
 _LONGEST_HEAD = 32 * 1024
+"""Of a trailer section, too."""
+_MOST_DIGITS = 15
+"""Of a length: a petabyte has 16."""
+_REFUSAL_BYTES = 16 * 1024
+"""Of a refusal that are kept, for its reason."""
 
 
 def prepare(model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> bytes:
@@ -105,15 +111,17 @@ class HttpConnection(Connection):
             start, end = self._read_head(stream, end)
             self._seen = bytes(self._view[:start])
             self._seen_head = head = _parsed(self._seen)
-        keep = keep_body or head.status != 200
+        most = LARGEST_KEPT if keep_body else 0
+        if head.status != 200:
+            most = _REFUSAL_BYTES
         if head.length is None:
-            body: bytes | None = self._read_chunks(stream, start, end)
+            body: bytes | None = self._read_chunks(stream, start, end, most)
         elif end - start == head.length:
-            body = bytes(self._view[start:end]) if keep else None
+            body = bytes(self._view[start:end]) if most else None
         elif end - start > head.length:
             raise Fault(Status.PROTOCOL, "more bytes than Content-Length says")
         else:
-            body = self._read_rest(stream, start, end, head.length, keep)
+            body = self._read_rest(stream, start, end, head.length, most)
         self._completed_ns = monotonic_ns()
         if head.close:
             self._drop()
@@ -134,55 +142,65 @@ class HttpConnection(Connection):
                 raise Fault(Status.PROTOCOL, f"a head of more than {_LONGEST_HEAD} bytes")
             end += self._more(stream, self._view[end:])
 
-    def _read_rest(self, stream: Stream, start: int, end: int, length: int, keep: bool) -> bytes | None:
+    def _read_rest(self, stream: Stream, start: int, end: int, length: int, most: int) -> bytes | None:
+        """A body of `length` bytes. It is kept as it comes: that it is long is only said so far."""
         missing = length - (end - start)
-        if not keep:
-            while missing:
-                missing -= self._came(stream.discard(missing))
-            return None
-        body = bytearray(length)
-        view = memoryview(body)
-        view[: end - start] = self._view[start:end]
-        while missing:
-            missing -= self._more(stream, view[length - missing :])
-        return bytes(body)
+        body = bytearray()
+        _keep(body, self._view[start:end], most)
+        while missing and len(body) < most:
+            got = self._more(stream, self._view[:missing])
+            _keep(body, self._view[:got], most)
+            missing -= got
+        self._drop_bytes(stream, missing, most)
+        return bytes(body) if most else None
 
-    def _read_chunks(self, stream: Stream, start: int, end: int) -> bytes:
+    def _read_chunks(self, stream: Stream, start: int, end: int, most: int) -> bytes | None:
         """A chunked body (RFC 9112, 7.1), trailer section included."""
         data = bytearray(self._view[start:end])
+        """What has come and wasn't taken yet: a line, or the bytes of one read."""
         body = bytearray()
 
-        def fill(size: int) -> None:
-            while len(data) < size:
-                got = self._more(stream, self._view)
-                data.extend(self._view[:got])
+        def more() -> None:
+            data.extend(self._view[: self._more(stream, self._view)])
 
         def line() -> bytes:
             while (stop := data.find(b"\r\n")) < 0:
                 if len(data) > _LONGEST_HEAD:
                     raise Fault(Status.PROTOCOL, "a chunk without its size")
-                fill(len(data) + 1)
+                more()
             text = bytes(data[:stop])
             del data[: stop + 2]
             return text
 
-        while True:
-            digits = line().split(b";")[0].strip()
-            if not digits or digits.strip(b"0123456789abcdefABCDEF") or len(digits) > 8:
-                raise Fault(Status.PROTOCOL, "a chunk without its size")
-            size = int(digits, 16)
-            if size == 0:
-                break
-            fill(size + 2)
-            body += data[:size]
-            if data[size : size + 2] != b"\r\n":
+        while size := _chunk_size(line()):
+            _keep(body, memoryview(data)[:size], most)
+            taken = min(size, len(data))
+            del data[:taken]
+            size -= taken
+            while size and len(body) < most:
+                got = self._more(stream, self._view[:size])
+                _keep(body, self._view[:got], most)
+                size -= got
+            self._drop_bytes(stream, size, most)
+            while len(data) < 2:
+                more()
+            if data[:2] != b"\r\n":
                 raise Fault(Status.PROTOCOL, "a chunk longer than its size")
-            del data[: size + 2]
-        while line():
-            pass
+            del data[:2]
+        trailer_bytes = 0
+        while field := line():
+            trailer_bytes += len(field)
+            if trailer_bytes > _LONGEST_HEAD:
+                raise Fault(Status.PROTOCOL, f"a trailer of more than {_LONGEST_HEAD} bytes")
         if data:
             raise Fault(Status.PROTOCOL, "more bytes than the last chunk")
-        return bytes(body)
+        return bytes(body) if most else None
+
+    def _drop_bytes(self, stream: Stream, missing: int, most: int) -> None:
+        if missing and most == LARGEST_KEPT:
+            raise _too_large()
+        while missing:
+            missing -= self._came(stream.discard(missing))
 
     def _more(self, stream: Stream, view: memoryview) -> int:
         return self._came(stream.receive_into(view))
@@ -191,49 +209,75 @@ class HttpConnection(Connection):
         if not got:
             raise Fault(Status.CONNECTION, "the server closed the connection before the answer was whole")
         self._received_bytes += got
+        self._deadline.check()
         return got
 
-    def decode(self, reply: Reply) -> Tensors:
+    def _decoded(self, body: bytes, json_bytes: int | None) -> Tensors:
         import tritonclient.http as triton
 
-        if reply.body is None:
-            raise ValueError("the reply has no body: call with keep_body=True")
-        result = triton.InferenceServerClient.parse_response_body(reply.body, header_length=reply.json_bytes)
+        result = triton.InferenceServerClient.parse_response_body(body, header_length=json_bytes)
         return {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
+
+
+def _keep(body: bytearray, data: memoryview, most: int) -> None:
+    """The first `most` bytes. Raises Fault where there are more than may be kept of what is to be whole."""
+    if most == LARGEST_KEPT and len(body) + len(data) > most:
+        raise _too_large()
+    body += data[: most - len(body)]
+
+
+def _too_large() -> Fault:
+    return Fault(Status.PROTOCOL, f"an answer of more than the {LARGEST_KEPT} bytes that are kept")
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.split(b";", 1)[0].strip()
+    if not digits or digits.strip(b"0123456789abcdefABCDEF") or len(digits) > 8:
+        raise Fault(Status.PROTOCOL, "a chunk without its size")
+    return int(digits, 16)
 
 
 def _parsed(head: bytes) -> _Head:
     first, *lines = head[:-4].split(b"\r\n")
     words = first.split(None, 2)
-    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not _is_number(words[1]):
         raise Fault(Status.PROTOCOL, "the answer is not HTTP/1")
     fields: dict[bytes, bytes] = {}
     for line in lines:
         name, colon, value = line.partition(b":")
         if not colon:
             raise Fault(Status.PROTOCOL, "a header line without a colon")
-        fields[name.strip().lower()] = value.strip()
+        name, value = name.strip().lower(), value.strip()
+        if name == b"content-length" and fields.get(name, value) != value:
+            raise Fault(Status.PROTOCOL, "an answer of two lengths")
+        fields[name] = value
     status = int(words[1])
     if not 200 <= status <= 599:
         raise Fault(Status.PROTOCOL, f"HTTP status {status}, which is no answer")
     chunked = fields.get(b"transfer-encoding", b"").lower() == b"chunked"
     length = fields.get(b"content-length")
-    if not chunked and (length is None or not length.isdigit()):
+    if not chunked and (length is None or not _is_number(length)):
         raise Fault(Status.PROTOCOL, "an answer that doesn't say its length")
     json_bytes = fields.get(b"inference-header-content-length", b"")
     close = fields.get(b"connection", b"").lower() == b"close" or words[0] == b"HTTP/1.0"
     return _Head(
         status,
         None if chunked or length is None else int(length),
-        int(json_bytes) if json_bytes.isdigit() else None,
+        int(json_bytes) if _is_number(json_bytes) else None,
         close,
     )
+
+
+def _is_number(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= _MOST_DIGITS
 
 
 def _refusal(status: int, body: bytes) -> str:
     """Triton's own words, which it gives as {"error": …}; else the first line of what came."""
     try:
-        said = json.loads(body)["error"]
+        said = parsed(body)["error"]
     except (ValueError, KeyError, TypeError):
+        said = None
+    if not isinstance(said, str):
         said = body.decode("utf-8", "replace").strip().split("\n")[0]
-    return f"HTTP {status}: {said}"[:500] if said else f"HTTP {status}"
+    return quoted(f"HTTP {status}: {said}" if said else f"HTTP {status}")

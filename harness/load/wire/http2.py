@@ -23,6 +23,12 @@ LARGEST_DATA = 4 * 1024 * 1024
 """Of a DATA frame that we take: a large answer in few frames costs both sides less."""
 LARGEST_WINDOW = 2**31 - 1
 LAST_STREAM = 2**31 - 1
+LONGEST_BLOCK = 32 * 1024
+"""Of a header block; gRPC's own limit is 16 KB."""
+_MOST_KNOWN = 256
+_LONGEST_KNOWN = 1024
+_LONGEST_MESSAGE = 8 * 1024
+"""Of grpc-message, before it is decoded: nobody is shown that much."""
 
 
 class Kind(IntEnum):
@@ -54,6 +60,12 @@ class Setting(IntEnum):
     MAX_FRAME_SIZE = 5
 
 
+_BOUNDS: dict[int, tuple[int, int]] = {
+    Setting.INITIAL_WINDOW_SIZE: (0, LARGEST_WINDOW),
+    Setting.MAX_FRAME_SIZE: (DEFAULT_MAX_FRAME, 2**24 - 1),
+}
+PING_BYTES = 8
+
 ERRORS = [
     "NO_ERROR",
     "PROTOCOL_ERROR",
@@ -80,6 +92,14 @@ def error_name(payload: bytes) -> str:
     """Of the error code that RST_STREAM begins and GOAWAY goes on with."""
     (code,) = WORD.unpack_from(payload)
     return ERRORS[code] if code < len(ERRORS) else f"error {code}"
+
+
+def checked_setting(name: int, value: int) -> int:
+    """The value of a server's setting. Raises Fault where RFC 9113 (6.5.2) has no such value."""
+    lowest, largest = _BOUNDS.get(name, (0, 2**32 - 1))
+    if not lowest <= value <= largest:
+        raise Fault(Status.PROTOCOL, f"a setting that can't be: {Setting(name).name} of {value}")
+    return value
 
 
 def opening() -> bytes:
@@ -134,7 +154,7 @@ class HeaderReader:
         known = self._known.get(block)
         if known is None:
             known = self._decoded(block)
-            if len(self._known) < 256:
+            if len(self._known) < _MOST_KNOWN and len(block) <= _LONGEST_KNOWN:
                 self._known[block] = known
         return known
 
@@ -145,7 +165,7 @@ class HeaderReader:
             return Headers(
                 fields.get(":status"),
                 None if code is None else int(code),
-                unquote(fields.get("grpc-message", "")),
+                unquote(fields.get("grpc-message", "")[:_LONGEST_MESSAGE]),
             )
         except (hpack.HPACKError, ValueError) as error:
             raise Fault(Status.PROTOCOL, "a header block that can't be read") from error

@@ -20,6 +20,8 @@ from harness.schema.samples import Status
 if TYPE_CHECKING:
     from harness.load.wire.stream import Buffer
 
+_READS_A_TURN = 64
+"""Of what lies ready, before the event loop has its turn: others wait for it, and every deadline does."""
 _CUT_OFF = "the connection was given up, because another request on it was cut off"
 
 
@@ -43,6 +45,7 @@ class Http2Connection:
         self._stream = stream
         self._hub = get_hub()
         self._starved: list[Answer] = []
+        self._settling: gevent.Greenlet | None = None
         self._alone = alone
         stream.send(http2.opening())
         while not self.incoming.greeted:
@@ -91,6 +94,8 @@ class Http2Connection:
         while not answer.ended_ns:
             if self._alone:
                 self._wait_alone()
+                if not answer.ended_ns:
+                    answer.check()
             else:
                 self._wait(answer)
         if answer.fault is not None:
@@ -104,6 +109,7 @@ class Http2Connection:
         while not answer.ended_ns and min(self.incoming.window, answer.window) <= 0:
             if self._alone:
                 self._wait_alone()
+                answer.check()
             else:
                 self._starved.append(answer)
                 self._wait(answer)
@@ -127,6 +133,10 @@ class Http2Connection:
     def close(self) -> None:
         self.retired = True
         self._stream.close()
+        if (
+            self._settling and self._settling is not getcurrent()
+        ):  # nothing tells it that what it waits for won't be
+            self._settling.kill(block=False)
 
     def _wait(self, answer: Answer) -> None:
         answer.resume = getcurrent().switch
@@ -145,11 +155,15 @@ class Http2Connection:
         """Called by the event loop: what happens here must end in the answers."""
         with suppress(BlockingIOError):
             self._read(self._stream.receive_now, self._stream.discard_now)
-            while self._stream.has_more and not self.retired:
+            for _ in range(_READS_A_TURN):
+                if not self._stream.has_more or self.retired:
+                    break
                 self._read(self._stream.receive_now, self._stream.discard_now)
+            else:
+                self._hub.loop.run_callback(self._on_readable)
         self._tell()
-        if self.incoming.owed and not self.retired:
-            gevent.spawn(self._settle)
+        if self.incoming.owed and not self.retired and not self._settling:
+            self._settling = gevent.spawn(self._settle)
 
     def _tell(self) -> None:
         """Go on with those whose answers have ended, and with those for whom there is room again."""

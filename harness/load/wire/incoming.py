@@ -6,7 +6,7 @@ from time import monotonic_ns
 
 from harness.load.wire import http2
 from harness.load.wire.answer import PREFIX_BYTES, Answer
-from harness.load.wire.connection import Fault
+from harness.load.wire.connection import LARGEST_KEPT, Fault
 from harness.load.wire.familiar import FamiliarAnswers
 from harness.load.wire.http2 import FRAME, WORD, Flag, Kind, Setting
 from harness.schema.samples import Status
@@ -14,8 +14,10 @@ from harness.schema.samples import Status
 _BUFFER_BYTES = 128 * 1024
 _LARGEST_WHOLE = _BUFFER_BYTES // 2
 """Of a frame that is read whole; longer ones may only be DATA, which is read in pieces."""
-
-
+_MOST_BLOCK_FRAMES = 64
+"""That a header block is cut into."""
+_MOST_OWED = 64 * 1024
+"""Bytes of acknowledgements that wait to be sent."""
 _LARGEST_UNACKNOWLEDGED = http2.LARGEST_WINDOW // 2
 _WINDOW_UPDATE = WORD.size << 8 | Kind.WINDOW_UPDATE
 _WINDOW_UPDATE_BYTES = FRAME.size + WORD.size
@@ -60,7 +62,7 @@ class Incoming:
         self._data: Answer | None = None  # whose DATA frame is being read; None: nobody's any more
         self._data_flags = 0
         self._block: bytearray | None = None  # a header block whose continuation is to come
-        self._block_flags = self._block_stream = 0
+        self._block_flags = self._block_stream = self._block_frames = 0
         self._abandoned: set[int] = set()
 
     @property
@@ -180,8 +182,10 @@ class Incoming:
             if not flags & Flag.ACK:
                 self._take_settings(payload)
         elif kind == Kind.PING:
+            if len(payload) != http2.PING_BYTES:
+                raise Fault(Status.PROTOCOL, "a PING frame of a wrong size")
             if not flags & Flag.ACK:
-                self.owed += http2.frame(Kind.PING, Flag.ACK, 0, bytes(payload))
+                self._owe(http2.frame(Kind.PING, Flag.ACK, 0, bytes(payload)))
         elif kind == Kind.GOAWAY:
             self._take_goaway(payload)
         elif kind in (Kind.DATA, Kind.HEADERS, Kind.CONTINUATION, Kind.PUSH_PROMISE):
@@ -199,7 +203,7 @@ class Incoming:
         elif kind == Kind.HEADERS:
             if answer is not None:
                 answer.came(self._now_ns)
-            self._block_stream = stream_id
+            self._block_stream, self._block_frames = stream_id, 1
             self._take_headers(flags, answer, bytes(http2.unpadded(flags, payload, Flag.PRIORITY)))
         elif kind == Kind.CONTINUATION:
             self._take_continuation(flags, answer, payload)
@@ -210,6 +214,8 @@ class Incoming:
         elif kind == Kind.RST_STREAM:
             reason = f"the server reset the stream: {http2.error_of(payload)}"
             self.fail(answer, Fault(Status.CONNECTION, reason))
+        elif kind in (Kind.SETTINGS, Kind.PUSH_PROMISE, Kind.PING, Kind.GOAWAY):
+            raise Fault(Status.PROTOCOL, "a frame that no answer has")
 
     def _take_window_update(self, answer: Answer | None, payload: memoryview) -> None:
         (answer or self).window += http2.increment_of(payload)
@@ -238,6 +244,8 @@ class Incoming:
             if answer.data_bytes < PREFIX_BYTES:
                 answer.prefix += data[: PREFIX_BYTES - len(answer.prefix)]
             if answer.message is not None:
+                if answer.data_bytes + size > LARGEST_KEPT:
+                    raise Fault(Status.PROTOCOL, f"an answer of more than the {LARGEST_KEPT} bytes kept")
                 answer.message += data
         answer.data_bytes += size
         if not self.missing and self._data_flags & Flag.END_STREAM:
@@ -254,13 +262,16 @@ class Incoming:
         if self._block is None:
             raise Fault(Status.PROTOCOL, "a header block that has no beginning")
         self._block += payload
-        if len(self._block) > _BUFFER_BYTES:
+        self._block_frames += 1
+        if len(self._block) > http2.LONGEST_BLOCK or self._block_frames > _MOST_BLOCK_FRAMES:
             raise Fault(Status.PROTOCOL, "a header block without an end")
         if flags & Flag.END_HEADERS:
             block, self._block = bytes(self._block), None
             self._take_headers(flags | self._block_flags, answer, block)
 
     def _take_headers(self, flags: int, answer: Answer | None, block: bytes) -> None:
+        if len(block) > http2.LONGEST_BLOCK:
+            raise Fault(Status.PROTOCOL, "a header block without an end")
         if not flags & Flag.END_HEADERS:
             self._block, self._block_flags = bytearray(block), flags & Flag.END_STREAM
             return
@@ -280,7 +291,8 @@ class Incoming:
     def _take_settings(self, payload: memoryview) -> None:
         if len(payload) % http2.SETTING.size:
             raise Fault(Status.PROTOCOL, "a SETTINGS frame of a wrong size")
-        for name, value in http2.SETTING.iter_unpack(payload):
+        for name, given in http2.SETTING.iter_unpack(payload):
+            value = http2.checked_setting(name, given)
             if name == Setting.INITIAL_WINDOW_SIZE:
                 for answer in self.open.values():
                     answer.window += value - self.initial_window
@@ -289,7 +301,12 @@ class Incoming:
             elif name == Setting.MAX_FRAME_SIZE:
                 self.max_frame = value
         self.greeted = True
-        self.owed += http2.frame(Kind.SETTINGS, Flag.ACK, 0)
+        self._owe(http2.frame(Kind.SETTINGS, Flag.ACK, 0))
+
+    def _owe(self, acknowledgement: bytes) -> None:
+        self.owed += acknowledgement
+        if len(self.owed) > _MOST_OWED:
+            raise Fault(Status.PROTOCOL, "more frames to acknowledge than the server takes acknowledgements")
 
     def _take_goaway(self, payload: memoryview) -> None:
         if len(payload) < 8:

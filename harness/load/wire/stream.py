@@ -67,6 +67,11 @@ class Deadline:
     def stop(self) -> None:
         self._greenlet = None
 
+    def check(self) -> None:
+        """Raise Expired where it has passed: for whoever may read for ever without the event loop's turn."""
+        if monotonic() >= self._due:
+            raise Expired
+
     def close(self) -> None:
         if self._timer is not None:
             self._timer.close()
