@@ -15,7 +15,6 @@ from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
 
-
 _reasons = Reasons()
 """Locust keeps a failure for each text that it was told, in every process."""
 

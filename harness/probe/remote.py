@@ -49,7 +49,7 @@ ANSWER_BYTES = 8 << 20
 """More than a probe sends at once."""
 SPOOL_BYTES = 8 << 20
 SPOOL_BYTES_PER_S = 512 << 10
-"""What is kept: so much, and so much more for each second: twice what all MIG instances of eight GPUs make."""
+"""What is kept: so much, and so much more for each second, twice what eight GPUs in MIG mode make."""
 NO_PROBE = "it answers as no probe does"
 TOO_MUCH = "it sends more than a probe reads"
 

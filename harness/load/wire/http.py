@@ -280,4 +280,5 @@ def _refusal(status: int, body: bytes) -> str:
         said = None
     if not isinstance(said, str):
         said = body.decode("utf-8", "replace").strip().split("\n")[0]
+    said = quoted(said)
     return quoted(f"HTTP {status}: {said}" if said else f"HTTP {status}")
