@@ -1,0 +1,151 @@
+"""What a server says of itself, over HTTP and JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from harness.http_json import parsed
+from harness.schema.errors import ServerError
+from harness.triton import answers
+from harness.triton.control import MOST_SHOWN, plain
+from harness.triton.provider import provider_of
+from harness.triton.remote import effective, kind_of
+from harness.triton.statistics import difference, snapshot
+from tests.fuzz import fuzz, mutated
+
+STAGE = {"count": 4, "ns": 1000}
+STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit")
+STATISTICS = {
+    "model_stats": [
+        {
+            "name": "m",
+            "version": "1",
+            "inference_count": 4,
+            "execution_count": "2",
+            "inference_stats": dict.fromkeys(STAGES, STAGE),
+        }
+    ]
+}
+CONFIG = {
+    "name": "m",
+    "max_batch_size": 8,
+    "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, "3"]}],
+    "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [3]}],
+    "instance_group": [{"kind": "KIND_GPU", "count": 1, "gpus": [0, 1]}],
+    "dynamic_batching": {"max_queue_delay_microseconds": 500},
+    "optimization": {
+        "execution_accelerators": {
+            "gpu_execution_accelerator": [
+                {"name": "tensorrt", "parameters": {"precision_mode": "FP16", "trt_dla_core": "1"}}
+            ]
+        },
+        "cuda": {"graphs": False},
+    },
+    "parameters": {"intra_op_thread_count": {"string_value": "1"}},
+    "response_cache": {"enable": True},
+}
+INDEX = [{"name": "m", "version": "1", "state": "READY"}, {"name": "n"}]
+METADATA = {"name": "triton", "version": "2.51.0", "extensions": []}
+SAMPLES = [json.dumps(each).encode() for each in (STATISTICS, CONFIG, INDEX, METADATA)]
+ODD = st.sampled_from(
+    [
+        None,
+        True,
+        -1,
+        0,
+        1.5,
+        1e300,
+        2**63,
+        2**64,
+        "",
+        "1",
+        "x" * 500,
+        "\x1b[2J",
+        "\ud800",
+        [],
+        {},
+        [[]],
+        [{}],
+        {"a": 1},
+    ]
+)
+
+
+@st.composite
+def reshaped(draw: st.DrawFn, document: Any) -> Any:
+    """The document with parts of it replaced, left out or wrapped."""
+    choice = draw(st.integers(0, 12))
+    if choice == 0:
+        return draw(ODD)
+    if choice == 1:
+        return [document]
+    if isinstance(document, dict):
+        return {key: draw(reshaped(value)) for key, value in document.items() if draw(st.integers(0, 15))}
+    if isinstance(document, list):
+        return [draw(reshaped(each)) for each in document]
+    return document
+
+
+said = st.one_of(
+    mutated(*SAMPLES),
+    st.one_of(*map(reshaped, (STATISTICS, CONFIG, INDEX, METADATA))).map(lambda d: json.dumps(d).encode()),
+)
+
+
+@fuzz(said)
+def test_an_answer_has_the_shape_that_is_gone_on_with_or_is_one_sentence(text: bytes) -> None:
+    with _one_sentence():
+        assert answers.read(answers.METADATA, text, "it")["version"].isprintable()
+    with _one_sentence():
+        for model in answers.read(answers.INDEX, text, "it"):
+            assert isinstance(model["name"], str) and model.get("state") not in (7, [])
+    with _one_sentence():
+        config: dict[str, Any] = {**answers.read(answers.MODEL_CONFIG, text, "it")}
+        effective(config), kind_of(config)
+        name, options = provider_of(config)
+        json.dumps([name, options], ensure_ascii=False).encode()
+        _ = (config.get("instance_group") or [{}])[0].get("gpus")
+    with _one_sentence():
+        counted = snapshot(answers.read(answers.OBJECT, text, "it"))
+        assert difference(counted, counted).requests == 0
+
+
+class _one_sentence:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        if isinstance(error, ServerError):
+            assert "\n" not in str(error) and len(str(error)) < MOST_SHOWN
+            return True
+        return False
+
+
+@fuzz(said)
+def test_json_is_read_or_a_value_error(text: bytes) -> None:
+    try:
+        document = parsed(text)
+    except ValueError:
+        return
+    json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+
+
+@fuzz(
+    st.text()
+    | st.lists(
+        st.sampled_from(["Internal: ", "is at UNAVAILABLE state: ", "\n\nAt:\n", "x" * 70_000, "\x1b", " ;"])
+    ).map("".join)
+)
+def test_an_error_text_is_one_line_with_an_end(text: str) -> None:
+    assert len(plain(text)) <= MOST_SHOWN and (plain(text).isprintable())
+
+
+def test_the_samples_are_what_triton_says() -> None:
+    for shape, sample in ((answers.MODEL_CONFIG, 1), (answers.INDEX, 2), (answers.METADATA, 3)):
+        assert answers.read(shape, SAMPLES[sample], "it")  # type: ignore[type-var]
+    with pytest.raises(ServerError):
+        answers.read(answers.MODEL_CONFIG, SAMPLES[2], "it")
