@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.load.greedy import CASES, PIECE, PIECES
+from harness.load.driver import drive
+from harness.load.recorder import read_spool
+from harness.schema.point import PointLoad
+from harness.schema.samples import Status
+from tests.load.greedy import CASES, PIECE, PIECES, pings_unheard
+from tests.load.rogue import grpc_says, rogue_server
+from tests.load.test_drive import job, left_over, point
 
 MOST_BYTES = 40 << 20
 
@@ -28,3 +34,15 @@ def test_what_nobody_reads_is_not_kept(case: str) -> None:
     told = json.loads(done.stdout)
     assert told["more_bytes"] < MOST_BYTES, told
     assert (told["status"] == "OK") == (case == "a success in chunks"), told
+
+
+@pytest.mark.timeout(60)
+def test_a_point_against_a_server_that_only_floods_ends_as_failed_requests(tmp_path: Path) -> None:
+    """One user, whose process reads without the event loop's turn."""
+    what = point("grpc", PointLoad(concurrency=1), warmup_s=0.0, duration_s=1.0, timeout_s=0.5)
+    with rogue_server(grpc_says(then=pings_unheard)) as port:
+        outcome = drive(job(what, port, tmp_path))
+    requests, reasons = read_spool(outcome.folder)
+    assert len(requests) and not (requests["status"] == Status.OK).any()
+    assert 0 < len(reasons) <= 3
+    assert left_over(tmp_path) == []

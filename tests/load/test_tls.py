@@ -206,6 +206,13 @@ def close(connection: socket.socket) -> None:
     connection.close()
 
 
+def without_end(connection: socket.socket) -> None:
+    """Data, so fast that there is always more to decrypt."""
+    many = http2.frame(Kind.DATA, 0, 1, bytes(16_000)) * 60
+    while True:
+        connection.sendall(many)
+
+
 CASES: dict[str, tuple[rogue.Handler, Status, str]] = {
     "closed": (
         grpc_says(then=close),
@@ -220,6 +227,11 @@ CASES: dict[str, tuple[rogue.Handler, Status, str]] = {
     "stalled": (grpc_says(), Status.TIMEOUT, "no answer within 0.4 s"),
     "half, then stalled": (
         grpc_says(rogue.START, rogue.DATA),
+        Status.TIMEOUT,
+        "half an answer within 0.4 s",
+    ),
+    "data without end": (
+        grpc_says(rogue.START, then=without_end),
         Status.TIMEOUT,
         "half an answer within 0.4 s",
     ),

@@ -23,8 +23,6 @@ LARGEST_DATA = 4 * 1024 * 1024
 """Of a DATA frame that we take: a large answer in few frames costs both sides less."""
 LARGEST_WINDOW = 2**31 - 1
 LAST_STREAM = 2**31 - 1
-LONGEST_BLOCK = 32 * 1024
-"""Of a header block; gRPC's own limit is 16 KB."""
 _MOST_KNOWN = 256
 _LONGEST_KNOWN = 1024
 _LONGEST_MESSAGE = 8 * 1024

@@ -8,14 +8,13 @@ from harness.load.wire import http2
 from harness.load.wire.answer import PREFIX_BYTES, Answer
 from harness.load.wire.connection import LARGEST_KEPT, Fault
 from harness.load.wire.familiar import FamiliarAnswers
+from harness.load.wire.header_block import LONGEST, HeaderBlock
 from harness.load.wire.http2 import FRAME, WORD, Flag, Kind, Setting
 from harness.schema.samples import Status
 
 _BUFFER_BYTES = 128 * 1024
 _LARGEST_WHOLE = _BUFFER_BYTES // 2
 """Of a frame that is read whole; longer ones may only be DATA, which is read in pieces."""
-_MOST_BLOCK_FRAMES = 64
-"""That a header block is cut into."""
 _MOST_OWED = 64 * 1024
 """Bytes of acknowledgements that wait to be sent."""
 _LARGEST_UNACKNOWLEDGED = http2.LARGEST_WINDOW // 2
@@ -61,8 +60,7 @@ class Incoming:
         self._unacknowledged = 0  # received, and not yet given back as a window update
         self._data: Answer | None = None  # whose DATA frame is being read; None: nobody's any more
         self._data_flags = 0
-        self._block: bytearray | None = None  # a header block whose continuation is to come
-        self._block_flags = self._block_stream = self._block_frames = 0
+        self._block: HeaderBlock | None = None  # whose continuation is to come
         self._abandoned: set[int] = set()
 
     @property
@@ -172,7 +170,8 @@ class Incoming:
     def _take(
         self, kind: int, flags: int, stream_id: int, answer: Answer | None, payload: memoryview
     ) -> None:
-        if self._block is not None and (kind != Kind.CONTINUATION or stream_id != self._block_stream):
+        block = self._block
+        if block is not None and (kind != Kind.CONTINUATION or stream_id != block.stream):
             raise Fault(Status.PROTOCOL, "a header block that is not continued")
         if stream_id:
             self._take_of_stream(kind, flags, stream_id, answer, payload)
@@ -203,8 +202,11 @@ class Incoming:
         elif kind == Kind.HEADERS:
             if answer is not None:
                 answer.came(self._now_ns)
-            self._block_stream, self._block_frames = stream_id, 1
-            self._take_headers(flags, answer, bytes(http2.unpadded(flags, payload, Flag.PRIORITY)))
+            block = bytes(http2.unpadded(flags, payload, Flag.PRIORITY))
+            if not flags & Flag.END_HEADERS or len(block) > LONGEST:  # of which it is told there
+                self._block = HeaderBlock(stream_id, flags, block)
+            else:
+                self._take_headers(flags, answer, block)
         elif kind == Kind.CONTINUATION:
             self._take_continuation(flags, answer, payload)
         elif answer is None:
@@ -261,20 +263,12 @@ class Incoming:
     def _take_continuation(self, flags: int, answer: Answer | None, payload: memoryview) -> None:
         if self._block is None:
             raise Fault(Status.PROTOCOL, "a header block that has no beginning")
-        self._block += payload
-        self._block_frames += 1
-        if len(self._block) > http2.LONGEST_BLOCK or self._block_frames > _MOST_BLOCK_FRAMES:
-            raise Fault(Status.PROTOCOL, "a header block without an end")
-        if flags & Flag.END_HEADERS:
-            block, self._block = bytes(self._block), None
-            self._take_headers(flags | self._block_flags, answer, block)
+        began, block = self._block, self._block.go_on(flags, payload)
+        if block is not None:
+            self._block = None
+            self._take_headers(began.flags, answer, block)
 
     def _take_headers(self, flags: int, answer: Answer | None, block: bytes) -> None:
-        if len(block) > http2.LONGEST_BLOCK:
-            raise Fault(Status.PROTOCOL, "a header block without an end")
-        if not flags & Flag.END_HEADERS:
-            self._block, self._block_flags = bytearray(block), flags & Flag.END_STREAM
-            return
         if answer is None:
             return
         answer.last = self._headers.read(block)
