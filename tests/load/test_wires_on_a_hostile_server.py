@@ -10,10 +10,12 @@ import pytest
 
 from harness.load.wire import Connection, Reply, http2, open_connection
 from harness.load.wire.http2 import SETTING, Flag, Kind, Setting
+from harness.load.wire.http2_connection import Http2Connection
 from harness.quoted import MOST_CHARACTERS
 from harness.schema.errors import ServerError
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
+from tests.fuzz.answers import Pieces
 from tests.load import rogue
 from tests.load.rogue import END, GRPC_OK, HTTP_OK, START, grpc_says, http_says, on_stream, trailers
 
@@ -296,3 +298,26 @@ def test_a_message_that_cannot_be_read_is_an_error_of_the_server() -> None:
         with pytest.raises(ServerError, match="outputs can't be read"):
             connection.decode(reply)
         connection.close()
+
+
+def test_the_event_loop_has_its_turn_however_much_lies_ready() -> None:
+    class Endless(Pieces):
+        """As TLS, which may have decrypted more than was asked for; and it always has."""
+
+        has_more = True
+
+        def on_readable(self, _: object) -> None:
+            pass
+
+        def receive_into(self, view: memoryview | bytearray) -> int:
+            if got := super().receive_into(view):
+                return got
+            view[: len(UNKNOWN)] = UNKNOWN
+            return len(UNKNOWN)
+
+        receive_now = receive_into
+
+    stream = Endless([http2.frame(Kind.SETTINGS, 0, 0)])
+    connection = Http2Connection(stream, "")
+    connection._on_readable()
+    connection.close()
