@@ -50,6 +50,8 @@ ANSWER_BYTES = 8 << 20
 SPOOL_BYTES = 8 << 20
 SPOOL_BYTES_PER_S = 512 << 10
 """What is kept: so much, and so much more for each second, twice what eight GPUs in MIG mode make."""
+MOST_SPOOL_BYTES = 512 << 20
+"""What is read at once when the point ends; eight GPUs make it in three hours."""
 NO_PROBE = "it answers as no probe does"
 TOO_MUCH = "it sends more than a probe reads"
 
@@ -212,7 +214,7 @@ class RemoteWatch:
         """Bytes that came. Raises HTTPException where all of them together are too many."""
         lines = self._address.ask("GET", f"{self._watch}?from={self._fetched}")
         most = SPOOL_BYTES + SPOOL_BYTES_PER_S * (time.monotonic() - self._began)
-        if self._fetched + len(lines) > most:
+        if self._fetched + len(lines) > min(most, MOST_SPOOL_BYTES):
             raise HTTPException(TOO_MUCH)
         with self._path.open("ab") as spool:
             spool.write(lines)

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness.load.wire import Connection, Reply, http2, open_connection
+from harness.load.wire.connection import Fault
 from harness.load.wire.http2 import SETTING, Flag, Kind, Setting
 from harness.load.wire.http2_connection import Http2Connection
+from harness.load.wire.incoming import Incoming
 from harness.quoted import MOST_CHARACTERS
 from harness.schema.errors import ServerError
 from harness.schema.samples import Status
@@ -321,3 +323,16 @@ def test_the_event_loop_has_its_turn_however_much_lies_ready() -> None:
     connection = Http2Connection(stream, "")
     connection._on_readable()
     connection.close()
+
+
+@pytest.mark.parametrize(("kind", "payload"), [(Kind.SETTINGS, b""), (Kind.PING, bytes(8))])
+def test_acknowledgements_that_nobody_takes_have_a_bound(kind: Kind, payload: bytes) -> None:
+    part = http2.frame(kind, 0, 0, payload)
+    incoming = Incoming()
+    incoming.greeted = True
+    with pytest.raises(Fault, match="more frames to acknowledge"):
+        for _ in range(10):
+            many = part * (len(incoming.room) // len(part))
+            incoming.room[: len(many)] = many
+            incoming.take(len(many))
+    assert len(incoming.owed) < 70_000
