@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPException
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -144,11 +145,12 @@ def plain(error: str) -> str:
 
 
 def _said(body: bytes) -> str:
-    try:
-        said = parsed(body)["error"]
-    except (ValueError, KeyError, TypeError):
-        said = None
-    return said if isinstance(said, str) else body[:MOST_SAID].decode(errors="replace")
+    """What a refusal says: Triton's {"error": …}, or the text of somebody else's page."""
+    with suppress(ValueError):
+        if isinstance(answer := parsed(body), dict):
+            said = answer.get("error")
+            return said if isinstance(said, str) else ""
+    return body[:MOST_SAID].decode(errors="replace")
 
 
 def _model(model: str) -> str:

@@ -226,6 +226,12 @@ def test_a_refusal_is_one_line_that_a_terminal_can_be_shown(body: bytes) -> None
         assert said.isprintable() and 0 < len(said) <= MOST_SHOWN
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"error": ""}', b'{"error": [1]}'])
+def test_a_refusal_without_words_is_told_by_its_status(body: bytes) -> None:
+    with answering({"/v2": body}, status=418) as port, pytest.raises(ServerError, match="with HTTP 418"):
+        Control("127.0.0.1", port).server_metadata()
+
+
 @pytest.mark.parametrize("gpus", [b"7", b'["0"]', b"[-1]", b"[1e3]", b"[99999999]", b"[[]]", b"[null]"])
 def test_a_gpu_that_cannot_be_is_one_sentence(gpus: bytes) -> None:
     config = b'{"instance_group": [{"gpus": %s}]}' % gpus
