@@ -81,7 +81,7 @@ def snapshot(document: Mapping[str, Any]) -> Statistics:
 
 def _count(value: Any) -> int:
     """A counter of 64 bits, as a number or as protobuf's JSON has it, in digits. ValueError for another."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
     if not isinstance(value, int) or not 0 <= value < 1 << 64:
         raise ValueError("a counter is no whole number of 64 bits")
