@@ -10,6 +10,7 @@ import pytest
 
 from harness.load.wire import Connection, Reply, http2, open_connection
 from harness.load.wire.connection import Fault
+from harness.load.wire.familiar import FamiliarAnswers
 from harness.load.wire.http2 import SETTING, Flag, Kind, Setting
 from harness.load.wire.http2_connection import Http2Connection
 from harness.load.wire.incoming import Incoming
@@ -336,3 +337,30 @@ def test_acknowledgements_that_nobody_takes_have_a_bound(kind: Kind, payload: by
             incoming.room[: len(many)] = many
             incoming.take(len(many))
     assert len(incoming.owed) < 70_000
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        http_says(http("Content-Length: 3000000"), without_end(b"x")),
+        http_says(CHUNKED + b"2dc6c0\r\n", without_end(b"x")),
+        http_says(CHUNKED, without_end(b"64\r\n" + b"x" * 100 + b"\r\n")),
+        grpc_says(START, then=without_end(http2.frame(Kind.DATA, 0, 1, bytes(16_000)))),
+    ],
+)
+def test_an_answer_that_is_kept_has_a_bound(handler: rogue.Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("http", "incoming"):
+        monkeypatch.setattr(f"harness.load.wire.{module}.LARGEST_KEPT", 1_000_000)
+    protocol: Protocol = "http" if handler.__qualname__.startswith("http") else "grpc"
+    reply = call(protocol, handler, keep_body=True)
+    assert reply.status is Status.PROTOCOL and "an answer of more than the 1000000 bytes" in (
+        reply.reason or ""
+    )
+
+
+def test_what_is_known_again_is_small() -> None:
+    large = rogue.block((":status", "200"), ("x", "y" * 5000))
+    reader, known = http2.HeaderReader(), FamiliarAnswers()
+    reader.read(large)
+    known.learn(b"".join((on_stream(Kind.HEADERS, Flag.END_HEADERS, large)(1), rogue.DATA(1), END(1))), 1)
+    assert (reader._known, known._by_sizes) == ({}, {})

@@ -278,3 +278,11 @@ def test_a_clock_that_takes_its_time_is_asked_less_often(monkeypatch: pytest.Mon
         Address("127.0.0.1", port).clock()
         assert time.monotonic() - began < LONG_S / 2
     assert 1 <= len(asked) < remote.ROUNDS / 2
+
+
+def test_lines_have_a_bound_in_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MOST_SPOOL_BYTES", 1000)
+    first = said(hello=HELLO)
+    sampler = seen(hostile(lambda at: b"\n" * 400 if at else first, size=1 << 40), tmp_path / "spool")
+    assert (tmp_path / "spool").stat().st_size <= 1000
+    assert any(remote.TOO_MUCH in problem for problem in sampler.problems)
