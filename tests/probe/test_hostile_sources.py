@@ -286,3 +286,10 @@ def test_lines_have_a_bound_in_all(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     sampler = seen(hostile(lambda at: b"\n" * 400 if at else first, size=1 << 40), tmp_path / "spool")
     assert (tmp_path / "spool").stat().st_size <= 1000
     assert any(remote.TOO_MUCH in problem for problem in sampler.problems)
+
+
+def test_why_a_reader_ended_can_be_shown(tmp_path: Path) -> None:
+    lines = said(hello=HELLO)
+    sampler = seen(hostile(lambda at: lines[at:], size=len(lines)), tmp_path / "spool")
+    (problem,) = sampler.problems
+    assert "[2Jxxx" in problem

@@ -144,6 +144,13 @@ CONFIGS: list[dict[str, Any]] = [
             }
         }
     },
+    {
+        "optimization": {
+            "execution_accelerators": {
+                "gpu_execution_accelerator": [{"name": "cuda", "parameters": {"x": "\x1b[2J"}}]
+            }
+        }
+    },
     {"optimization": {"cuda": 7}},
     {"dynamic_batching": []},
     {"dynamic_batching": {"max_queue_delay_microseconds": "soon"}},

@@ -144,14 +144,10 @@ class HttpConnection(Connection):
 
     def _read_rest(self, stream: Stream, start: int, end: int, length: int, most: int) -> bytes | None:
         """A body of `length` bytes. It is kept as it comes: that it is long is only said so far."""
+        _check_fits(length, most)
         missing = length - (end - start)
-        body = bytearray()
-        _keep(body, self._view[start:end], most)
-        while missing and len(body) < most:
-            got = self._more(stream, self._view[:missing])
-            _keep(body, self._view[:got], most)
-            missing -= got
-        self._drop_bytes(stream, missing, most)
+        body = bytearray(self._view[start:end][:most])
+        self._read_into(body, stream, missing, most)
         return bytes(body) if most else None
 
     def _read_chunks(self, stream: Stream, start: int, end: int, most: int) -> bytes | None:
@@ -173,15 +169,11 @@ class HttpConnection(Connection):
             return text
 
         while size := _chunk_size(line()):
-            _keep(body, memoryview(data)[:size], most)
+            _check_fits(len(body) + size, most)
+            body += data[: min(size, most - len(body))]
             taken = min(size, len(data))
             del data[:taken]
-            size -= taken
-            while size and len(body) < most:
-                got = self._more(stream, self._view[:size])
-                _keep(body, self._view[:got], most)
-                size -= got
-            self._drop_bytes(stream, size, most)
+            self._read_into(body, stream, size - taken, most)
             while len(data) < 2:
                 more()
             if data[:2] != b"\r\n":
@@ -196,9 +188,12 @@ class HttpConnection(Connection):
             raise Fault(Status.PROTOCOL, "more bytes than the last chunk")
         return bytes(body) if most else None
 
-    def _drop_bytes(self, stream: Stream, missing: int, most: int) -> None:
-        if missing and most == LARGEST_KEPT:
-            raise _too_large()
+    def _read_into(self, body: bytearray, stream: Stream, missing: int, most: int) -> None:
+        """Add what is missing to a body of at most `most` bytes, and drop the rest of it."""
+        while missing and len(body) < most:
+            got = self._more(stream, self._view[:missing])
+            body += self._view[: min(got, most - len(body))]
+            missing -= got
         while missing:
             missing -= self._came(stream.discard(missing))
 
@@ -219,15 +214,10 @@ class HttpConnection(Connection):
         return {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
 
 
-def _keep(body: bytearray, data: memoryview, most: int) -> None:
-    """The first `most` bytes. Raises Fault where there are more than may be kept of what is to be whole."""
-    if most == LARGEST_KEPT and len(body) + len(data) > most:
-        raise _too_large()
-    body += data[: most - len(body)]
-
-
-def _too_large() -> Fault:
-    return Fault(Status.PROTOCOL, f"an answer of more than the {LARGEST_KEPT} bytes that are kept")
+def _check_fits(size: int, most: int) -> None:
+    """Raises Fault where an answer that is to be kept whole is too large for it; of others a part is kept."""
+    if most == LARGEST_KEPT and size > most:
+        raise Fault(Status.PROTOCOL, f"an answer of more than the {LARGEST_KEPT} bytes that are kept")
 
 
 def _chunk_size(line: bytes) -> int:
