@@ -223,7 +223,8 @@ class RemoteWatch:
 
 
 def _on_our_clock(readings: Sequence[R], clock: Clock) -> list[R]:
-    times = clock.ours(np.array([reading.at_ns for reading in readings], np.int64))
+    with np.errstate(invalid="ignore"):  # times that no clock shows become other such times
+        times = clock.ours(np.array([reading.at_ns for reading in readings], np.int64))
     return [replace(r, at_ns=int(at_ns)) for r, at_ns in zip(readings, times, strict=True)]
 
 

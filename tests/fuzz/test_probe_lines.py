@@ -64,7 +64,7 @@ def test_lines_are_read_or_counted_and_can_be_gone_on_with(
     for part in pieces(text, cuts):
         spool.take(part.splitlines(keepends=True))
     clock = Clock(tuple(Reading.of([(i * 10**9, at, i * 10**9 + 1000)]) for i, at in enumerate(answered)))
-    with np.errstate(all="ignore"):
+    with np.errstate(invalid="raise"):
         gpu, host = _on_our_clock(spool.gpu, clock), _on_our_clock(spool.host, clock)
     readings = judged(gpu, spool.kin, spool.server, spool.others)
     devices = spool.devices()
