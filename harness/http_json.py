@@ -17,7 +17,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from harness.quoted import quoted
+from harness.plain_text import quoted
 
 MOST_BYTES = 4 << 20
 """Of an answer; a Triton's statistics, configurations and index of models are some kilobytes. What JSON says

@@ -17,6 +17,9 @@ _ACTING = re.compile(
     "\ud800-\udfff"  # halves of a pair, which no encoding takes: names of files that aren't UTF-8
     "]"
 )
+MOST_QUOTED = 500
+"""Characters."""
+
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -36,6 +39,17 @@ def shown_json(document: str) -> str:
     JSON lets no other character of theirs stand outside a string but line breaks and tabs, which stay.
     """
     return _ACTING.sub(lambda m: m[0] if m[0] in "\n\r\t" else f"\\u{ord(m[0]):04x}", document)
+
+
+def quoted(text: str, most: int = MOST_QUOTED) -> str:
+    """`text` in one line of at most `most` characters.
+
+    Nothing is left in it that a terminal would obey, that turns the direction of writing, or that has no
+    encoding (half of a surrogate pair).
+    """
+    seen = text[: 8 * most]
+    line = " ".join("".join(c if c.isprintable() else " " for c in seen).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _escape(found: re.Match[str]) -> str:

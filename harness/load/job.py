@@ -73,7 +73,7 @@ def _gpu(point: Point) -> int:
 def _memory(point: Point, target: Target) -> Make:
     if point.shared_memory == "system":
         return SystemMemory
-    regions = RegionControl(target.host, target.http_port, target.access)
+    regions = RegionControl(target.host, target.http_port, headers=target.access)
     return lambda size: CudaMemory(size, _gpu(point), regions.gpu_of(target.model))
 
 

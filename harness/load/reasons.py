@@ -23,7 +23,7 @@ class Reasons:
         self._known: set[str] = set()
 
     def kept(self, text: str) -> str:
-        """What stands for `text`: the same for all texts of one error, and for all after the first MOST_REASONS."""
+        """What stands for `text`: the same for all texts of one error, and for all that are too many."""
         if text in self._known:
             return text
         same = _VOLATILE.sub("…", text)[:LONGEST_REASON]

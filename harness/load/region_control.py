@@ -14,7 +14,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from harness.http_json import Client, parsed, words
-from harness.quoted import quoted
+from harness.plain_text import quoted
 from harness.schema.errors import ServerError
 
 Kind = Literal["system", "cuda"]

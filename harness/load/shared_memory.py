@@ -98,7 +98,7 @@ class SharedMemory:
         """
         self._target, self._payloads, self._outputs = target, payloads, tuple(outputs)
         self._slots, self._new = max(slots, 1), make
-        self._regions = RegionControl(target.host, target.http_port, target.access)
+        self._regions = RegionControl(target.host, target.http_port, headers=target.access)
         self._exit = ExitStack()
         self.prepared: list[list[list[bytes]]] = []
 

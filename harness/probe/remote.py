@@ -21,13 +21,13 @@ import numpy as np
 
 from harness.analysis.clocks import Clock, Reading, Round
 from harness.http_json import Client, parsed, words
+from harness.plain_text import quoted
 from harness.probe.gpu_processes import judged
 from harness.probe.local import cut_off, probe_of, wait_for_rest
 from harness.probe.reader import INTERVAL_S
 from harness.probe.spool import Hello, Spool, boot_id
 from harness.probe.two_machines import foreign_there
 from harness.probe.watch import Seen
-from harness.quoted import quoted
 from harness.schema.errors import ServerError
 from harness.schema.samples import GpuReading, HostReading
 

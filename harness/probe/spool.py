@@ -25,7 +25,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from harness.http_json import parsed
-from harness.quoted import quoted
+from harness.plain_text import quoted
 from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuReading, HostReading
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, FailFast, Field, TypeAdapter, V
 from typing_extensions import TypedDict
 
 from harness.http_json import parsed
-from harness.quoted import quoted
+from harness.plain_text import quoted
 from harness.schema.errors import ServerError
 
 Shape = TypeVar("Shape")

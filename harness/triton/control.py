@@ -18,7 +18,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from harness.http_json import Client, parsed, words
-from harness.quoted import quoted
+from harness.plain_text import quoted
 from harness.schema.errors import ServerError
 from harness.triton import answers
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from harness.quoted import quoted
+from harness.plain_text import quoted
 from harness.schema.errors import ServerError
 from harness.schema.result import ServerFigures
 from harness.triton.control import Control

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.load.wire.connection import Reply
 from harness.load.wire.stream import Stream
-from harness.quoted import MOST_CHARACTERS
+from harness.plain_text import MOST_QUOTED
 from harness.schema.samples import Status
 
 Buffer = bytes | bytearray | memoryview
@@ -60,4 +60,4 @@ def check(reply: Reply, keep_body: bool) -> None:
     assert (reply.body is not None) == (reply.status is Status.OK and keep_body)
     assert reply.sent_ns <= reply.completed_ns
     if reply.reason is not None:
-        assert 0 < len(reply.reason) <= MOST_CHARACTERS and reply.reason.isprintable()
+        assert 0 < len(reply.reason) <= MOST_QUOTED and reply.reason.isprintable()

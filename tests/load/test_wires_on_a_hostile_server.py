@@ -14,7 +14,7 @@ from harness.load.wire.familiar import FamiliarAnswers
 from harness.load.wire.http2 import SETTING, Flag, Kind, Setting
 from harness.load.wire.http2_connection import Http2Connection
 from harness.load.wire.incoming import Incoming
-from harness.quoted import MOST_CHARACTERS
+from harness.plain_text import MOST_QUOTED
 from harness.schema.errors import ServerError
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
@@ -62,7 +62,7 @@ def call(protocol: Protocol, handler: rogue.Handler, keep_body: bool = False) ->
         assert connection.call(REQUEST, keep_body=True).body == b"hello"
         connection.close()
     assert reply.body is None and reply.reason is not None
-    assert len(reply.reason) <= MOST_CHARACTERS and reply.reason.isprintable()
+    assert len(reply.reason) <= MOST_QUOTED and reply.reason.isprintable()
     return reply
 
 

@@ -9,7 +9,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.load.wire.stream import Deadline, Expired
-from harness.quoted import quoted
+from harness.plain_text import quoted
 from harness.schema.errors import ServerError
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors

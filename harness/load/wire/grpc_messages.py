@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.load.wire.connection import Fault
 from harness.load.wire.http2 import Headers
-from harness.quoted import quoted
+from harness.plain_text import quoted
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
 

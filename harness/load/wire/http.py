@@ -12,7 +12,7 @@ import numpy as np
 from harness.http_json import parsed
 from harness.load.wire.connection import LARGEST_KEPT, Connection, Fault
 from harness.load.wire.stream import Stream
-from harness.quoted import quoted
+from harness.plain_text import quoted
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
 
