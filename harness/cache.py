@@ -22,6 +22,7 @@ import platformdirs
 
 from harness import terminal
 from harness.interpreter import python
+from harness.plain import open_plain
 from harness.schema.errors import HarnessError
 
 
@@ -72,9 +73,12 @@ def unpacked(wheel: Wheel) -> Path:
 def lock(name: str) -> Iterator[None]:
     """Hold a lock between processes of this user; it is released when the process dies."""
     path = _made(cache_dir() / "locks") / name
-    with path.open("w") as held:
+    held = open_plain(path, os.O_RDWR | os.O_CREAT)
+    try:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(held)
 
 
 def file_sha256(path: Path) -> str:

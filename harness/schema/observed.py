@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator
+
 from harness.schema.frozen import Frozen
 from harness.schema.result import GpuEnvironment, GpuProbe, LoadProcess, ServerFigures, StoppedBy
+
+
+def _moment(text: str) -> str:
+    if not 1970 < datetime.fromisoformat(text).year < 9999:
+        raise ValueError("no time at which anybody measured")
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_moment)]
+"""UTC, ISO 8601."""
 
 
 class Observed(Frozen):
     """Facts of one point that no sample holds. With the samples, all that `analysis.derive` needs."""
 
-    started_at: str
-    """UTC, ISO 8601."""
-    finished_at: str
+    started_at: Moment
+    finished_at: Moment
     window_ns: tuple[int, int] | None
     """Start and end of the measured phase, CLOCK_MONOTONIC; None when it never began or never ended."""
     ended: str | None

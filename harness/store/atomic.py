@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,9 +23,12 @@ def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
 
     Raises HarnessError with the remedy for a full disk or a folder that can't be written.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    # A name that nobody can foresee, and only a file that wasn't there: whatever lies in the folder, a link
+    # to something of the user's, say, is neither followed nor overwritten.
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with scratch.open("wb") as stream:
+        with os.fdopen(os.open(scratch, flags, 0o666), "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -2,6 +2,7 @@
 
     scenario.yaml      the file the user gave, as it was
     scenario.json      what it meant: overrides applied, defaults filled in
+    scenario.seal      who began the run (harness.store.seal)
     model.json         what was exported and proven, or taken as it is
     other_models.json  the same in other dtypes, where points name several
     environment.json   where it was measured
@@ -10,35 +11,59 @@
     server.log, report.html, summary.md, perf_analyzer-*.csv
 
 A point is finished when its `observed.json` is there: it is written last, after the samples.
+
+A folder may come from somebody else. Only plain files and folders may lie where harness reads and writes, so
+that it does neither elsewhere; they are read up to a size that they can have.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hmac
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter
 
+from harness.plain import check_plain, open_plain, read_plain
 from harness.schema.errors import HarnessError, InputError
+from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
 from harness.schema.observed import Observed
 from harness.schema.point import Point, expand
 from harness.schema.result import Environment, RunResult
 from harness.schema.scenario import Scenario
-from harness.store import atomic
+from harness.store import atomic, record, yaml_file
+from harness.store.record import read_record
 from harness.store.scenario_file import LoadedScenario
+from harness.store.seal import seal
 
 _Record = TypeVar("_Record", bound=BaseModel)
-_Content = TypeVar("_Content")
-_FILES: dict[type[BaseModel], str] = {Environment: "environment.json", RunResult: "result.json"}
+_FILES: dict[type[BaseModel], tuple[str, int]] = {
+    Environment: ("environment.json", record.MOST_BYTES),
+    RunResult: ("result.json", 100 * record.MOST_BYTES),
+}
+"""Of each of the run's own records, its name, and the most bytes it is read to. A result is made of all the
+others, and only read where it was just written."""
 _MANY_MODELS = TypeAdapter(tuple[ModelArtifact, ...])
+_SEALED = ("scenario.json", "scenario.yaml")
+_POINT_DEPTH = 3
+"""Folders down from the run's to a point's `load`, in which nothing has a folder of its own."""
+
+
+class _Resolved(Frozen):
+    """`scenario.json`."""
+
+    name: Annotated[str, Field(max_length=255)]
+    folder: Annotated[str, Field(max_length=4096)]
+    scenario: JsonValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +86,7 @@ class RunFolder:
     def observed(self, point_id: str) -> Observed | None:
         """The facts of a finished point; None while it isn't finished."""
         file = self.point(point_id) / "observed.json"
-        return _read(file, Observed.model_validate_json) if file.exists() else None
+        return read_record(file, Observed.model_validate_json) if file.exists() else None
 
     def begin_point(self, point: Point) -> Path:
         """An empty folder for a point; what an earlier, killed attempt at it left is set aside, not lost."""
@@ -77,9 +102,10 @@ class RunFolder:
     def finish_point(self, point: Point, observed: Observed) -> None:
         atomic.write_text(self.point(point.id) / "observed.json", observed.model_dump_json(indent=1))
 
-    def write(self, record: Environment | RunResult) -> None:
+    def write(self, written: Environment | RunResult) -> None:
         """Write one of the run's own records to its file."""
-        atomic.write_text(self.path / _FILES[type(record)], record.model_dump_json(indent=1))
+        name, _ = _FILES[type(written)]
+        atomic.write_text(self.path / name, written.model_dump_json(indent=1))
 
     def write_models(self, models: Sequence[ModelArtifact]) -> None:
         """Write what the run's points are served, that of the first point first."""
@@ -94,13 +120,14 @@ class RunFolder:
         first, others = self.path / "model.json", self.path / "other_models.json"
         if not first.exists():
             return ()
-        more = _read(others, _MANY_MODELS.validate_json) if others.exists() else ()
-        return (_read(first, ModelArtifact.model_validate_json), *more)
+        more = read_record(others, _MANY_MODELS.validate_json) if others.exists() else ()
+        return (read_record(first, ModelArtifact.model_validate_json), *more)
 
     def read(self, kind: type[_Record]) -> _Record | None:
         """One of the run's own records; None while it wasn't written."""
-        file = self.path / _FILES[kind]
-        return _read(file, kind.model_validate_json) if file.exists() else None
+        name, most_bytes = _FILES[kind]
+        file = self.path / name
+        return read_record(file, kind.model_validate_json, most_bytes) if file.exists() else None
 
     def read_scenario(self) -> LoadedScenario:
         """The scenario as it was resolved when the run began."""
@@ -109,22 +136,46 @@ class RunFolder:
             raise InputError(
                 f"{self.path} isn't a run's folder: name one under results/ that `harness run` made"
             )
-        stored = json.loads(file.read_text())
-        scenario = Scenario.model_validate_json(json.dumps(stored["scenario"]))
-        text = (self.path / "scenario.yaml").read_text(encoding="utf-8")
-        return LoadedScenario(stored["name"], Path(stored["folder"]), text, scenario, expand(scenario))
+        stored = read_record(file, _Resolved.model_validate_json)
+        try:
+            scenario = Scenario.model_validate_json(json.dumps(stored.scenario))
+            text = read_plain(self.path / "scenario.yaml", yaml_file.MAX_BYTES).decode()
+        except (ValueError, FileNotFoundError) as error:
+            raise record.not_ours(file) from error
+        return LoadedScenario(stored.name, Path(stored.folder), text, scenario, expand(scenario))
+
+    @property
+    def begun_here(self) -> bool:
+        """Whether this user's harness began the run, with the scenario that now lies in it."""
+        try:
+            given = read_plain(self.path / "scenario.seal", 1000)
+            return hmac.compare_digest(given, self._seal().encode())
+        except FileNotFoundError:
+            return False
+
+    def _seal(self) -> str:
+        return seal(*(read_plain(self.path / name, record.MOST_BYTES) for name in _SEALED))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder, so that no second harness writes into it. The lock ends with the process."""
-        with (self.path / ".lock").open("w") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(
-                    f"another harness writes to {self.path}: wait until it ends, or start another run"
-                ) from error
+        try:
+            held = open_plain(self.path / ".lock", os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise HarnessError(
+                f"{self.path} can't be written ({error.strerror}): copy it to a folder that you can write"
+            ) from error
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(held)
+            raise InputError(
+                f"another harness writes to {self.path}: wait until it ends, or start another run"
+            ) from error
+        try:
             yield
+        finally:
+            os.close(held)
 
 
 def create_run(results: Path, loaded: LoadedScenario) -> RunFolder:
@@ -149,33 +200,48 @@ def create_run(results: Path, loaded: LoadedScenario) -> RunFolder:
             "scenario": loaded.scenario.model_dump(mode="json", exclude_none=True),
         }
         atomic.write_text(path / "scenario.json", json.dumps(resolved, indent=1))
+        atomic.write_text(path / "scenario.seal", folder._seal())
         return folder
     raise HarnessError(f"a hundred runs of {slug} began in one second in {results}: wait a second")
 
 
 def open_run(path: Path) -> RunFolder:
-    """An earlier run's folder. Raises InputError where there is none."""
+    """An earlier run's folder. Raises InputError where there is none, and where what lies in it leads out."""
     if not path.is_dir():
         raise InputError(f"{path} is no folder: name a run under results/")
-    return RunFolder(path.resolve())
+    folder = RunFolder(path.resolve())
+    _check_plain(folder.path, _POINT_DEPTH)
+    return folder
 
 
-def latest_unfinished(results: Path, scenario: Path | None) -> RunFolder:
-    """The newest run under `results` with points missing, of `scenario` where given. Raises InputError."""
+def latest_unfinished(results: Path, scenario: Path | None, say: Callable[[str], None]) -> RunFolder:
+    """The newest run under `results` with points missing, of `scenario` where given. Raises InputError.
+
+    One that can't be read is passed over, and `say` told why.
+    """
     for path in sorted(results.glob("*/scenario.json"), reverse=True):
-        folder = RunFolder(path.parent.resolve())
-        loaded = folder.read_scenario()
+        try:
+            folder = open_run(path.parent)
+            loaded = folder.read_scenario()
+            unfinished = any(folder.observed(p.id) is None for p in loaded.points)
+        except InputError as error:
+            say(f"passed over: {error}")
+            continue
         of_it = scenario is None or (loaded.name, loaded.folder) == (scenario.stem, scenario.resolve().parent)
-        if of_it and any(folder.observed(p.id) is None for p in loaded.points):
+        if of_it and unfinished:
             return folder
     of = f" of {scenario}" if scenario else ""
     raise InputError(f"{results} has no unfinished run{of}: start one with `harness run` without --resume")
 
 
-def _read(file: Path, parsed: Callable[[str], _Content]) -> _Content:
+def _check_plain(folder: Path, depth: int) -> None:
+    """Raise InputError where there is anything but plain files and folders, so far down as harness looks."""
     try:
-        return parsed(file.read_text())
-    except (ValidationError, UnicodeDecodeError) as error:
+        for path in folder.iterdir():
+            check_plain(path, folder=True)
+            if depth and path.is_dir():
+                _check_plain(path, depth - 1)
+    except OSError as error:
         raise InputError(
-            f"{file} isn't a file this version of harness wrote: rebuild it with the version in result.json"
+            f"{folder} can't be read ({error.strerror}): give yourself the right to read it"
         ) from error

@@ -1,0 +1,55 @@
+"""A small run's folder with one finished point, as `harness run` leaves it; nothing was served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.commands import report
+from harness.commands.derived import derived, keep
+from harness.schema.observed import Observed
+from harness.schema.samples import GpuReading, HostReading, Window
+from harness.store.run_folder import RunFolder, create_run
+from harness.store.scenario_file import load_scenario
+from tests.analysis.samples import observed
+from tests.e2e.ten_million import readings, write_spools
+from tests.report.factory import artifact, environment
+
+SCENARIO = """\
+model: minilm
+requests:
+  - {name: short, tokens: 16}
+  - {name: long, tokens: 128}
+load: {rate_per_s: 100}
+"""
+
+
+def facts(window: Window) -> Observed:
+    return observed(500).model_copy(update={"window_ns": (window.start_ns, window.end_ns)})
+
+
+def begun_run(results: Path, text: str = SCENARIO, scenario: Path | None = None) -> RunFolder:
+    """A run's folder in which no point was finished."""
+    file = scenario or results / "small.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    folder = create_run(results, load_scenario(file))
+    folder.write_models([artifact()])
+    folder.write(environment(gpu=True))
+    return folder
+
+
+def finished_run(results: Path, text: str = SCENARIO, requests: int = 500) -> RunFolder:
+    """A run's folder with every point finished, and its result."""
+    folder = begun_run(results, text)
+    for point in folder.read_scenario().points:
+        window = write_spools(folder.begin_point(point) / "load", requests)
+        host: list[HostReading] = readings(window)
+        gpu = [
+            GpuReading(host[i].at_ns, 0, 0.5, 2**30, 300.0, 10.0 * i, 60.0, 1e9, 1e9, (), ("other (7)",))
+            for i in range(len(host))
+        ]
+        keep(point, folder, window=window, host=host, gpu=gpu)
+        folder.finish_point(point, facts(window))
+        assert derived(point, folder, facts(window)).result.requests == requests
+    folder.write(report.collect(folder, {}))
+    return folder
