@@ -57,9 +57,10 @@ def run(
     from harness.commands.deployment import Place
     from harness.commands.progress import Progress
 
-    loaded = story.load(Path(scenario), overrides)
+    progress = Progress(quiet=quiet)
+    loaded = story.load(Path(scenario), overrides, progress=progress)
     place = Place.of(server, url=url, grpc_port=grpc_port, image=image)
-    return story.run(loaded, results=Path(results), place=place, progress=Progress(quiet=quiet))
+    return story.run(loaded, results=Path(results), place=place, progress=progress)
 
 
 def resume(run_folder: str | Path, *, quiet: bool = False) -> RunResult:

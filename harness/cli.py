@@ -197,6 +197,8 @@ def run(
 
         plan = planning.plan(story.load(what, overrides))
         terminal.print_json(plan) if as_json else planning.show(plan)
+        plan = planning.plan(story.load(what, overrides, only_look=True))
+        _print_json(plan) if as_json else planning.show(plan)
         return
     place = deployment.Place.of(
         server,

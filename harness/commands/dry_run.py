@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from harness import terminal
+from harness.model.check import runs_code
 from harness.schema.frozen import Frozen
 from harness.store.scenario_file import LoadedScenario
 
@@ -12,6 +13,8 @@ POINT_OVERHEAD_S = 3.0
 RELOAD_S = 3.0
 START_S = 5.0
 """What a point, a change of the server's settings and a run cost beyond the load itself."""
+
+UNCHECKED = "a function makes the model, and was not run: whether the request classes fit it was not checked"
 
 
 class PlannedPoint(Frozen):
@@ -32,6 +35,8 @@ class Plan(Frozen):
     model that isn't in the cache yet."""
     longest_s: float
     """The same where every point needs `at_most_s`."""
+    unchecked: str | None = None
+    """What only a run itself can tell, in words."""
 
 
 def plan(loaded: LoadedScenario) -> Plan:
@@ -48,6 +53,7 @@ def plan(loaded: LoadedScenario) -> Plan:
         ),
         expected_s=fixed_s + measure.duration_s * len(loaded.points),
         longest_s=fixed_s + sum(at_most_s),
+        unchecked=UNCHECKED if runs_code(loaded.scenario.model) else None,
     )
 
 
@@ -58,6 +64,9 @@ def show(plan: Plan) -> None:
     if plan.longest_s > plan.expected_s:
         time += f", {_words(plan.longest_s)} at most"
     terminal.say(f"{len(plan.points)} points of {plan.scenario} on {plan.model}: about {time}")
+    if plan.unchecked:
+        print(plan.unchecked)
+    print(f"{len(plan.points)} points of {plan.scenario} on {plan.model}: about {time}")
 
 
 def _words(seconds: float) -> str:

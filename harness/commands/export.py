@@ -8,6 +8,7 @@ from rich.table import Table
 
 from harness.commands.progress import Progress
 from harness.console import TerminalConsole, cells, line
+from harness.model.check import file_to_run
 from harness.model.export import export
 from harness.schema.model import ModelArtifact
 from harness.schema.scenario import Dtype
@@ -18,8 +19,15 @@ def export_model(
 ) -> ModelArtifact:
     """Export `model`, or take it from the cache. Paths are relative to `base_dir`. Raises HarnessError."""
     progress = progress or Progress()
+    say_what_runs(model, base_dir, progress)
     with progress.doing(f"model {model}{f' in {dtype.upper()}' if dtype else ''}"):
         return export(model, base_dir=base_dir, progress=progress.detail, dtype=dtype)
+
+
+def say_what_runs(model: str, base_dir: Path, progress: Progress) -> None:
+    """Which file of the user's is about to be executed, where one is."""
+    if (file := file_to_run(model, base_dir=base_dir)) is not None:
+        progress.say(f"running {file}, for it makes the model {model}")
 
 
 def show(model: ModelArtifact) -> None:

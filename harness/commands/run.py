@@ -18,14 +18,16 @@ from harness.commands.deployment import (
     open_to_the_network,
 )
 from harness.commands.derived import Derived
-from harness.commands.export import export_model
+from harness.commands.export import export_model, say_what_runs
 from harness.commands.measure import measure, runs_here
 from harness.commands.progress import Progress
 from harness.console import TerminalConsole
 from harness.load.address import is_loopback, parsed_master, reachable
+from harness.commands.resumable import resumable
+from harness.load.address import LOOPBACK, is_loopback, parsed_master, reachable
 from harness.load.job import check_memory
 from harness.load.team import checked_address
-from harness.model.check import check_classes
+from harness.model.check import check_classes, runs_code
 from harness.probe.elsewhere import Elsewhere
 from harness.probe.gpu import availability
 from harness.report.table import print_table
@@ -34,7 +36,7 @@ from harness.schema.model import ModelArtifact
 from harness.schema.point import Point
 from harness.schema.result import Environment, RunResult
 from harness.schema.scenario import Dtype
-from harness.store.run_folder import RunFolder, create_run, latest_unfinished, open_run
+from harness.store.run_folder import RunFolder, create_run
 from harness.store.scenario_file import LoadedScenario, load_scenario
 
 SAME = (
@@ -47,11 +49,24 @@ PLAIN_WIDTH = 120
 """Columns of the table where it goes to a log, which has no width."""
 
 
-def load(file: Path | None, overrides: Sequence[str] = ()) -> LoadedScenario:
-    """A scenario that can be measured: well-formed, and its classes fit its model. Raises InputError."""
+def load(
+    file: Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    progress: Progress | None = None,
+    only_look: bool = False,
+) -> LoadedScenario:
+    """A scenario that can be measured: well-formed, and its classes fit its model. Raises InputError.
+
+    `only_look`: nothing of the user's is executed, so that a model that a function makes is not asked whether
+    the classes fit it.
+    """
     if file is None:
         raise InputError("which scenario? name a file, e.g. harness run scenarios/quickstart.yaml")
     loaded = load_scenario(file, overrides)
+    if only_look and runs_code(loaded.scenario.model):
+        return loaded
+    say_what_runs(loaded.scenario.model, loaded.folder, progress or Progress())
     for point in loaded.points:
         try:
             check_classes(loaded.scenario.model, point.requests, base_dir=loaded.folder)
@@ -108,6 +123,8 @@ def resume(
     folder = open_run(what) if is_run else latest_unfinished(results, what)  # type: ignore[arg-type]
     loaded = folder.read_scenario()
     awaited = _awaited(listen, loaded, place)
+    folder, loaded = resumable(what, results, progress)
+    awaited = _awaited(listen, loaded, place.at)
     _check_gpu(loaded, place)
     check_memory(loaded.points)
     check_place(place)

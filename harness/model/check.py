@@ -6,8 +6,10 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.model.catalog import CATALOG
+from harness.model.factory import Factory
 from harness.model.files import user_files
-from harness.model.resolve import signature_of
+from harness.model.resolve import FACTORY, resolve, signature_of
 from harness.model.signature import Signature
 from harness.schema.errors import InputError
 from harness.schema.point import PointClass
@@ -20,6 +22,18 @@ def inputs_of(model: str, *, base_dir: Path) -> Signature:
     Cheap for catalog models, Hugging Face folders and ONNX files; a factory is called.
     """
     return signature_of(model, base_dir)
+
+
+def runs_code(model: str) -> bool:
+    """Whether it takes code of the user's to know what `model` is."""
+    return model not in CATALOG and FACTORY.fullmatch(model) is not None
+
+
+def file_to_run(model: str, *, base_dir: Path) -> Path | None:
+    """The file of the user's that is executed when `model` is first asked for; None where there is none, or
+    it was executed before."""
+    source = resolve(model, base_dir) if runs_code(model) else None
+    return source.file_to_run() if isinstance(source, Factory) else None
 
 
 def check_classes(model: str, classes: Sequence[PointClass], *, base_dir: Path) -> None:

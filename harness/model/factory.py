@@ -7,12 +7,14 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.cache import file_sha256
+from harness.model.guest import guest, said
 from harness.model.signature import BATCH, Place, Signature, TorchModel, servable
 from harness.schema.errors import InputError
 
@@ -50,15 +52,18 @@ class Factory:
         Code that these files call elsewhere is not in it: a cached export of a factory is therefore also
         compared with the freshly built module before it is used.
         """
-        module = self.load().module
-        digest = hashlib.sha256(repr((self.load().inputs, self.load().outputs, self.load().axes)).encode())
-        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(_bytes(tensor))
-        for name, part in module.named_modules():
-            plain = {k: v for k, v in vars(part).items() if isinstance(v, int | float | str | tuple | None)}
-            digest.update(f"{name} {type(part).__qualname__} {sorted(plain.items(), key=str)}".encode())
-        classes = {type(part).__module__ for part in module.modules()}
+        made = self.load()
+        with self._looking():
+            digest = hashlib.sha256(repr((made.inputs, made.outputs, made.axes)).encode())
+            for name, tensor in [*made.module.named_parameters(), *made.module.named_buffers()]:
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(_bytes(tensor))
+            for name, part in made.module.named_modules():
+                plain = {
+                    k: v for k, v in vars(part).items() if isinstance(v, int | float | str | tuple | None)
+                }
+                digest.update(f"{name} {type(part).__qualname__} {sorted(plain.items(), key=str)}".encode())
+            classes = {type(part).__module__ for part in made.module.modules()}
         for file in sorted(filter(None, map(_source, {*classes, self.path.split(":")[0]}))):
             digest.update(file_sha256(Path(file)).encode())
         return digest.hexdigest()
@@ -67,14 +72,16 @@ class Factory:
         if self._made is None:
             made = self._call()
             if self.converted:
-                made.module.float()
+                with self._looking():
+                    made.module.float()
             self._made = made
         return self._made
 
     def in_fp32(self) -> Factory:
         """Itself where its weights are FP32. Raises InputError for one that takes FP16 or FP64 inputs."""
         made = self.load()
-        tensors = (*made.module.parameters(), *made.module.buffers())
+        with self._looking():
+            tensors = (*made.module.parameters(), *made.module.buffers())
         if all("float32" in str(t.dtype) for t in tensors if t.is_floating_point()):
             return self
         for tensor in made.inputs:
@@ -85,19 +92,44 @@ class Factory:
                 )
         return Factory(self.path, self.base_dir, converted=True)
 
+    def file_to_run(self) -> Path | None:
+        """The file that `load` would execute first; None where its module was imported before, or has none.
+        Nothing is executed to tell."""
+        names = self.path.split(":")[0].split(".")
+        if ".".join(names) in sys.modules:
+            return None
+        importlib.invalidate_caches()
+        search = _searched(self.base_dir)
+        for depth, name in enumerate(names, start=1):
+            # By its last name alone: a namespace package would look for its parents among what is imported.
+            found = PathFinder.find_spec(name, search)
+            if found is None:
+                return None
+            if found.origin is not None and ".".join(names[:depth]) not in sys.modules:
+                return Path(found.origin)
+            search = list(found.submodule_search_locations or ())
+        return None
+
+    def _looking(self) -> AbstractContextManager[None]:
+        """At a module whose methods and attributes are the user's."""
+        return guest(lambda error: f"model {self.path!r}: its module raised {said(error)}: mend the module")
+
     def _call(self) -> TorchModel:
         module_name, function_name = self.path.split(":")
-        with _importable(self.base_dir, Path.cwd()):
-            try:
-                module = importlib.import_module(module_name)
-            except ModuleNotFoundError as error:
-                raise InputError(
-                    f"model {self.path!r}: {error}; put the module in the scenario's folder, or install it"
-                ) from error
-            except Exception as error:  # whatever a user's module raises while it is imported
-                raise InputError(
-                    f"model {self.path!r}: importing {module_name} raised {_said(error)}"
-                ) from error
+        if module_name.split(".")[0] in sys.stdlib_module_names:
+            raise InputError(
+                f"model {self.path!r}: {module_name} is Python's own, and has no function that returns a "
+                "TorchModel: give the module that has it another name"
+            )
+        with _importable(self.base_dir):
+            with guest(lambda e: f"model {self.path!r}: importing {module_name} raised {said(e)}"):
+                try:
+                    module = importlib.import_module(module_name)
+                except ModuleNotFoundError as error:
+                    raise InputError(
+                        f"model {self.path!r}: {error}; put the module in the scenario's folder, "
+                        "or install it"
+                    ) from error
             factory = getattr(module, function_name, None)
             if not callable(factory):
                 known = [
@@ -107,14 +139,13 @@ class Factory:
                     f"model {self.path!r}: {module_name} has no function {function_name!r}; "
                     f"it has {', '.join(known) or 'none'}"
                 )
-            try:
-                made = factory()
-            except Exception as error:
-                raise InputError(
-                    f"model {self.path!r}: the factory raised {_said(error)}; "
-                    f"call it in Python to see where (`{function_name}()` of {module_name}, no arguments)"
-                ) from error
-        return _checked(self.path, made)
+            with guest(
+                lambda e: (
+                    f"model {self.path!r}: the factory raised {said(e)}; call it in Python to see where "
+                    f"(`{function_name}()` of {module_name}, no arguments)"
+                )
+            ):
+                return _checked(self.path, factory())
 
 
 def _checked(name: str, made: object) -> TorchModel:
@@ -148,10 +179,15 @@ def _checked(name: str, made: object) -> TorchModel:
     return made
 
 
+def _searched(base_dir: Path) -> list[str]:
+    """Python's own path comes first: a file beside the scenario is nobody's `json` or `torch`."""
+    return [*sys.path, str(base_dir.absolute()), str(Path.cwd())]
+
+
 @contextmanager
-def _importable(*folders: Path) -> Iterator[None]:
+def _importable(base_dir: Path) -> Iterator[None]:
     before = list(sys.path)
-    sys.path.extend(str(f.absolute()) for f in folders)
+    sys.path[:] = _searched(base_dir)
     importlib.invalidate_caches()
     try:
         yield
@@ -169,8 +205,3 @@ def _bytes(tensor: Any) -> bytes:
 
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return bytes(flat.view(torch.uint8).numpy().data)
-
-
-def _said(error: Exception) -> str:
-    first = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {first[0][:200]}" if first else type(error).__name__

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from harness.model.guest import guest
 from harness.model.signature import TorchModel
 from harness.schema.errors import InputError
 from harness.schema.tensors import Tensors
@@ -33,38 +34,40 @@ def to_onnx(model: TorchModel, name: str, feeds: Tensors) -> Any:
     }
     arguments = tuple(torch.from_numpy(feeds[i.name]) for i in model.inputs)
     outputs = output_names(model, run(model, feeds, name))
-    with _quiet(), torch.no_grad():
-        try:
-            program = torch.onnx.export(
-                model.module,
-                arguments,
-                dynamo=True,
-                dynamic_shapes=tuple(dynamic[i.name] for i in model.inputs),
-                input_names=[i.name for i in model.inputs],
-                output_names=list(outputs),
-                opset_version=OPSET,
-                external_data=False,
-                verbose=False,
-            )
-            return program.model_proto
-        except Exception as error:  # torch's export errors have no common base but Exception
-            raise InputError(
-                f"torch can't export {name}: {_cause(error)}; change the module so that it depends only on "
-                "its inputs' values and shapes, or fix the axis in its Input"
-            ) from error
+
+    def blamed(error: BaseException) -> str:
+        return (
+            f"torch can't export {name}: {_cause(error)}; change the module so that it depends only on "
+            "its inputs' values and shapes, or fix the axis in its Input"
+        )
+
+    with guest(blamed), _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            model.module,
+            arguments,
+            dynamo=True,
+            dynamic_shapes=tuple(dynamic[i.name] for i in model.inputs),
+            input_names=[i.name for i in model.inputs],
+            output_names=list(outputs),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+        return program.model_proto
 
 
 def run(model: TorchModel, feeds: Tensors, name: str) -> tuple[Any, ...]:
     """The module's own outputs, as NumPy arrays. Raises InputError when the module itself fails."""
-    with _quiet(), torch.no_grad():
-        try:
-            made = model.module(*(torch.from_numpy(feeds[i.name]) for i in model.inputs))
-        except Exception as error:  # whatever a user's module raises
-            shapes = ", ".join(f"{n} {list(v.shape)}" for n, v in feeds.items())
-            raise InputError(
-                f"{name}: the module itself fails on {shapes} ({_cause(error)}): declare the axis's valid "
-                "sizes (Axis(name, least, most, multiple_of)) and the inputs' range (Input(low, high))"
-            ) from error
+
+    def blamed(error: BaseException) -> str:
+        shapes = ", ".join(f"{n} {list(v.shape)}" for n, v in feeds.items())
+        return (
+            f"{name}: the module itself fails on {shapes} ({_cause(error)}): declare the axis's valid "
+            "sizes (Axis(name, least, most, multiple_of)) and the inputs' range (Input(low, high))"
+        )
+
+    with guest(blamed), _quiet(), torch.no_grad():
+        made = model.module(*(torch.from_numpy(feeds[i.name]) for i in model.inputs))
     tensors = made if isinstance(made, tuple | list) else (made,)
     if not tensors or not all(isinstance(t, torch.Tensor) for t in tensors):
         raise InputError(
