@@ -40,7 +40,7 @@ from harness.schema.observed import Observed
 from harness.schema.point import Point, expand
 from harness.schema.result import Environment, RunResult
 from harness.schema.scenario import Scenario
-from harness.store import atomic, record, yaml_file
+from harness.store import atomic, record
 from harness.store.record import read_record
 from harness.store.scenario_file import LoadedScenario
 from harness.store.seal import seal
@@ -139,7 +139,7 @@ class RunFolder:
         stored = read_record(file, _Resolved.model_validate_json)
         try:
             scenario = Scenario.model_validate_json(json.dumps(stored.scenario))
-            text = read_plain(self.path / "scenario.yaml", yaml_file.MAX_BYTES).decode()
+            text = read_plain(self.path / "scenario.yaml", record.MOST_BYTES).decode()
         except (ValueError, FileNotFoundError) as error:
             raise record.not_ours(file) from error
         return LoadedScenario(stored.name, Path(stored.folder), text, scenario, expand(scenario))

@@ -17,7 +17,7 @@ from harness.schema.errors import InputError
 from harness.schema.point import Point, expand
 from harness.schema.scenario import Scenario
 from harness.store import yaml_file
-from harness.store.yaml_file import Document, Where
+from harness.store.yaml_file import MAX_DEPTH, Document, Where, short
 
 MAX_ERRORS_SHOWN = 5
 
@@ -126,7 +126,7 @@ def _beside_the_point(detail: ErrorDetails, where: Where, data: Any) -> bool:
 
 
 def _sentence(detail: ErrorDetails, where: Where, data: Any) -> str:
-    key = ".".join(str(step) for step in where) or "the scenario"
+    key = short(".".join(str(step) for step in where)) or "the scenario"
     kind, context = detail["type"], detail.get("ctx", {})
     given = _shown(_at(data, where))
     if kind == "extra_forbidden":
@@ -151,7 +151,7 @@ def _sentence(detail: ErrorDetails, where: Where, data: Any) -> str:
     }.get(kind)
     if kind == "literal_error":
         options = [o.strip("'") for o in context["expected"].replace(" or ", ", ").split(", ")]
-        near = _nearest(str(_at(data, where)), options)
+        near = _nearest(short(str(_at(data, where))), options)
         return f"`{key}` is {given}, but must be one of {', '.join(options)}{near}"
     if kind == "string_pattern_mismatch":
         return (
@@ -165,13 +165,12 @@ def _sentence(detail: ErrorDetails, where: Where, data: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return short(json.dumps(value, ensure_ascii=False))
 
 
 def _unknown(where: Where, key: str) -> str:
     names = list(_fields(where[:-1]))
-    near = _nearest(str(where[-1]), names)
+    near = _nearest(short(str(where[-1])), names)
     return f"unknown key `{key}`{near or ': the keys here are ' + ', '.join(names)}"
 
 
@@ -205,8 +204,12 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 def _override(document: Document, override: str) -> None:
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
-        raise InputError(f"--set {override!r} is not path=value: write e.g. --set server.max_batch=[1,8]")
-    name = f"--set {dotted}"
+        raise InputError(
+            f"--set {short(override)!r} is not path=value: write e.g. --set server.max_batch=[1,8]"
+        )
+    name = f"--set {short(dotted)}"
+    if dotted.count(".") >= MAX_DEPTH:
+        raise InputError(f"{name}: deeper than {MAX_DEPTH} levels: see docs/scenarios.md for the paths")
     value = yaml_file.parse(text, name).data if text.strip() else None
     here: Any = document.data
     *steps, last = dotted.split(".")
@@ -225,17 +228,18 @@ def _step_into(here: Any, step: str, name: str) -> Any:
         return here[_position(here, step, name)]
     if isinstance(here, dict):
         return here.setdefault(step, {})
-    raise InputError(f"{name}: {step!r} is under a plain value: check the path")
+    raise InputError(f"{name}: {short(step)!r} is under a plain value: check the path")
 
 
 def _position(items: list[Any], step: str, name: str) -> int:
-    if step.isdigit() and int(step) < len(items):
-        return int(step)
+    places = {str(place): place for place in range(len(items))}
+    if step in places:
+        return places[step]
     names = [str(item.get("name")) for item in items if isinstance(item, dict)]
     if step in names:
         return names.index(step)
-    near = _nearest(step, names) or f": there are {', '.join(names)}"
-    raise InputError(f"{name}: no item {step!r}{near}")
+    near = _nearest(short(step), names) or f": there are {short(', '.join(names))}"
+    raise InputError(f"{name}: no item {short(step)!r}{near}")
 
 
 def _confine(document: Document, scenario: Scenario, folder: Path) -> None:

@@ -15,8 +15,11 @@ import yaml
 
 from harness.schema.errors import InputError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 250_000
 MAX_DEPTH = 20
+MAX_VALUES = 5_000
+"""Values, keys, lists and mappings of one file. The largest scenario that can be run, of 64 classes and 1,000
+points, needs half as many. PyYAML takes half a second for either, at worst."""
 
 Where = tuple[str | int, ...]
 """Path of a value: keys and list indices from the top."""
@@ -51,7 +54,7 @@ def read(path: Path) -> Document:
             f"{path} can't be read ({error.strerror}): give the path of a scenario file"
         ) from error
     if len(raw) > MAX_BYTES:
-        raise InputError(f"{path} is over {MAX_BYTES // 1_000_000} MB, too large for a scenario: shorten it")
+        raise InputError(f"{path} is over {MAX_BYTES // 1000} kB, too large for a scenario: shorten it")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -61,7 +64,9 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, name: str) -> Document:
-    """Parse YAML text; `name` stands before the line in errors."""
+    """Parse YAML text; `name` stands before the line in errors. Raises InputError as `read`."""
+    if len(text) > MAX_BYTES:
+        raise InputError(f"{name} is over {MAX_BYTES // 1000} kB, too large for a scenario: shorten it")
     try:
         _refuse_what_expands(text, name)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -80,8 +85,7 @@ def parse(text: str, name: str) -> Document:
 
 
 def _refuse_what_expands(text: str, name: str) -> None:
-    depth = 0
-    documents = 0
+    depth = values = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = (event.start_mark.line if event.start_mark else 0) + 1
         if isinstance(event, yaml.DocumentStartEvent):
@@ -89,9 +93,15 @@ def _refuse_what_expands(text: str, name: str) -> None:
             if documents > 1:
                 raise InputError(f"{name}:{line}: a second document begins here: keep one scenario a file")
         if isinstance(event, yaml.AliasEvent):
-            raise InputError(f"{name}:{line}: the alias *{event.anchor} is refused: write the value out")
+            anchor = short(event.anchor or "")
+            raise InputError(f"{name}:{line}: the alias *{anchor} is refused: write the value out")
         if (tag := getattr(event, "tag", None)) is not None:
-            raise InputError(f"{name}:{line}: the tag {tag} is refused: write plain YAML without tags")
+            raise InputError(f"{name}:{line}: the tag {short(tag)} is refused: write plain YAML without tags")
+        values += isinstance(event, yaml.NodeEvent)
+        if values > MAX_VALUES:
+            raise InputError(
+                f"{name}:{line}: over {MAX_VALUES:,} values, too many for a scenario: shorten it"
+            )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
@@ -121,10 +131,17 @@ def _mapping(node: yaml.MappingNode, where: Where, document: Document) -> dict[s
         if not isinstance(key_node, yaml.ScalarNode):
             raise InputError(f"{document.name}:{line}: a key must be a word: a list or mapping stands there")
         if key in mapping:
-            raise InputError(f"{document.name}:{line}: the key {key!r} is given twice: keep one of them")
+            raise InputError(
+                f"{document.name}:{line}: the key {short(key)!r} is given twice: keep one of them"
+            )
         document.lines[(*where, key)] = line
         mapping[key] = _data(value_node, (*where, key), document)
     return mapping
+
+
+def short(text: str) -> str:
+    """As much of what a file says as a sentence can hold."""
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 _INT = re.compile(r"[-+]?[0-9]+")
