@@ -127,6 +127,10 @@ def _drift(means: Seconds, limit: float) -> _Drift:
     rest = means - fit
     found = spread(Cells.of(rest), independent=float(rest.var()) / rest.size)
     change = after - before
+    mean = float(means.mean())
+    words = f"latency went from {_words(before)} to {_words(after)} over the measured phase"
+    if found is None or abs(change) <= limit * abs(mean):
+        return _Drift(False, f"{words}: within {limit:.0%} of its mean")
     # A line's change from end to end is less certain than a mean by the root of 12, a step's by that of
     # 1 / (w (1 - w)), where w is where it is.
     if fit is line[0]:
@@ -134,10 +138,6 @@ def _drift(means: Seconds, limit: float) -> _Drift:
     else:
         where = float(np.count_nonzero(fit == before)) / fit.size
         factor = 1 / math.sqrt(where * (1 - where))
-    mean = float(means.mean())
-    words = f"latency went from {_words(before)} to {_words(after)} over the measured phase"
-    if found is None or abs(change) <= limit * mean:
-        return _Drift(False, f"{words}: within {limit:.0%} of its mean")
     error = found.error * factor
     if abs(change) <= _beyond_chance(found) * error:
         return _Drift(False, f"{words}, which may be chance")

@@ -8,11 +8,13 @@ from typing import NamedTuple
 from harness.analysis.derive import derive
 from harness.load.recorder import Spools
 from harness.report.series import PointSeries, series_of
+from harness.schema.errors import InputError
 from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import PointResult
 from harness.schema.samples import GpuReading, HostReading, Window
 from harness.store import samples_file
+from harness.store.record import possible
 from harness.store.run_folder import RunFolder
 
 
@@ -52,8 +54,17 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
     """Figures and series of a finished point, from what is on disk and nothing else, in one pass."""
     folder = run.point(point.id)
     stored = samples_file.read_samples(folder / "requests.parquet")
+    if stored.classes != tuple(kind.name for kind in point.requests):
+        raise InputError(
+            f"{folder / 'requests.parquet'} is of another point: its request classes aren't the scenario's"
+        )
     host = samples_file.read_host(folder / "host.parquet")
     gpu = samples_file.read_gpu(folder / "gpu.parquet")
+    if not possible([*host, *gpu]):
+        raise InputError(
+            f"the readings in {folder} have values that nothing can have: remove it, and measure the point "
+            "again with `harness run --resume`"
+        )
     result = derive(
         point,
         observed,

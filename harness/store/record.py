@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from harness.plain import read_plain
 from harness.schema.errors import InputError
+from harness.schema.samples import GpuProcess, GpuReading, HostReading
 
 MOST_BYTES = 4_000_000
 """Of one record. harness writes some tens of kilobytes, and into `scenario.json` not much more than the
@@ -26,9 +27,10 @@ def read_record(file: Path, parsed: Callable[[bytes], _Content], most_bytes: int
     """A record, as `parsed` reads it. Raises InputError where the file isn't one, and OSError as `open`."""
     try:
         found = parsed(read_plain(file, most_bytes))
-        _check_numbers(found)
     except ValueError as error:  # pydantic's, too
         raise not_ours(file) from error
+    if not possible(found):
+        raise not_ours(file)
     return found
 
 
@@ -38,14 +40,14 @@ def not_ours(file: Path) -> InputError:
     )
 
 
-def _check_numbers(found: Any) -> None:
-    """Raise ValueError for a number that nothing can have."""
+def possible(found: Any) -> bool:
+    """Whether each number in a record or a reading is one that something can have."""
     if isinstance(found, BaseModel):
-        found = dict(found)
+        return all(map(possible, dict(found).values()))
     if isinstance(found, dict):
-        found = tuple(found.values())
+        return all(map(possible, found.values()))
     if isinstance(found, tuple | list):
-        for each in found:
-            _check_numbers(each)
-    elif isinstance(found, int | float) and abs(found) > LARGEST:
-        raise ValueError("a number too large to mean anything")
+        return all(map(possible, found))
+    if isinstance(found, HostReading | GpuReading | GpuProcess):
+        return all(possible(getattr(found, name)) for name in found.__slots__)
+    return not isinstance(found, int | float) or abs(found) <= LARGEST  # nan isn't, either

@@ -31,7 +31,8 @@ from harness.schema.samples import (
     Status,
     Window,
 )
-from harness.store.parquet import Opened, noted, write
+from harness.store.parquet import Opened, names_noted, noted, write
+from harness.store.record import LARGEST
 
 CLOCK = "nanoseconds of CLOCK_MONOTONIC, the same for all processes of the host that measured"
 
@@ -147,16 +148,17 @@ def read_samples(path: Path) -> Stored:
     """The columns that figures are made of, without the records. About 30 bytes a request, and while they are
     put in order 46. Raises InputError when `path` is no such file, or is damaged."""
     with Opened(path, _REQUESTS) as file:
-        classes, reasons = noted(file, "classes"), noted(file, "reasons")
+        classes, reasons = names_noted(file, "classes"), names_noted(file, "reasons")
         wanted = [*Measured.__slots__, "phase"]
-        warmup, measured = gather(_chunks(file, classes, reasons, wanted), file.metadata.num_rows)
-    return Stored(warmup, measured, tuple(classes), tuple(reasons))
+        chunks = _possible(_chunks(file, classes, reasons, wanted))
+        warmup, measured = gather(chunks, file.metadata.num_rows)
+    return Stored(warmup, measured, classes, reasons)
 
 
 def read_requests(path: Path) -> StoredRequests:
     """Exactly what was written. Raises InputError when `path` is no such file, or is damaged."""
     with Opened(path, _REQUESTS) as file:
-        classes, reasons = noted(file, "classes"), noted(file, "reasons")
+        classes, reasons = names_noted(file, "classes"), names_noted(file, "reasons")
         requests = np.zeros(file.metadata.num_rows, dtype=REQUEST)
         start = 0
         for columns in _chunks(file, classes, reasons, _REQUESTS.names):
@@ -164,7 +166,29 @@ def read_requests(path: Path) -> StoredRequests:
             for name, column in columns.items():
                 rows[name] = column
             start += rows.size
-    return StoredRequests(requests, tuple(classes), tuple(reasons))
+    return StoredRequests(requests, classes, reasons)
+
+
+LONGEST_NS = 10**16
+"""116 days: no point lasts as long."""
+
+EARLY_NS = 10**9
+"""A request doesn't end before it is due or sent, but for what the clocks of two machines leave open."""
+
+
+def _possible(chunks: Iterable[dict[str, npt.NDArray[Any]]]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """The same. Raises ValueError for times that no point's requests can have."""
+    first_ns: int | None = None
+    for columns in chunks:
+        intended_ns, sent_ns, completed_ns = (columns[f"{n}_ns"] for n in ("intended", "sent", "completed"))
+        first_ns = int(intended_ns[0]) if first_ns is None else first_ns
+        for times_ns in (intended_ns, sent_ns, completed_ns):
+            least, most = int(times_ns.min()), int(times_ns.max())
+            if least < 0 or most > LARGEST or max(most - first_ns, first_ns - least) > LONGEST_NS:
+                raise ValueError("times too far apart for a point")
+        if min((completed_ns - sent_ns).min(), (completed_ns - intended_ns).min()) < -EARLY_NS:
+            raise ValueError("a request that ended before it began")
+        yield columns
 
 
 def _chunks(
@@ -201,7 +225,7 @@ def write_host(path: Path, readings: Sequence[HostReading]) -> None:
 def read_host(path: Path) -> list[HostReading]:
     """Exactly what was written. Raises InputError when `path` is no such file, or is damaged."""
     with Opened(path, _HOST) as file:
-        return [HostReading(**row) for row in file.read().to_pylist()]
+        return [HostReading(**row) for row in _rows(file)]
 
 
 def write_gpu(path: Path, readings: Sequence[GpuReading]) -> None:
@@ -215,13 +239,32 @@ def read_gpu(path: Path) -> list[GpuReading]:
     Raises InputError when `path` is no such file, or is damaged.
     """
     with Opened(path, _GPU, _GPU_AT_FIRST) as file:
-        rows = file.read().to_pylist()
-    for row in rows:
-        for name in ("throttle_reasons", "foreign_processes"):
-            row[name] = None if row[name] is None else tuple(row[name])
-        if row.get("processes") is not None:
-            row["processes"] = tuple(GpuProcess(**process) for process in row["processes"])
-    return [GpuReading(**row) for row in rows]
+        return [GpuReading(**row) for row in _rows(file)]
+
+
+def _rows(file: Any) -> Iterator[dict[str, Any]]:
+    """Row by row, a list as a tuple."""
+    for batch in file.iter_batches(batch_size=10_000):
+        columns = [_listed(batch.column(name)) for name in batch.schema.names]
+        for values in zip(*columns, strict=True):
+            yield dict(zip(batch.schema.names, values, strict=True))
+
+
+def _listed(column: Any) -> list[Any]:
+    """The column's values, of which those that are the same string are one object."""
+    if pa.types.is_list(column.type):
+        values = _listed(column.values)
+        starts, present = column.offsets.to_pylist(), column.is_valid().to_pylist()
+        spans = zip(starts, starts[1:], present, strict=False)
+        return [tuple(values[start:end]) if there else None for start, end, there in spans]
+    if pa.types.is_struct(column.type):
+        fields = [_listed(column.field(i)) for i in range(column.type.num_fields)]
+        return [GpuProcess(*values) for values in zip(*fields, strict=True)]
+    if pa.types.is_dictionary(column.type):
+        names = column.dictionary.to_pylist()
+        return [None if code is None else names[code] for code in column.indices.to_pylist()]
+    plain: list[Any] = column.to_pylist()
+    return plain
 
 
 class _Dictionaries:
