@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from harness.plain import open_plain
 from harness.schema.errors import InputError
 from harness.store import atomic
+from harness.store.parquet_pages import check_pages
 
 SCHEMA_VERSION = 1
 
@@ -65,9 +66,9 @@ class Opened:
     def __enter__(self) -> Any:
         try:
             with os.fdopen(open_plain(self._path), "rb") as stream:
-                _check_footer(stream)
-            self._file = pq.ParquetFile(self._path, page_checksum_verification=True)
-            _check_bounds(self._file.metadata, self._path.stat().st_size)
+                file_bytes = _check_footer(stream)
+                self._file = pq.ParquetFile(self._path, page_checksum_verification=True)
+                _check_bounds(self._file.metadata, file_bytes, stream)
             schema, version = self._file.schema_arrow, noted(self._file, "schema_version")
         except FileNotFoundError as error:
             raise InputError(
@@ -112,12 +113,19 @@ def names_noted(file: Any, key: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_footer(stream: BinaryIO) -> None:
-    """Raise ValueError where the metadata is larger than it can be."""
-    stream.seek(-8, os.SEEK_END)
+def groups(file: Any) -> list[int]:
+    """The row groups with rows in them."""
+    metadata = file.metadata
+    return [i for i in range(metadata.num_row_groups) if metadata.row_group(i).num_rows]
+
+
+def _check_footer(stream: BinaryIO) -> int:
+    """The file's size. Raises ValueError where the metadata is larger than it can be."""
+    file_bytes = stream.seek(-8, os.SEEK_END) + 8
     length, magic = stream.read(4), stream.read(4)
     if magic != b"PAR1" or int.from_bytes(length, "little") > MOST_FOOTER_BYTES:
         raise ValueError("no metadata, or too much of it")
+    return file_bytes
 
 
 def _strings(schema: Any) -> list[str]:
@@ -126,13 +134,15 @@ def _strings(schema: Any) -> list[str]:
     return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
 
 
-def _check_bounds(metadata: Any, file_bytes: int) -> None:
+def _check_bounds(metadata: Any, file_bytes: int, stream: BinaryIO) -> None:
     """Raise ValueError where the file holds more than its size can, or says so."""
     most = SPARE_ROWS + file_bytes // LEAST_ROW_BYTES
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    if not 0 <= metadata.num_rows <= most or sum(group.num_rows for group in groups) != metadata.num_rows:
+    parts = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    if not 0 <= metadata.num_rows <= most or sum(group.num_rows for group in parts) != metadata.num_rows:
         raise ValueError("more rows than the file can hold")
-    for group in groups:
+    for group in parts:
+        if group.num_rows == 0:
+            continue  # nobody reads it
         if not 0 <= group.num_rows <= MOST_GROUP_ROWS:
             raise ValueError("a row group that harness doesn't write")
         for column in map(group.column, range(group.num_columns)):
@@ -142,3 +152,4 @@ def _check_bounds(metadata: Any, file_bytes: int) -> None:
             room = SPARE_COLUMN_BYTES + MOST_VALUE_BYTES * column.num_values
             if not 0 <= column.total_uncompressed_size <= room:
                 raise ValueError("a column that unpacks to more than its values")
+            check_pages(stream, column, room)

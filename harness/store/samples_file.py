@@ -31,7 +31,7 @@ from harness.schema.samples import (
     Status,
     Window,
 )
-from harness.store.parquet import Opened, names_noted, noted, write
+from harness.store.parquet import Opened, groups, names_noted, noted, write
 from harness.store.record import LARGEST
 
 CLOCK = "nanoseconds of CLOCK_MONOTONIC, the same for all processes of the host that measured"
@@ -201,10 +201,8 @@ def _chunks(
         "phase": {_name(p): int(p) for p in Phase},
         "reason": {text: 1 + i for i, text in reversed(list(enumerate(reasons)))},
     }
-    for group in range(file.num_row_groups):  # iter_batches would keep what it has read
+    for group in groups(file):  # iter_batches would keep what it has read
         table = file.read_row_group(group, columns=list(wanted), use_threads=False).combine_chunks()
-        if not table.num_rows:
-            continue
         columns = ((name, table.column(name).chunk(0)) for name in wanted)
         yield {n: _coded(column, codes[n]) if n in codes else _filled(column) for n, column in columns}
     pa.default_memory_pool().release_unused()
@@ -244,7 +242,7 @@ def read_gpu(path: Path) -> list[GpuReading]:
 
 def _rows(file: Any) -> Iterator[dict[str, Any]]:
     """Row by row, a list as a tuple."""
-    for batch in file.iter_batches(batch_size=10_000):
+    for batch in file.iter_batches(batch_size=10_000, row_groups=groups(file)):
         columns = [_listed(batch.column(name)) for name in batch.schema.names]
         for values in zip(*columns, strict=True):
             yield dict(zip(batch.schema.names, values, strict=True))

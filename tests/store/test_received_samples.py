@@ -108,6 +108,53 @@ def test_a_long_name_is_not_unpacked_for_each_row(tmp_path: Path) -> None:
     assert len({id(row.foreign_processes[0]) for row in read if row.foreign_processes}) == 1, "1 MB, not 30"
 
 
+def varint(value: int, length: int = 0) -> bytes:
+    """A number as Thrift's compact protocol has it, in at least so many bytes."""
+    value, out = value << 1, b""
+    while value or not out or len(out) < length:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out[:-1] + bytes([out[-1] & 0x7F])
+
+
+def test_pages_are_believed_rather_than_the_metadata_that_belittles_them(tmp_path: Path) -> None:
+    good(tmp_path)
+    file = tmp_path / "gpu.parquet"
+    rewritten(file, replaced("foreign_processes", [["x" * 30_000_000]]), dictionary_pagesize_limit=1 << 28)
+    group = pq.read_metadata(file).row_group(0)
+    (says,) = [
+        c.total_uncompressed_size for c in map(group.column, range(22)) if c.total_uncompressed_size > 10**7
+    ]
+    truth, content = varint(says), file.read_bytes()
+    assert content.count(truth) == 1
+    file.write_bytes(content.replace(truth, varint(1000, len(truth))))
+    group = pq.read_metadata(file).row_group(0)
+    assert max(group.column(i).total_uncompressed_size for i in range(22)) < 5000, "it says so now"
+    refused(file)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"use_dictionary": False, "column_encoding": {"foreign_processes.list.element": "DELTA_BYTE_ARRAY"}},
+        {"use_dictionary": False, "column_encoding": {"at_ns": "DELTA_BINARY_PACKED"}},
+        {"data_page_version": "2.0"},
+    ],
+)
+def test_pages_by_which_little_becomes_much_are_not_read(tmp_path: Path, how: dict[str, Any]) -> None:
+    good(tmp_path)
+    rewritten(tmp_path / "gpu.parquet", lambda table: table, **how)
+    refused(tmp_path / "gpu.parquet")
+
+
+def test_more_pages_than_values_need_are_not_read(tmp_path: Path) -> None:
+    good(tmp_path)
+    rewritten(
+        tmp_path / "host.parquet", repeated(3000), data_page_size=1, write_batch_size=1, use_dictionary=False
+    )
+    refused(tmp_path / "host.parquet")
+
+
 def test_a_row_group_that_harness_does_not_write_is_not_read(tmp_path: Path) -> None:
     good(tmp_path)
     table = pq.read_table(tmp_path / "host.parquet").slice(0, 1)
