@@ -13,6 +13,7 @@ import pytest
 from harness.model.check import file_to_run, runs_code
 from harness.model.export import export
 from harness.model.factory import Factory
+from harness.probe.reader_process import ReaderProcess
 from harness.schema.errors import InputError
 from tests.model.zoo import linear
 
@@ -145,3 +146,14 @@ def test_a_factory_that_ends_the_process_is_bad_input_and_was_announced(tmp_path
     announced, *_, last = done.stderr.splitlines()
     assert announced == f"running {tmp_path / 'leaves.py'}, for it makes the model leaves:make"
     assert "importing leaves raised SystemExit: 0" in last and "Traceback" not in done.stderr
+
+
+def test_no_process_that_harness_starts_takes_modules_from_the_folder_it_was_called_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("open('ran', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    reader = ReaderProcess(tmp_path / "spool")
+    reader.wait_for_hello(30)
+    reader.end()
+    assert not (tmp_path / "ran").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import plain
 from harness.commands import report
 from harness.commands.progress import Progress
 from harness.schema.errors import HarnessError, InputError
@@ -149,6 +150,35 @@ def test_nobody_can_foresee_where_a_file_is_written_before_it_is_renamed(mine: P
     mask = os.umask(0)
     os.umask(mask)
     assert (tmp_path / "note").stat().st_mode & 0o777 == 0o666 & ~mask, "as any file that the user makes"
+
+
+def test_a_name_that_was_foreseen_all_the_same_is_not_written_through(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: "foreseen")
+    (tmp_path / ".note.foreseen").symlink_to(mine / "diary")
+    with pytest.raises(HarnessError, match="note can't be written"):
+        atomic.write_text(tmp_path / "note", "text")
+    assert unchanged(mine)
+
+
+def test_a_link_that_comes_between_the_look_and_the_opening_is_not_followed(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain, "check_plain", lambda _: None)
+    (tmp_path / "record").symlink_to(mine / "diary")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is a link"):
+        plain.read_plain(tmp_path / "record", 100)
+    with pytest.raises(InputError, match="is a pipe"):
+        plain.read_plain(tmp_path / "pipe", 100)
+
+
+def test_more_than_a_record_can_have_is_not_read(received: Path) -> None:
+    for place in ("scenario.json", "points/P/observed.json"):
+        at(received, place).write_text(" " * 4_000_001)
+        with pytest.raises(InputError, match=r"is over 4 MB"):
+            report.rebuild(received, QUIET)
 
 
 def test_a_file_is_written_in_place_of_a_link_not_through_it(mine: Path, tmp_path: Path) -> None:

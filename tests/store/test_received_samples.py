@@ -18,6 +18,7 @@ from harness.commands.derived import derived
 from harness.schema.errors import InputError
 from harness.schema.samples import REQUEST, GpuProcess, GpuReading, HostReading, Requests
 from harness.store import samples_file
+from harness.store.thrift import I32, Compact
 from tests.analysis.samples import observed, point
 
 READERS = {
@@ -131,6 +132,17 @@ def test_pages_are_believed_rather_than_the_metadata_that_belittles_them(tmp_pat
     group = pq.read_metadata(file).row_group(0)
     assert max(group.column(i).total_uncompressed_size for i in range(22)) < 5000, "it says so now"
     refused(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x15\x02\x05\x02\x02\x00", b"\x1c" * 50, b"\x19\xf5\xff\xff\x7f", b"\x15" + b"\xff" * 11],
+)
+def test_thrift_that_readers_may_take_differently_is_refused(content: bytes) -> None:
+    """A field twice, structs in structs, a list longer than its bytes, a number without an end."""
+    with pytest.raises((ValueError, IndexError)):
+        Compact(content).struct()
+    assert Compact(b"\x15\x04\x15\x03\x00").struct() == {(1, I32): 2, (2, I32): -2}
 
 
 @pytest.mark.parametrize(
