@@ -17,8 +17,8 @@ import pytest
 from harness.commands.derived import derived
 from harness.schema.errors import InputError
 from harness.schema.samples import REQUEST, GpuProcess, GpuReading, HostReading, Requests
-from harness.store import samples_file
-from harness.store.thrift import I32, Compact
+from harness.store import parquet_bounds, samples_file
+from harness.store.thrift import I32, LIST, STRUCT, Compact
 from tests.analysis.samples import observed, point
 
 READERS = {
@@ -261,7 +261,7 @@ BOMB = """
 import sys, json, re
 from pathlib import Path
 from harness.schema.errors import InputError
-from harness.store import samples_file
+from harness.store import parquet_bounds, samples_file
 try:
     samples_file.read_samples(Path(sys.argv[1]))
     said = "read"
@@ -286,3 +286,19 @@ def test_a_small_file_takes_little_memory_whatever_it_says(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", BOMB, str(file)], capture_output=True, text=True, check=True)
     said, megabytes = json.loads(done.stdout)
     assert said == "refused" and megabytes < 400, done.stdout
+
+
+def test_a_column_has_a_value_for_each_row(tmp_path: Path) -> None:
+    """Unless it is of lists. A row group that says it has three rows, over pages of ten, has neither."""
+    good(tmp_path)
+    with (tmp_path / "host.parquet").open("rb") as stream:
+        stream.seek(-8, 2)
+        length = int.from_bytes(stream.read(4), "little")
+        stream.seek(-8 - length, 2)
+        (group,) = Compact(stream.read(length)).struct()[4, LIST]
+        column = group[1, LIST][0][3, STRUCT]
+        parquet_bounds._check_column(stream, column, 3, 100)
+        with pytest.raises(ValueError, match="more values than rows"):
+            parquet_bounds._check_column(stream, column, 2, 100)
+        with pytest.raises(ValueError, match="more values than rows"):
+            parquet_bounds._check_column(stream, column, 3, 2)
