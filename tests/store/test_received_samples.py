@@ -261,7 +261,7 @@ BOMB = """
 import sys, json, re
 from pathlib import Path
 from harness.schema.errors import InputError
-from harness.store import parquet_bounds, samples_file
+from harness.store import samples_file
 try:
     samples_file.read_samples(Path(sys.argv[1]))
     said = "read"
