@@ -22,7 +22,7 @@ import platformdirs
 
 from harness import terminal
 from harness.interpreter import python
-from harness.plain import open_plain
+from harness.plain_file import open_plain
 from harness.schema.errors import HarnessError
 
 
@@ -107,7 +107,6 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
     command = python("-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
-    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--require-hashes", "--requirement", str(requirement), "--dest", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

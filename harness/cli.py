@@ -195,10 +195,8 @@ def run(
     if dry_run:
         from harness.commands import dry_run as planning
 
-        plan = planning.plan(story.load(what, overrides))
-        terminal.print_json(plan) if as_json else planning.show(plan)
         plan = planning.plan(story.load(what, overrides, only_look=True))
-        _print_json(plan) if as_json else planning.show(plan)
+        terminal.print_json(plan) if as_json else planning.show(plan)
         return
     place = deployment.Place.of(
         server,

@@ -63,10 +63,9 @@ def show(plan: Plan) -> None:
     time = _words(plan.expected_s)
     if plan.longest_s > plan.expected_s:
         time += f", {_words(plan.longest_s)} at most"
-    terminal.say(f"{len(plan.points)} points of {plan.scenario} on {plan.model}: about {time}")
     if plan.unchecked:
-        print(plan.unchecked)
-    print(f"{len(plan.points)} points of {plan.scenario} on {plan.model}: about {time}")
+        terminal.say(plan.unchecked)
+    terminal.say(f"{len(plan.points)} points of {plan.scenario} on {plan.model}: about {time}")
 
 
 def _words(seconds: float) -> str:

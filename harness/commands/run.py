@@ -21,10 +21,9 @@ from harness.commands.derived import Derived
 from harness.commands.export import export_model, say_what_runs
 from harness.commands.measure import measure, runs_here
 from harness.commands.progress import Progress
+from harness.commands.resumable import resumable
 from harness.console import TerminalConsole
 from harness.load.address import is_loopback, parsed_master, reachable
-from harness.commands.resumable import resumable
-from harness.load.address import LOOPBACK, is_loopback, parsed_master, reachable
 from harness.load.job import check_memory
 from harness.load.team import checked_address
 from harness.model.check import check_classes, runs_code
@@ -119,12 +118,8 @@ def resume(
         raise InputError("a run goes on as it began: leave out --set and --workers, or leave out --resume")
     progress = progress or Progress()
     _answers(elsewhere)
-    is_run = what is not None and what.is_dir()
-    folder = open_run(what) if is_run else latest_unfinished(results, what)  # type: ignore[arg-type]
-    loaded = folder.read_scenario()
-    awaited = _awaited(listen, loaded, place)
     folder, loaded = resumable(what, results, progress)
-    awaited = _awaited(listen, loaded, place.at)
+    awaited = _awaited(listen, loaded, place)
     _check_gpu(loaded, place)
     check_memory(loaded.points)
     check_place(place)

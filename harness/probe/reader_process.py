@@ -36,8 +36,6 @@ class ReaderProcess:
             with spool.open("wb") as out:
                 self._process = subprocess.Popen(
                     python("-m", "harness.probe.reader", *arguments),
-                    # -P: what lies in the folder that harness was called in is no module of Python's.
-                    [sys.executable, "-P", "-m", "harness.probe.reader", *arguments],
                     stdin=subprocess.PIPE,
                     stdout=out,
                     stderr=subprocess.PIPE,

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.plain import open_plain
+from harness.plain_file import open_plain
 from harness.schema.errors import InputError
 from harness.store import atomic
 from harness.store.parquet_bounds import check_bounds

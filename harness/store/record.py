@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from harness.plain import read_plain
+from harness.plain_file import read_plain
 from harness.schema.errors import InputError
 from harness.schema.samples import GpuProcess, GpuReading, HostReading
 

@@ -32,7 +32,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter
 
-from harness.plain import check_plain, open_plain, read_plain
+from harness.plain_file import check_plain, open_plain, read_plain
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact

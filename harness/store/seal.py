@@ -11,7 +11,7 @@ import secrets
 from pathlib import Path
 
 from harness.cache import cache_dir, lock
-from harness.plain import open_plain, read_plain
+from harness.plain_file import open_plain, read_plain
 
 _KEY_BYTES = 32
 
