@@ -10,15 +10,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
-from harness.schema.errors import ServerError
+from harness.plain_file import open_plain
+from harness.schema.errors import InputError, ServerError
 from harness.triton import hidden_argument, private_files
 
 HOST = "127.0.0.1"
@@ -58,7 +59,7 @@ def start(
 
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with log.open("ab") as output:
+        with _appending(log) as output:
             options: dict[str, Any] = {
                 "env": dict(env),
                 "cwd": folder,
@@ -77,6 +78,15 @@ def start(
                 return subprocess.Popen([hidden.get(given, given) for given in command], **options)
     except OSError as error:
         raise ServerError(f"{command[0]} can't be started ({error.strerror}): {remedy}") from error
+
+
+@contextmanager
+def _appending(log: Path) -> Iterator[BinaryIO]:
+    """The log's end. Raises InputError where it leads elsewhere: a run's folder may have been sent."""
+    with os.fdopen(open_plain(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as output:
+        if os.fstat(output.fileno()).st_nlink > 1:
+            raise InputError(f"{log} has another name somewhere, which would be written to: remove it")
+        yield output
 
 
 KILL_GROUP = 'kill -s KILL -- "-$GROUP"'

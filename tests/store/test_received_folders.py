@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import plain
+from harness import plain_file
 from harness.commands import report
 from harness.commands.progress import Progress
 from harness.schema.errors import HarnessError, InputError
@@ -165,13 +165,13 @@ def test_a_name_that_was_foreseen_all_the_same_is_not_written_through(
 def test_a_link_that_comes_between_the_look_and_the_opening_is_not_followed(
     mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plain, "check_plain", lambda _: None)
+    monkeypatch.setattr(plain_file, "check_plain", lambda _: None)
     (tmp_path / "record").symlink_to(mine / "diary")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="is a link"):
-        plain.read_plain(tmp_path / "record", 100)
+        plain_file.read_plain(tmp_path / "record", 100)
     with pytest.raises(InputError, match="is a pipe"):
-        plain.read_plain(tmp_path / "pipe", 100)
+        plain_file.read_plain(tmp_path / "pipe", 100)
 
 
 def test_more_than_a_record_can_have_is_not_read(received: Path) -> None:

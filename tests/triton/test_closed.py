@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from harness.schema.errors import InputError
 from harness.schema.model import ModelArtifact
 from harness.triton import access, hidden_argument, process, shared_memory
 from harness.triton.embedded import EmbeddedServer
@@ -243,3 +244,13 @@ def test_where_nothing_can_be_hidden_the_server_starts_and_its_log_says_so(
     finally:
         begun.kill()
         begun.wait()
+
+
+@pytest.mark.parametrize("how", ["link", "another name"])
+def test_a_log_that_leads_elsewhere_is_not_written_to(tmp_path: Path, how: str) -> None:
+    target, log = tmp_path / "theirs", tmp_path / "server.log"
+    target.write_text("kept")
+    log.symlink_to(target) if how == "link" else log.hardlink_to(target)
+    with pytest.raises(InputError, match="server.log (is a link|has another name).*: remove it"):
+        process.start([sys.executable, "-c", "print('written')"], os.environ, log, "no remedy")
+    assert target.read_text() == "kept"
