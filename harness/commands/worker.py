@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import terminal
 from harness.load import secret
-from harness.load.address import parsed_master
+from harness.load.address import is_loopback, parsed_master
 from harness.load.locust_process import LocustProcess, PipedProcess
 from harness.load.plan import TOKEN_VARIABLE
 from harness.schema.errors import HarnessError, InputError
@@ -32,7 +32,7 @@ def work(master: str, *, once: bool = False, say: Callable[[str], None] | None =
     has another version of harness or Python, HarnessError where a load process doesn't come so far as to take
     part.
     """
-    secret.is_set()
+    known = secret.is_set()
     host, port = parsed_master(master)
     try:
         socket.getaddrinfo(host, port)
@@ -41,6 +41,11 @@ def work(master: str, *, once: bool = False, say: Callable[[str], None] | None =
     say = say or _to_stderr
     try:
         say(f"waiting for a run at {host}:{port}; Ctrl-C ends it")
+        if not known and not is_loopback(host):
+            say(
+                f"whoever answers at {host}:{port} can have this machine send load to any address: set "
+                f"{secret.SECRET_VARIABLE} here and there to keep others out (docs/threats.md)"
+            )
         while True:
             if _one_point(host, port, say) and once:
                 return

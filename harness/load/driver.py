@@ -207,7 +207,8 @@ class _Lead:
         if not with_secret and not is_loopback(host):
             self._say(
                 f"whoever reaches {host}:{port} can take part in this run and see its requests: to keep "
-                f"others out, set {SECRET_VARIABLE} there and here to what `openssl rand -hex 16` prints"
+                f"others out, set {SECRET_VARIABLE} there and here to what `openssl rand -hex 16` prints "
+                "(docs/threats.md)"
             )
         give_up = time.monotonic() + _START_S
 

@@ -215,10 +215,11 @@ class GuardedMaster(MasterRunner):  # type: ignore[misc]
         known = client_id in self.clients
         if msg.type in _UNREAD or not (known or msg.type in ("client_ready", TYPE)):
             return
+        # Locust numbers whoever says anything, and keeps the number.
+        if client_id not in self.worker_indexes and len(self.worker_indexes) >= _WORKERS:
+            self.dropped += 1
+            return
         if msg.type == "client_ready":
-            if client_id not in self.worker_indexes and len(self.worker_indexes) >= _WORKERS:
-                self.dropped += 1
-                return
             # Harness compares versions itself, and Locust would write a line for each.
             msg = Message(msg.type, -1, client_id)
         super().handle_message(client_id, msg)

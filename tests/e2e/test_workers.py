@@ -97,7 +97,11 @@ def test_a_run_is_loaded_from_two_other_machines(workplace: Workplace) -> None:
         here = lan.here.address
         worker = [*HARNESS, "worker", "--master", f"{here}:25575"]
         a, b = (host.command(worker) for host in lan.there)
-        with running(workplace, a), running(workplace, b):
+        with running(workplace, a) as first, running(workplace, b):
+            assert first.stderr is not None and "waiting for a run at" in first.stderr.readline()
+            assert "can have this machine send load to any address: set HARNESS_WORKER_SECRET" in (
+                first.stderr.readline()
+            )
             options = ["--host", here, "--listen", f"{here}:25575", "--workers", "2", "--json"]
             done = workplace.run("run", workplace.scenario(SCENARIO), *options)
         assert "run `harness worker --master" in done.stderr, done.stderr

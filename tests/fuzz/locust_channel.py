@@ -168,7 +168,7 @@ def master() -> None:
             runner.handle_message(client_id, parsed)
         assert not any(node.pong.ready() for node in relay._nodes.values()), "nobody has been asked"
         gevent.sleep(0)
-        assert len(runner.worker_indexes) <= 1
+        assert len(runner.worker_indexes) <= 1, runner.worker_indexes
         assert {p.name for p in folder.iterdir()} <= {
             *("master", "load-plan.json", "requests-0.spool", "requests-0.reasons")
         }

@@ -109,7 +109,8 @@ def test_the_union_comes_home_whole_and_on_one_clock(
             f"waiting for 2 load processes: run `harness worker --master {server.host}:{port}` "
             "on the machines that shall send the load",
             f"whoever reaches {server.host}:{port} can take part in this run and see its requests: to keep "
-            "others out, set HARNESS_WORKER_SECRET there and here to what `openssl rand -hex 16` prints",
+            "others out, set HARNESS_WORKER_SECRET there and here to what `openssl rand -hex 16` prints "
+            "(docs/threats.md)",
         ]
         for process in started:
             _, words = process.communicate(timeout=20)

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from harness.load.reasons import MOST, Reasons
+from harness.load.reasons import MOST_REASONS, Reasons
 
 
 def test_texts_of_one_error_are_one_and_there_are_no_more_than_so_many() -> None:
     reasons = Reasons()
     assert reasons.kept("at 0x7f00 in 123456") == reasons.kept("at 0x7f11 in 654321") == "at … in …"
-    kept = {reasons.kept(f"x{number % 10_000}") for number in range(3 * MOST)}
-    assert len(kept) == MOST and f"another error, after {MOST} different ones" in kept
+    kept = {reasons.kept(f"x{number % 10_000}") for number in range(3 * MOST_REASONS)}
+    assert len(kept) == MOST_REASONS and f"another error, after {MOST_REASONS} different ones" in kept
     assert reasons.kept("x1") == "x1", "the first ones are still told apart"
 
 
@@ -28,8 +28,8 @@ def test_locust_keeps_no_more_failures_than_that(monkeypatch: pytest.MonkeyPatch
     environment: Any = Environment()
     runner = environment.create_local_runner()
     reports = [Report(environment, "http") for _ in range(3)]
-    for number in range(3 * MOST):
+    for number in range(3 * MOST_REASONS):
         reply = Reply(Status.REFUSED, f"HTTP 400: no {number}", 0, 1, 2, 3, 4)
         reports[number % 3]("short", 0, reply)
-    assert runner.stats.total.num_failures == 3 * MOST
-    assert len(runner.stats.errors) <= MOST + 1
+    assert runner.stats.total.num_failures == 3 * MOST_REASONS
+    assert len(runner.stats.errors) <= MOST_REASONS + 1

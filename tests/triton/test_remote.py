@@ -29,7 +29,8 @@ def reached(server: EmbeddedServer) -> RemoteServer:
 
 
 @pytest.mark.triton
-def test_both_servers_are_one_interface(server: EmbeddedServer) -> None:
+def test_both_servers_are_one_interface(server: EmbeddedServer, artifacts: Artifacts) -> None:
+    server.serve(artifacts["double"], settings())
     with reached(server) as remote:
         either: list[Server] = [server, remote]
     assert {s.version for s in either} == {"2.51.0"}
