@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import socket
 import tempfile
@@ -20,6 +21,9 @@ Message = dict[str, Any]
 Order = dict[str, Any]
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+_SOCKET = "master"
+_LONGEST_ADDRESS = 107
+"""Bytes of a Unix socket's address, unix(7)."""
 
 
 class Team(Protocol):
@@ -85,8 +89,8 @@ class Together:
         of, environment = job.load.workers, {PLAN_VARIABLE: str(plan.absolute())}
         where = () if job.listen is None else checked_address(*job.listen)
         self._workers: list[LocustProcess] = []
-        self._private = tempfile.TemporaryDirectory(prefix="harness-load-")  # its mode is 0700
-        inside = f"{self._private.name}/master"
+        self._private = _private_folder()
+        inside = f"{self._private.name}/{_SOCKET}"
         try:
             command = ["harness.load.master", inside, str(of), *map(str, where)]
             self._master = PipedProcess(command, environment, job.folder / "locust.out")
@@ -123,6 +127,15 @@ class Together:
         for process in self._workers:
             process.end(grace_s=0)
         self._private.cleanup()
+
+
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder of mode 0700 for the socket, where the user's $TMPDIR isn't too long for its address."""
+    folder = tempfile.TemporaryDirectory(prefix="harness-load-")
+    if len(os.fsencode(f"{folder.name}/{_SOCKET}")) <= _LONGEST_ADDRESS:
+        return folder
+    folder.cleanup()
+    return tempfile.TemporaryDirectory(prefix="harness-load-", dir="/tmp")
 
 
 def checked_address(host: str, port: int) -> tuple[str, int]:

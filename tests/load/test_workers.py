@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.load import team
 from harness.load.address import parsed_master
 from harness.load.arrivals import draws, schedule
 from harness.load.driver import LoadOutcome, drive
@@ -274,3 +276,15 @@ def test_an_address_that_is_not_ours_cannot_be_listened_on() -> None:
     assert parsed_master("10.0.0.5") == ("10.0.0.5", 5557)
     assert parsed_master("gpu-1:6000") == ("gpu-1", 6000)
     assert parsed_master("[::1]:6000") == ("::1", 6000)
+
+
+def test_a_temporary_folder_too_long_for_a_sockets_address_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(team.tempfile, "tempdir", str(long))
+    with team._private_folder() as folder:
+        assert len(f"{folder}/master") <= 107
+        assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
+    assert list(long.iterdir()) == []
