@@ -363,31 +363,32 @@ def _ended() -> int:
             raise KeyboardInterrupt
         sys.stdout.flush()
     except HarnessError as error:
-        code = _fail(str(error), error.exit_code)
+        code = _fail(*error.args, code=error.exit_code)
     except typer.Exit as error:  # raised through standalone_mode=False by some versions of click
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = _fail(
             "interrupted; a run's finished points are kept, and `harness run --resume` goes on from there",
-            ExitCode.FAILED,
+            code=ExitCode.FAILED,
         )
     except ModuleNotFoundError as error:
         package = (error.name or "a package").partition(".")[0]
         remedy = "run `pip install -e '.[export]'` in harness's folder, with the Python that runs harness"
-        code = _fail(f"the package {package} is not installed here: {remedy}", ExitCode.FAILED)
+        code = _fail(f"the package {package} is not installed here: {remedy}", code=ExitCode.FAILED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: nothing left to flush
         code = ExitCode.FAILED
     except UsageError as error:
         context = getattr(error, "ctx", None)
         hint = f"; see `{context.command_path} --help`" if context else ""
-        code = _fail(f"{error.format_message().rstrip('.')}{hint}", ExitCode.BAD_INPUT)
+        code = _fail(f"{error.format_message().rstrip('.')}{hint}", code=ExitCode.BAD_INPUT)
     except (
         Exception
     ) as error:  # not the user's mistake but ours: all of it is shown, and 1 means something else
         terminal.tell_lines(traceback.format_exc())
         code = _fail(
-            f"a bug in harness: {type(error).__name__}; report it with what stands above", ExitCode.FAILED
+            f"a bug in harness: {type(error).__name__}; report it with what stands above",
+            code=ExitCode.FAILED,
         )
     return int(code or 0)
 
@@ -396,6 +397,8 @@ def _terminated(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _fail(text: str, code: ExitCode) -> ExitCode:
-    terminal.tell(f"harness: {text}")
+def _fail(sentence: str, *more: str, code: ExitCode) -> ExitCode:
+    terminal.tell(f"harness: {sentence}")
+    for each in more:
+        terminal.tell(each)
     return code

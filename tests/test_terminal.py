@@ -73,6 +73,18 @@ def test_a_key_of_a_scenario_does_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
     check_harmless(err)
 
 
+def test_each_fault_of_a_scenario_has_a_line_and_none_makes_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text('model: minilm\nmodle: x\n"key\\nharness: all is well": 1\n')
+    code, _, err = command(monkeypatch, "run", str(file))
+    faults = [line for line in err.splitlines() if f"{file}:" in line]
+    assert code == 2 and len(faults) == len(err.splitlines()) >= 2, err
+    assert err.startswith(f"harness: {file}:1: ") and f"\n{file}:2: unknown key `modle`" in err
+    assert "`key\\nharness: all is well`" in err
+
+
 @pytest.mark.parametrize(
     "arguments", [(HOSTILE,), ("run", f"--{HOSTILE}"), ("export", "m", "--dtype", HOSTILE)]
 )

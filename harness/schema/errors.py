@@ -18,9 +18,13 @@ class ExitCode(IntEnum):
 
 
 class HarnessError(Exception):
-    """A failure told in one sentence that names the remedy. `exit_code` says how the process ends."""
+    """A failure told in one sentence that names the remedy, or a file's several, each as an argument and a
+    line of its own. `exit_code` says how the process ends."""
 
     exit_code = ExitCode.FAILED
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class InputError(HarnessError):

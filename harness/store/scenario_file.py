@@ -66,10 +66,11 @@ def _validated(document: Document) -> Scenario:
     try:
         return Scenario.model_validate_json(json.dumps(document.data))
     except ValidationError as error:
-        raise InputError(_explained(document, error)) from None
+        raise InputError(*_explained(document, error)) from None
 
 
-def _explained(document: Document, error: ValidationError) -> str:
+def _explained(document: Document, error: ValidationError) -> list[str]:
+    """A sentence for each fault, in the order of the file."""
     told: dict[Where, str] = {}
     found = [(_where(d, document.data), d) for d in error.errors(include_url=False)]
     # Complaints about a member of a union that the user didn't mean, last: they count only where alone.
@@ -84,7 +85,7 @@ def _explained(document: Document, error: ValidationError) -> str:
         lines.append(f"{document.name}:{line}: {sentence}" if line else f"{document.name}: {sentence}")
     more = len(lines) - MAX_ERRORS_SHOWN
     shown = lines[:MAX_ERRORS_SHOWN]
-    return "\n".join(shown + ([f"and {more} more"] if more > 0 else []))
+    return shown + ([f"and {more} more"] if more > 0 else [])
 
 
 def _where(detail: ErrorDetails, data: Any) -> Where:
