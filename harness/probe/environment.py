@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -126,21 +127,33 @@ def git_commit(folder: Path) -> str | None:
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     if not commit:
         return None
-    if _names_programs(folder):
+    if _may_run_programs(folder):
         return f"{commit}+unchecked"
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
     return f"{commit}+dirty" if changes else commit
 
 
-def _names_programs(folder: Path) -> bool:
-    """Whether the repository's own configuration names programs that `git status` would run.
+_HARMLESS = re.compile(
+    r"(?:branch|user|gc|pull|push|fetch|rebase|color|submodule|lfs|advice|commit|init)\..+"
+    r"|remote\..+\.(?:url|fetch|pushurl|tagopt|prune)"
+    r"|core\.(?:repositoryformatversion|filemode|bare|logallrefupdates|ignorecase|symlinks|precomposeunicode"
+    r"|autocrlf|eol|longpaths)"
+)
+"""Settings of git by which `git status` runs no other program. Filters and monitors are programs, and so is
+what a partial clone fetches its missing parts with."""
+
+
+def _may_run_programs(folder: Path) -> bool:
+    """Whether the repository's own configuration has settings that `git status` may run programs by.
 
     It came with the folder, whoever made that. The user's own configuration is the user's.
     """
-    listed = _git(folder, "config", "--list", "--show-scope", "--name-only") or ""
+    listed = _git(folder, "config", "--list", "--show-scope", "--name-only")
+    if listed is None:
+        return True
     own = (line.partition("\t") for line in listed.lower().splitlines())
     return any(
-        scope in ("local", "worktree") and name.startswith(("filter.", "core.fsmonitor"))
+        scope not in ("system", "global", "command") and not _HARMLESS.fullmatch(name)
         for scope, _, name in own
     )
 

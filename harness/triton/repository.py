@@ -43,6 +43,9 @@ def write_model(repository: Path, artifact: ModelArtifact, settings: ServerSetti
     """
     config = model_config(artifact, settings, gpu=gpu)
     entry = repository / artifact.name
+    for folder in (entry, entry / str(VERSION)):
+        if folder.is_symlink():
+            raise InputError(f"{folder} is a link, and harness would write where it leads: remove it")
     try:
         (entry / str(VERSION)).mkdir(parents=True, exist_ok=True)
         _place(artifact.path, entry / str(VERSION) / "model.onnx")

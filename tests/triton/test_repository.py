@@ -205,6 +205,21 @@ def test_entry_is_written_over_an_older_one_and_nothing_else_stays(tmp_path: Pat
     assert parsed((entry / "config.pbtxt").read_text()).max_batch_size == 3
 
 
+@pytest.mark.parametrize("linked", ["m", "m/1"])
+def test_entry_that_leads_elsewhere_is_not_written_to(tmp_path: Path, linked: str) -> None:
+    """The folder that one works in may have been sent."""
+    source, link, theirs = tmp_path / "cache.onnx", tmp_path / "repository" / linked, tmp_path / "theirs"
+    source.write_bytes(b"new")
+    theirs.mkdir()
+    (theirs / "model.onnx").write_bytes(b"kept")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(theirs)
+    with pytest.raises(InputError, match=rf"{linked} is a link"):
+        write_model(tmp_path / "repository", artifact("m", [], [], path=str(source)), settings(), gpu=False)
+    assert [path.name for path in theirs.iterdir()] == ["model.onnx"]
+    assert (theirs / "model.onnx").read_bytes() == b"kept"
+
+
 def test_weights_beside_the_model_come_along(tmp_path: Path) -> None:
     (tmp_path / "big.onnx").write_bytes(b"graph")
     (tmp_path / "big.onnx.data").write_bytes(b"weights")
