@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import struct
+from collections.abc import Callable
 
 UMASK = 0o077
 
@@ -26,10 +27,13 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
 
 
-def keep_private() -> None:
-    """To be called in the new process, before its program begins. Kernels without seccomp let it pass."""
+def keeping_private() -> Callable[[], None]:
+    """What is to be called in the new process, before its program begins. It has no effect without seccomp.
+
+    It is made beforehand, because a process that was forked among threads should do as little as it can.
+    """
     if platform.machine() not in _FCHMOD:
-        return
+        return lambda: None
     architecture, fchmod = _FCHMOD[platform.machine()]
     instructions = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
@@ -42,5 +46,9 @@ def keep_private() -> None:
     text = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
     program = _Program(len(instructions), text)
     libc = ctypes.CDLL(None)
-    libc.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    libc.prctl(_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0)
+
+    def keep_private() -> None:
+        libc.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+        libc.prctl(_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0)
+
+    return keep_private

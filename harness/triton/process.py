@@ -49,13 +49,14 @@ def start(
     """
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
+    keep_private = private_files.keeping_private() if private else None
 
     def begin() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)
-        if private:
-            private_files.keep_private()
+        if keep_private is not None:
+            keep_private()
 
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
