@@ -199,25 +199,20 @@ class _Running:
             self._root, self._looked = self._found_root(), True
         return process.family(self._root.pid) if self._root is not None and self._root.is_running() else []
 
-    def end(self, *, grace_s: float) -> None:
+    def end(self) -> None:
         if self._guard is None:
             return
-        if grace_s > 0 and self._client.poll() is None:
-            self._try("stop", f"-t{grace_s:.0f}", self._name, patience_s=grace_s)
-        self._try("rm", "--force", self._name)
+        with suppress(ServerError):  # what it did shows in the client
+            ask("rm", "--force", self._name)
         with suppress(subprocess.TimeoutExpired):
             self._client.wait(1.0)
         # A client that ended by itself saw the container's end. Else the engine may hang, or be about to
         # start it: the guard goes on asking for a while, in the background.
         status = self._client.poll()
         gone = status is not None and status >= 0
-        process.end(self._client, grace_s=0)
+        process.end(self._client)
         self._guard.dismiss() if gone else self._guard.act()
         self._guard = None
-
-    def _try(self, *words: str, patience_s: float = 0.0) -> None:
-        with suppress(ServerError):  # what it did shows in the client
-            ask(*words, patience_s=patience_s)
 
     def _found_root(self) -> psutil.Process | None:
         """The container's first process, where its id means the same here as to the engine."""
@@ -240,24 +235,21 @@ class _Running:
         return f"{reason}; {remedy}" if remedy else reason
 
 
-def ask(*words: str, patience_s: float = 0.0) -> str:
-    """What docker answers to a command that itself may take `patience_s`.
-
-    Raises ServerError where it refuses, or doesn't answer in time.
-    """
-    limit_s = ANSWER_LIMIT_S + patience_s
+def ask(*words: str) -> str:
+    """What docker answers to a command. Raises ServerError where it refuses, or doesn't answer in time."""
     try:
         done = subprocess.run(
             [ENGINE, *words],
             capture_output=True,
             text=True,
             check=False,
-            timeout=limit_s,
+            timeout=ANSWER_LIMIT_S,
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired as error:
         raise ServerError(
-            f"docker did not answer `docker {words[0]}` within {limit_s:g} s: see whether `docker info` works"
+            f"docker did not answer `docker {words[0]}` within {ANSWER_LIMIT_S:g} s: "
+            "see whether `docker info` works"
         ) from error
     except OSError as error:
         raise ServerError(

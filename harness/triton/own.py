@@ -59,8 +59,8 @@ class Running(Protocol):
     def process_ids(self) -> list[int]:
         """Its processes and those of its model instances; empty where they can't be seen."""
 
-    def end(self, *, grace_s: float) -> None:
-        """End it: asked first, if there is a grace time, then killed."""
+    def end(self) -> None:
+        """Kill it, and wait until it is gone."""
 
 
 class OwnServer(ABC):
@@ -230,7 +230,7 @@ class OwnServer(ABC):
             f"Triton's process was alive but did not answer {PROBES} health probes of {PROBE_LIMIT_S:g} s, "
             "so it was killed"
         )
-        self._running.end(grace_s=0)
+        self._running.end()
         return False
 
     def restart(self) -> None:
@@ -282,7 +282,7 @@ class OwnServer(ABC):
     def _stop(self) -> None:
         """It is killed: it has nothing to save, and takes three seconds to end in its own way."""
         if self._running is not None:
-            self._running.end(grace_s=0)
+            self._running.end()
             self._running = None
             shared_memory.sweep(self.name)
         if self._folder is not None:

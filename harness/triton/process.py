@@ -159,19 +159,15 @@ class Local:
     def process_ids(self) -> list[int]:
         return family(self._process.pid) if self._process.poll() is None else []
 
-    def end(self, *, grace_s: float) -> None:
+    def end(self) -> None:
         if self._guard is not None:
-            end(self._process, grace_s=grace_s)
+            end(self._process)
             self._guard.dismiss()
             self._guard = None
 
 
-def end(process: subprocess.Popen[bytes], *, grace_s: float) -> None:
-    """End the process and all of its group: asked first, if there is a grace time, then killed."""
-    if grace_s > 0 and process.poll() is None:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(grace_s)
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process and all of its group, and wait until they are gone."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
