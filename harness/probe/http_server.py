@@ -14,6 +14,7 @@ import json
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from email.message import Message
 from http import HTTPStatus
@@ -148,7 +149,7 @@ class Incoming:
         return bool(got)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler, ABC):
     """Answers questions by `answer`; what it refuses, and what goes wrong, is JSON with an `error`."""
 
     server: Server
@@ -156,9 +157,9 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "harness-probe"
     sys_version = ""
 
+    @abstractmethod
     def answer(self, body: bytes) -> tuple[int, Iterable[bytes]]:
         """To the question in `command`, `path` and `headers`: how many bytes, and those. Raises Refused."""
-        raise NotImplementedError
 
     def setup(self) -> None:
         self.connection = self.request

@@ -126,7 +126,7 @@ class OwnServer(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Find what the server needs, before each start. Raises HarnessError where something is missing."""
+        """Find what the server needs, before its first start. Raises HarnessError where it is missing."""
 
     @abstractmethod
     def command_line(self, folder: ServerFolder) -> list[str]:
