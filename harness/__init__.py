@@ -54,13 +54,13 @@ def run(
     stderr unless `quiet`.
     """
     from harness.commands import run as story
-    from harness.commands.deployment import Place
+    from harness.commands.deployment import ServerTarget
     from harness.commands.progress import Progress
 
     progress = Progress(quiet=quiet)
     loaded = story.load(Path(scenario), overrides, progress=progress)
-    place = Place.of(server, url=url, grpc_port=grpc_port, image=image)
-    return story.run(loaded, results=Path(results), place=place, progress=progress)
+    target = ServerTarget.of(server, url=url, grpc_port=grpc_port, image=image)
+    return story.run(loaded, results=Path(results), target=target, progress=progress)
 
 
 def resume(run_folder: str | Path, *, quiet: bool = False) -> RunResult:

@@ -112,9 +112,9 @@ def serve(
 ) -> None:
     """Serve a model through Triton until Ctrl-C, on loopback unless --host says otherwise."""
     from harness.commands import serve as story
-    from harness.commands.deployment import Place
+    from harness.commands.deployment import ServerTarget
 
-    place = Place.of(server, host=host, image=image, shm_size=shm_size, network=network)
+    target = ServerTarget.of(server, host=host, image=image, shm_size=shm_size, network=network)
     wanted = story.Wanted(
         model,
         dtype,
@@ -122,7 +122,7 @@ def serve(
         http_port,
         grpc_port,
     )
-    story.serve(wanted, Path.cwd(), place, for_s, terminal.print_json if as_json else None)
+    story.serve(wanted, Path.cwd(), target, for_s, terminal.print_json if as_json else None)
 
 
 @app.command()
@@ -188,7 +188,7 @@ def run(
     """Measure a scenario: a table, a page, an exit code."""
     from harness.commands import deployment
     from harness.commands import run as story
-    from harness.probe.elsewhere import Elsewhere
+    from harness.probe.watch.gpu_source import GpuSource
 
     if workers is not None:
         overrides = [*overrides, f"load.workers={workers}"]
@@ -198,7 +198,7 @@ def run(
         plan = planning.plan(story.load(what, overrides, only_look=True))
         terminal.print_json(plan) if as_json else planning.show(plan)
         return
-    place = deployment.Place.of(
+    target = deployment.ServerTarget.of(
         server,
         host=host,
         url=url,
@@ -208,12 +208,12 @@ def run(
         shm_size=shm_size,
         network=network,
     )
-    there = Elsewhere.of(probe, metrics_url, url=url)
+    there = GpuSource.of(probe, metrics_url, url=url)
     if resume:
-        result = story.resume(what, results, overrides, place=place, listen=listen, elsewhere=there)
+        result = story.resume(what, results, overrides, target=target, listen=listen, elsewhere=there)
     else:
         loaded = story.load(what, overrides)
-        result = story.run(loaded, results=results, place=place, listen=listen, elsewhere=there)
+        result = story.run(loaded, results=results, target=target, listen=listen, elsewhere=there)
     terminal.print_json(result) if as_json else story.show(result)
     raise typer.Exit(story.exit_code(result))
 

@@ -72,7 +72,7 @@ MIG_SM_ACTIVITY = (0.23, 0.25, 0.26, 0.28, 0.29)
 _OBSERVER = """
 import dataclasses, json, os, sys
 from pathlib import Path
-from harness.probe import gpu
+from harness.probe.nvidia import gpus as gpu
 
 asked = json.loads(sys.argv[1])
 now_ns = 0

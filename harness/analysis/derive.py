@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis import objective, steady, validity
+from harness.analysis.bottleneck import limiter
 from harness.analysis.facts import Facts
 from harness.analysis.gpu import gpu_figures, gpu_watch
+from harness.analysis.host import host_figures
 from harness.analysis.latency import Seconds, rate, summarize
-from harness.analysis.limiter import limiter
-from harness.analysis.observation import host_figures
 from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import (

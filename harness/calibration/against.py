@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from harness.calibration.counted import Counter
 from harness.calibration.figures import quantile
+from harness.calibration.perf_analyzer import Finished, PerfAnalyzer
 from harness.calibration.station import NULL_WIDTH, PROTOCOLS, Station
-from harness.load.perf_analyzer import Finished, PerfAnalyzer
 from harness.schema.calibration import Client, Comparison
 from harness.schema.point import PointLoad
 from harness.schema.scenario import Measure, Protocol, Validity

@@ -16,15 +16,15 @@ import numpy as np
 
 from harness.analysis.columns import gather
 from harness.analysis.derive import derive
-from harness.analysis.observation import host_figures
+from harness.analysis.host import host_figures
 from harness.analysis.precision import enough
 from harness.calibration.lanes import Lane
-from harness.load.driver import drive
+from harness.load.coordinator.driver import drive
 from harness.load.job import Job
-from harness.load.recorder import Spools
+from harness.load.process.recorder import Spools
 from harness.probe.environment import available_cores
 from harness.probe.sampler import Sampler
-from harness.probe.watch import Nothing
+from harness.probe.watch.watch import Nothing
 from harness.schema.errors import ServerError
 from harness.schema.observed import Observed
 from harness.schema.point import Point, PointClass, PointLoad, ServerSettings

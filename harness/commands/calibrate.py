@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from harness import terminal
-from harness.calibration import against, coverage, noise, truth
+from harness.calibration import against, coverage, noise, perf_analyzer, truth
+from harness.calibration.perf_analyzer import PerfAnalyzer
 from harness.calibration.station import Station, station
 from harness.commands import page_file
 from harness.commands.progress import Progress
-from harness.load import perf_analyzer
-from harness.load.perf_analyzer import PerfAnalyzer
 from harness.probe.environment import environment
 from harness.report.accuracy import accuracy_page
 from harness.schema.calibration import (

@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 
 from harness.load.address import LOOPBACK, is_loopback
 from harness.load.tls import Tls
-from harness.probe import gpu
 from harness.probe.environment import environment
 from harness.probe.execution_providers import execution_providers
+from harness.probe.nvidia import gpus as gpu
 from harness.schema.errors import InputError
 from harness.schema.point import Point, ServerSettings
 from harness.schema.result import Environment, ServerMode
@@ -55,7 +55,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerTarget:
     """How Triton is to run: started here in one of three ways, or already running `at` an address."""
 
     mode: ServerMode = "embedded"
@@ -77,7 +77,7 @@ class Place:
         image: str | None = None,
         shm_size: str | None = None,
         network: str | None = None,
-    ) -> Place:
+    ) -> ServerTarget:
         """Of the options of the same names. Raises InputError for those that don't go together."""
         at = Address.of(url, grpc_port, tls)
         if server not in (None, *STARTED):
@@ -104,7 +104,7 @@ class Place:
         return cls("docker", container=container, host=listens)
 
 
-EMBEDDED = Place()
+EMBEDDED = ServerTarget()
 
 
 def tls(
@@ -123,7 +123,7 @@ def tls(
 @contextmanager
 def deployment(
     log: Path,
-    place: Place = EMBEDDED,
+    target: ServerTarget = EMBEDDED,
     points: Sequence[Point] = (),
     *,
     response_cache: bool = False,
@@ -131,29 +131,29 @@ def deployment(
     grpc_port: int = 0,
 ) -> Iterator[Server]:
     """A live server, ours for the time of the block, or the one at the address; `points` it must suit."""
-    if place.at is not None:
-        with RemoteServer(place.at.url, grpc_port=place.at.grpc_port) as remote:
+    if target.at is not None:
+        with RemoteServer(target.at.url, grpc_port=target.at.grpc_port) as remote:
             yield remote
         return
     options: dict[str, Any] = {
-        "gpu": gpu_usable(place.mode),
+        "gpu": gpu_usable(target.mode),
         "response_cache": response_cache,
-        "client_memory": place.mode != "embedded" and any(p.shared_memory != "none" for p in points),
+        "client_memory": target.mode != "embedded" and any(p.shared_memory != "none" for p in points),
         "http_port": http_port,
         "grpc_port": grpc_port,
-        "host": place.host,
+        "host": target.host,
     }
-    with _own(place, points, MODEL_REPOSITORY, log, options) as server:
+    with _own(target, points, MODEL_REPOSITORY, log, options) as server:
         yield server
 
 
-def open_to_the_network(place: Place) -> str | None:
+def open_to_the_network(target: ServerTarget) -> str | None:
     """What to tell of a server that other machines reach; None for one that only this machine does."""
-    if place.at is not None or is_loopback(place.host):
+    if target.at is not None or is_loopback(target.host):
         return None
     return (
-        f"whoever reaches {place.host} can send it requests and read its statistics, without a password, but "
-        "not load models into it (docs/threats.md)"
+        f"whoever reaches {target.host} can send it requests and read its statistics, without a password, "
+        "but not load models into it (docs/threats.md)"
     )
 
 
@@ -168,24 +168,24 @@ def open_to_others(server: Server) -> str | None:
     )
 
 
-def check_place(place: Place) -> None:
+def check_target(target: ServerTarget) -> None:
     """Rather now than after the export. Raises HarnessError where Triton can't run in this way, or doesn't
     answer."""
-    if place.at is not None:
-        with RemoteServer(place.at.url, grpc_port=place.at.grpc_port):
+    if target.at is not None:
+        with RemoteServer(target.at.url, grpc_port=target.at.grpc_port):
             return
-    _own(place, (), MODEL_REPOSITORY, Path(os.devnull), {}).prepare()
+    _own(target, (), MODEL_REPOSITORY, Path(os.devnull), {}).prepare()
 
 
 def _own(
-    place: Place, points: Sequence[Point], repository: Path, log: Path, options: dict[str, Any]
+    target: ServerTarget, points: Sequence[Point], repository: Path, log: Path, options: dict[str, Any]
 ) -> OwnServer:
-    if place.mode == "binary":
+    if target.mode == "binary":
         return BinaryServer(repository, log, **options)
-    if place.container is None:
+    if target.container is None:
         return EmbeddedServer(repository, log, **options)
     container = replace(
-        place.container,
+        target.container,
         gpus=_gpus([point.server for point in points], options.get("gpu", False)),
         shared_memory=max((point.shared_memory for point in points), key=SHARED.index, default="none"),
     )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.analysis.derive import derive
-from harness.load.recorder import Spools
-from harness.report.series import PointSeries, series_of
+from harness.load.process.recorder import Spools
+from harness.report.page.series import PointSeries, series_of
 from harness.schema.errors import InputError
 from harness.schema.observed import Observed
 from harness.schema.point import Point

@@ -12,15 +12,15 @@ from harness.analysis.precision import enough
 from harness.commands.derived import Derived, derived, keep
 from harness.commands.progress import Progress
 from harness.here import is_here
-from harness.load.driver import LoadOutcome, drive
+from harness.load.coordinator.driver import LoadOutcome, drive
 from harness.load.job import Job
 from harness.load.tls import Tls
 from harness.model.payloads import payloads
-from harness.probe.elsewhere import Elsewhere, unseen
 from harness.probe.environment import available_cores, host_cores
-from harness.probe.local import here
 from harness.probe.sampler import Sampler
-from harness.probe.watch import Watch
+from harness.probe.watch.gpu_source import GpuSource, unseen
+from harness.probe.watch.local_watch import here
+from harness.probe.watch.watch import Watch
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.observed import Observed
@@ -51,7 +51,7 @@ def measure(
     progress: Progress,
     tls: Tls | None = None,
     listen: tuple[str, int] | None = None,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: GpuSource | None = None,
 ) -> Derived:
     """Measure one point on a server that already serves it; everything is on disk when this returns.
 
@@ -125,7 +125,7 @@ def measure(
     return derived(point, run, observed)
 
 
-def _gpus(server: Server, elsewhere: Elsewhere | None, spool: Path) -> Watch:
+def _gpus(server: Server, elsewhere: GpuSource | None, spool: Path) -> Watch:
     if elsewhere is not None:
         return elsewhere.watch(spool)
     return here(spool) if runs_here(server) else unseen()

@@ -12,10 +12,10 @@ from rich.table import Table
 from harness.commands.progress import Progress
 from harness.console import TerminalConsole, cells, line
 from harness.load.address import LOOPBACK, is_loopback, reachable
-from harness.probe.gpu import Gpus
-from harness.probe.reader import INTERVAL_S
-from harness.probe.serve import ProbeServer
-from harness.report.words import memory, number, percent
+from harness.probe.nvidia.gpus import Gpus
+from harness.probe.reader.reader import INTERVAL_S
+from harness.probe.service.probe_server import ProbeServer
+from harness.report.format import memory, number, percent
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.frozen import Frozen
 from harness.schema.result import GpuEnvironment

@@ -10,7 +10,7 @@ from rich.status import Status
 from rich.text import Text
 
 from harness.console import TerminalConsole, line
-from harness.report import words
+from harness.report import format as words
 from harness.schema.point import Point
 from harness.schema.result import PointResult
 from harness.schema.scenario import Measure

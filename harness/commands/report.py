@@ -8,8 +8,8 @@ from pathlib import Path
 from harness.commands.derived import Derived, derived
 from harness.commands.progress import Progress
 from harness.report.markdown import summary
-from harness.report.page import write_page
-from harness.report.perf_analyzer import csv_files
+from harness.report.page.page import write_page
+from harness.report.perf_analyzer_csv import csv_files
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.result import Environment, RunResult
 from harness.store import atomic

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from harness.commands import report
 from harness.commands.deployment import (
     EMBEDDED,
-    Place,
-    check_place,
+    ServerTarget,
+    check_target,
     deployment,
     environment_of,
     open_to_others,
@@ -24,11 +24,11 @@ from harness.commands.progress import Progress
 from harness.commands.resumable import resumable
 from harness.console import TerminalConsole
 from harness.load.address import is_loopback, parsed_master, reachable
+from harness.load.coordinator.load_processes import checked_address
 from harness.load.job import check_memory
-from harness.load.team import checked_address
 from harness.model.check import check_classes, runs_code
-from harness.probe.elsewhere import Elsewhere
-from harness.probe.gpu import availability
+from harness.probe.nvidia.gpus import availability
+from harness.probe.watch.gpu_source import GpuSource
 from harness.report.table import print_table
 from harness.schema.errors import ExitCode, InputError
 from harness.schema.model import ModelArtifact
@@ -78,26 +78,26 @@ def run(
     loaded: LoadedScenario,
     *,
     results: Path = Path("results"),
-    place: Place = EMBEDDED,
+    target: ServerTarget = EMBEDDED,
     listen: str | None = None,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: GpuSource | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Measure a scenario into a new folder under `results`. Raises HarnessError; finished points are kept.
 
-    `place`: how Triton is to run. `listen`: "address" or "address:port" where load processes of other
+    `target`: how Triton is to run. `listen`: "address" or "address:port" where load processes of other
     machines are awaited, instead of starting them here. `elsewhere`: how the GPUs of a server on another
     machine are seen.
     """
     _answers(elsewhere)
-    awaited = _awaited(listen, loaded, place)
-    _check_gpu(loaded, place)
+    awaited = _awaited(listen, loaded, target)
+    _check_gpu(loaded, target)
     check_memory(loaded.points)
-    check_place(place)
+    check_target(target)
     progress = progress or Progress()
     models = _exported(loaded, progress)
     folder = create_run(results, loaded)
-    return _finish(folder, loaded, models, place, awaited, elsewhere, progress)
+    return _finish(folder, loaded, models, target, awaited, elsewhere, progress)
 
 
 def resume(
@@ -105,9 +105,9 @@ def resume(
     results: Path = Path("results"),
     overrides: Sequence[str] = (),
     *,
-    place: Place = EMBEDDED,
+    target: ServerTarget = EMBEDDED,
     listen: str | None = None,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: GpuSource | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Go on with a run that was cut off; its finished points are not measured again.
@@ -119,23 +119,23 @@ def resume(
     progress = progress or Progress()
     _answers(elsewhere)
     folder, loaded = resumable(what, results, progress)
-    awaited = _awaited(listen, loaded, place)
-    _check_gpu(loaded, place)
+    awaited = _awaited(listen, loaded, target)
+    _check_gpu(loaded, target)
     check_memory(loaded.points)
-    check_place(place)
+    check_target(target)
     progress.say(f"going on with {folder.path}")
-    return _finish(folder, loaded, _exported(loaded, progress), place, awaited, elsewhere, progress)
+    return _finish(folder, loaded, _exported(loaded, progress), target, awaited, elsewhere, progress)
 
 
-def _answers(elsewhere: Elsewhere | None) -> None:
+def _answers(elsewhere: GpuSource | None) -> None:
     """Rather now than after the export. Raises ServerError."""
     if elsewhere is not None:
         elsewhere.gpus()
 
 
-def _check_gpu(loaded: LoadedScenario, place: Place) -> None:
+def _check_gpu(loaded: LoadedScenario, target: ServerTarget) -> None:
     """Rather now than after the export. Raises InputError where a GPU is asked for and none is here."""
-    asks = place.at is None and any(point.server.kind == "gpu" for point in loaded.points)
+    asks = target.at is None and any(point.server.kind == "gpu" for point in loaded.points)
     if asks and (why := availability()) is not None:
         raise InputError(
             f"{loaded.name} asks for a GPU (server.kind: gpu), and there is none here ({why}): run it on a "
@@ -143,14 +143,14 @@ def _check_gpu(loaded: LoadedScenario, place: Place) -> None:
         )
 
 
-def _awaited(listen: str | None, loaded: LoadedScenario, place: Place) -> tuple[str, int] | None:
+def _awaited(listen: str | None, loaded: LoadedScenario, target: ServerTarget) -> tuple[str, int] | None:
     """Where load processes of other machines are awaited. Raises InputError where they would come in vain."""
     if listen is None:
         return None
     host, port = checked_address(*parsed_master(listen, "--listen"))
-    server = place.host if place.at is None else urlsplit(place.at.url).hostname or ""
+    server = target.host if target.at is None else urlsplit(target.at.url).hostname or ""
     if not is_loopback(host) and (is_loopback(server) or server != reachable(server)):
-        remedy = "--host" if place.at is None else "--url"
+        remedy = "--host" if target.at is None else "--url"
         raise InputError(
             f"load processes of other machines can't reach a server at {server}: give this run {remedy} with "
             "an address of this machine that they reach"
@@ -175,9 +175,9 @@ def _finish(
     folder: RunFolder,
     loaded: LoadedScenario,
     models: Models,
-    place: Place,
+    target: ServerTarget,
     listen: tuple[str, int] | None,
-    elsewhere: Elsewhere | None,
+    elsewhere: GpuSource | None,
     progress: Progress,
 ) -> RunResult:
     """Measure the points that are missing, and write the page whatever happens in between."""
@@ -187,7 +187,7 @@ def _finish(
         known: dict[str, Derived] = {}
         try:
             if remaining:
-                _measure_all(remaining, folder, loaded, models, place, listen, elsewhere, progress, known)
+                _measure_all(remaining, folder, loaded, models, target, listen, elsewhere, progress, known)
         finally:
             if any(folder.observed(p.id) for p in loaded.points):
                 folder.write(report.collect(folder, known))
@@ -200,9 +200,9 @@ def _measure_all(
     folder: RunFolder,
     loaded: LoadedScenario,
     models: Models,
-    place: Place,
+    target: ServerTarget,
     listen: tuple[str, int] | None,
-    elsewhere: Elsewhere | None,
+    elsewhere: GpuSource | None,
     progress: Progress,
     known: dict[str, Derived],
 ) -> None:
@@ -210,8 +210,8 @@ def _measure_all(
     of = len(loaded.points)
     environment = None
     log, cache = folder.path / "server.log", loaded.scenario.server.response_cache
-    with deployment(log, place, loaded.points, response_cache=cache) as server:
-        for notice in (open_to_the_network(place), open_to_others(server)):
+    with deployment(log, target, loaded.points, response_cache=cache) as server:
+        for notice in (open_to_the_network(target), open_to_others(server)):
             if notice is not None:
                 progress.say(notice)
         served = None
@@ -237,7 +237,7 @@ def _measure_all(
                     run=folder,
                     loaded=loaded,
                     progress=progress,
-                    tls=None if place.at is None else place.at.tls,
+                    tls=None if target.at is None else target.at.tls,
                     listen=listen,
                     elsewhere=elsewhere,
                 )

@@ -11,8 +11,8 @@ from pathlib import Path
 from harness.commands.deployment import (
     EMBEDDED,
     MODEL_REPOSITORY,
-    Place,
-    check_place,
+    ServerTarget,
+    check_target,
     deployment,
     open_to_the_network,
 )
@@ -63,13 +63,13 @@ def settings(max_batch: int, queue_delay_us: int, instances: int, threads: int) 
 
 @contextmanager
 def serving(
-    wanted: Wanted, base_dir: Path, progress: Progress, place: Place = EMBEDDED
+    wanted: Wanted, base_dir: Path, progress: Progress, target: ServerTarget = EMBEDDED
 ) -> Iterator[tuple[Serving, Server]]:
     """A model that is ready to be asked, for the time of the block. Raises HarnessError."""
-    check_place(place)
+    check_target(target)
     artifact = export_model(wanted.model, base_dir, progress, wanted.dtype)
     log = MODEL_REPOSITORY / "server.log"
-    with deployment(log, place, http_port=wanted.http_port, grpc_port=wanted.grpc_port) as server:
+    with deployment(log, target, http_port=wanted.http_port, grpc_port=wanted.grpc_port) as server:
         name = server.serve(artifact, wanted.settings)
         yield (
             Serving(
@@ -88,17 +88,17 @@ def serving(
 def serve(
     wanted: Wanted,
     base_dir: Path,
-    place: Place,
+    target: ServerTarget,
     for_s: float | None,
     tell: Callable[[Serving], None] | None,
 ) -> None:
     """Serve until Ctrl-C, SIGTERM or `for_s` seconds. Raises ServerError when Triton goes away by itself."""
     progress = Progress()
-    with serving(wanted, base_dir, progress, place) as (at, server):
+    with serving(wanted, base_dir, progress, target) as (at, server):
         if tell is not None:
             tell(at)
         progress.say(f"{at.model} is ready at {at.http} and {at.grpc} (gRPC), metrics at {at.metrics}")
-        if (notice := open_to_the_network(place)) is not None:
+        if (notice := open_to_the_network(target)) is not None:
             progress.say(notice)
         progress.say("Ctrl-C stops it")
         began = time.monotonic()

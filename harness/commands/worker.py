@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import terminal
-from harness.load import secret
 from harness.load.address import is_loopback, parsed_master
-from harness.load.locust_process import LocustProcess, PipedProcess
+from harness.load.coordinator.locust_process import LocustProcess, PipedProcess
+from harness.load.distributed import secret
 from harness.load.plan import TOKEN_VARIABLE
 from harness.schema.errors import HarnessError, InputError
 
@@ -59,7 +59,7 @@ def _one_point(host: str, port: int, say: Callable[[str], None]) -> bool:
     with tempfile.TemporaryDirectory(prefix="harness-worker-") as folder:
         output = Path(folder) / "locust.out"
         arguments = [
-            "harness.load.worker",
+            "harness.load.distributed.worker",
             f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}",
         ]
         own = {TOKEN_VARIABLE: token}
@@ -83,7 +83,7 @@ def _one_point(host: str, port: int, say: Callable[[str], None]) -> bool:
                                 f"the run at {host}:{port} can't use this machine: {message['why']}"
                             )
             if not process.succeeded:
-                how = process.epitaph()
+                how = process.exit_description()
                 if not taking_part:
                     raise HarnessError(f"the load process {how}")
                 _tell(arguments, own, how, output)

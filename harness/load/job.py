@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.load import arrivals, cuda_driver
-from harness.load.cuda_memory import CudaMemory
+from harness.load import arrivals
 from harness.load.plan import LoadPlan, PayloadFile, PlannedClass, write_plan
-from harness.load.region_control import RegionControl
-from harness.load.shared_memory import OPEN_LOOP_SLOTS, Make, SharedMemory, Target
-from harness.load.system_memory import SystemMemory
+from harness.load.shared_memory import cuda_driver
+from harness.load.shared_memory.cuda_memory import CudaMemory
+from harness.load.shared_memory.region_control import RegionControl
+from harness.load.shared_memory.regions import OPEN_LOOP_SLOTS, Make, SharedMemory, Target
+from harness.load.shared_memory.system_memory import SystemMemory
 from harness.load.tls import Tls
 from harness.schema.point import Point, PointLoad
 from harness.schema.tensors import Tensors

@@ -56,7 +56,7 @@ class LoadPlan(Frozen):
     seed: Annotated[int, Field(ge=0)]
     timeout_s: Annotated[float, Field(gt=0, le=1e9)]
     slots: Annotated[int, Field(ge=1, le=1 << 20)] = 1
-    """How many connections may each have requests of their own; see harness.load.shared_memory."""
+    """How many connections may each have requests of their own; see harness.load.shared_memory.regions."""
     concurrency: Annotated[int, Field(ge=1)] | None
     """Users of a closed loop; None for an open one, whose times are in files beside the plan."""
     warmup_s: _Seconds

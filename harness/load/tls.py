@@ -1,4 +1,4 @@
-"""TLS of a gRPC endpoint, as a user describes it; the stream that speaks it is harness.load.wire.tls."""
+"""TLS of a gRPC endpoint, as a user describes it. `harness.load.wire.grpc.tls_stream` speaks it."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from typing import Any
 from locust import User
 
 from harness.load.address import parsed_address
-from harness.load.reasons import Reasons
+from harness.load.process.reasons import Reasons
 from harness.load.wire import Connection, Reply, Tls, open_connection, prepare
-from harness.load.wire.grpc_channel import Channels
+from harness.load.wire.grpc.grpc_channel import Channels
 from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors

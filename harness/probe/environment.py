@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from harness.probe import cgroup, gpu
+from harness.probe import cgroup
+from harness.probe.nvidia import gpus as gpu
 from harness.schema.result import Environment, ServerMode
 
 PACKAGES = (

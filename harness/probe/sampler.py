@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from harness.probe.host import Host, Pids
-from harness.probe.local import here
-from harness.probe.two_machines import with_server
-from harness.probe.watch import Watch
+from harness.probe.watch.local_watch import here
+from harness.probe.watch.two_machines import with_server
+from harness.probe.watch.watch import Watch
 from harness.schema.result import GpuEnvironment, GpuProbe
 from harness.schema.samples import GpuReading, HostReading
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal, get_args
 
-from harness.report.words import count, ms, number, percentile, setting, span
+from harness.report.format import count, ms, number, percentile, setting, span
 from harness.schema.result import ObjectiveCheck, PointResult, RunResult, Verdict
 from harness.schema.scenario import Objective
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.report.words import DASH
+from harness.report.format import DASH
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from harness.analysis.gpu import named, used
 from harness.report.cell import Cell, missing
-from harness.report.words import count, memory, number
+from harness.report.format import count, memory, number
 from harness.schema.result import Environment, GpuEnvironment, RunResult
 
 UNOBSERVED = "not observed"

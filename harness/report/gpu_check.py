@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from harness.report.format import DASH, ms, number, percent, span
 from harness.report.template import markdown_page
-from harness.report.words import DASH, ms, number, percent, span
 from harness.schema.gpu_check import ClientShare, GpuCheck, SmokePoint
 
 _PACKAGES = ("onnxruntime-gpu", "onnxruntime", "torch", "tensorrt", "nvidia-ml-py", "tritonclient", "locust")

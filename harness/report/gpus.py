@@ -9,7 +9,7 @@ from typing import Any, Literal
 from harness.analysis.gpu import UNREPORTED, named, used
 from harness.analysis.window import mean
 from harness.report.cell import Cell, missing
-from harness.report.words import count, memory, number, percent
+from harness.report.format import count, memory, number, percent
 from harness.schema.result import GpuFigures, PointResult
 
 Group = Literal["activity", "energy", "state"]

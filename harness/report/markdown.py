@@ -14,9 +14,9 @@ from harness.report.answer import (
     verdict_line,
 )
 from harness.report.environment import provider, ran_on, served_by
+from harness.report.format import when
 from harness.report.gpus import energy_line, used_any
 from harness.report.rows import columns, rows
-from harness.report.words import when
 from harness.schema.result import RunResult
 
 

@@ -9,7 +9,7 @@ from harness.analysis.latency import PERCENTILES, requests_needed
 from harness.report import gpus
 from harness.report.answer import Standing, standing
 from harness.report.cell import Cell, missing
-from harness.report.words import ms, number, percent, percentile, setting, span
+from harness.report.format import ms, number, percent, percentile, setting, span
 from harness.schema.result import Latency, PointResult, RunResult
 
 

@@ -20,9 +20,9 @@ from harness.report.answer import (
     run_standing,
     verdict_line,
 )
+from harness.report.format import DASH
 from harness.report.gpus import energy_line
 from harness.report.rows import Column, Row, columns, rows
-from harness.report.words import DASH
 from harness.schema.result import RunResult
 
 DEAREST = 2

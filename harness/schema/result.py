@@ -27,7 +27,7 @@ ServerMode = Literal["embedded", "binary", "docker", "remote"]
 """How Triton runs: our own install, a `tritonserver` of this machine, NVIDIA's container, or elsewhere."""
 
 LimiterName = Literal["client", "network", "batching", "instances", "compute", "load", "nothing"]
-"""What holds the throughput back, or the latency up; the rule is in `harness.analysis.limiter`."""
+"""What holds the throughput back, or the latency up; the rule is in `harness.analysis.bottleneck`."""
 
 
 class Latency(Frozen):

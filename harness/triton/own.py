@@ -16,10 +16,10 @@ from harness.schema.result import ServerMode
 from harness.triton import (
     access,
     implementation,
+    leftovers,
     ownership,
     process,
     server_folder,
-    shared_memory,
     statistics,
 )
 from harness.triton.access import Access
@@ -148,7 +148,7 @@ class OwnServer(ABC):
     def __enter__(self) -> Self:
         self.prepare()
         self.repository.mkdir(parents=True, exist_ok=True)
-        shared_memory.sweep_dead()
+        leftovers.sweep_dead()
         server_folder.sweep_dead()
         return self
 
@@ -284,7 +284,7 @@ class OwnServer(ABC):
         if self._running is not None:
             self._running.end()
             self._running = None
-            shared_memory.sweep(self.name)
+            leftovers.sweep(self.name)
         if self._folder is not None:
             self._folder.remove()
             self._folder = None

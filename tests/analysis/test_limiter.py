@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.limiter import BUSY, limiter
+from harness.analysis.bottleneck import BUSY, limiter
 from harness.schema.result import GpuEnvironment, Limiter, LimiterName, ServerFigures, TimeSplit
 from tests.analysis.samples import facts, gpu, host, load_process, observed, point, server, time_split
 

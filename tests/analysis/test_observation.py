@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.observation import host_figures
+from harness.analysis.host import host_figures
 from tests.analysis.readings import GIB, durations, host, intervals, phases, times, window
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from harness.calibration.counted import Counter
-from harness.load.driver import drive
+from harness.calibration.perf_analyzer import Finished, PerfAnalyzer
+from harness.load.coordinator.driver import drive
 from harness.load.job import Job
-from harness.load.perf_analyzer import Finished, PerfAnalyzer
-from harness.load.recorder import read_spool
+from harness.load.process.recorder import read_spool
 from harness.schema.point import Point, PointClass, PointLoad, ServerSettings
 from harness.schema.samples import Phase, Status
 from harness.schema.scenario import Measure, Objective, Protocol, SharedMemory

@@ -14,8 +14,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.calibration.against import CONCURRENCIES, LIMITS, compared, failures
+from harness.calibration.perf_analyzer import PerfAnalyzer, problem
 from harness.calibration.station import Station, station
-from harness.load.perf_analyzer import PerfAnalyzer, problem
 from harness.schema.scenario import Protocol
 from harness.triton.install import provision
 

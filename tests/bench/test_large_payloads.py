@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.load.perf_analyzer import problem
+from harness.calibration.perf_analyzer import problem
 from harness.schema.scenario import Protocol, SharedMemory
 from harness.triton.embedded import EmbeddedServer
 from tests.bench.side_by_side import Question, Rounds, ours, theirs

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.probe.gpu import Gpus
+from harness.probe.nvidia.gpus import Gpus
 from tests.nvml import NvmlDouble, nvml_double, printed_by
 
 __all__ = ["nvml_double"]
@@ -24,7 +24,7 @@ SECONDS = 5.0
 
 READ = """
 import json, sys, time
-from harness.probe.gpu import Gpus
+from harness.probe.nvidia.gpus import Gpus
 
 seconds, look_s = map(float, sys.argv[1:])
 readings = 0

@@ -41,7 +41,7 @@ class Simulated:
         self, service: Service, *, load: PointLoad, measure: Measure, seed: int, **_: Any
     ) -> Drive:
         due_s = schedule(load, measure.duration_s, seed, Path())
-        # As harness.load.locustfile draws them.
+        # As harness.load.process.locustfile draws them.
         classes = draws(service.weights, [1] * len(service.weights), seed * len(Phase) + Phase.MEASURE)
         kinds = np.array([kind for kind, _ in islice(classes, due_s.size)])
         done_s = finishes(due_s, np.asarray(service.seconds)[kinds]) + WIRE_S

@@ -154,12 +154,12 @@ def run(results: Path) -> None:
 def look(point: Point, spools: Path) -> bool:
     """As while the load goes on: is what was recorded so far enough?"""
     from harness.analysis.precision import enough
-    from harness.load.looks import Looks
+    from harness.load.coordinator.stopping_rule import StoppingRule
 
-    looks = Looks(lambda measured: enough(point, measured), spools, first_s=0.0)
-    looks.enough(1.0)
-    looks.close()
-    return looks.enough(1.0)
+    rule = StoppingRule(lambda measured: enough(point, measured), spools, first_s=0.0)
+    rule.enough(1.0)
+    rule.close()
+    return rule.enough(1.0)
 
 
 def report(run_folder: Path) -> None:

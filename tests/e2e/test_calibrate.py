@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.load import perf_analyzer
+from harness.calibration import perf_analyzer
 from harness.schema.calibration import Calibration
 from tests.e2e.conftest import Finished, server_of, wait_for
 

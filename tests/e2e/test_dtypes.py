@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.commands.run import _same
-from harness.probe.gpu import availability
+from harness.probe.nvidia.gpus import availability
 from harness.schema.errors import InputError
 from harness.schema.result import Environment
 from harness.store.run_folder import RunFolder

@@ -118,7 +118,7 @@ def test_a_client_that_is_held_up_sends_late(workplace: Workplace) -> None:
 
 SLOW_TO_GO_ON = """
 import time
-from harness.load.conductor import Conductor
+from harness.load.process.conductor import Conductor
 record = Conductor.record
 def dawdle(*arguments):
     record(*arguments)
@@ -303,7 +303,7 @@ def test_one_of_two_load_processes_that_is_lost_is_named(workplace: Workplace) -
 
     def kill(pid: int) -> None:
         children = psutil.Process(pid).children(recursive=True)
-        worker = next(c for c in children if "harness.load.worker" in c.cmdline())
+        worker = next(c for c in children if "harness.load.distributed.worker" in c.cmdline())
         killed.append(worker.pid)
         worker.kill()
 

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.probe.spool import Spool
+from harness.probe.reader.spool import Spool
 from tests import nvml
 from tests.e2e.conftest import HARNESS, MEASURED, TINY, Workplace, ended, server_of, under_load, wait_for
 from tests.nvml import NvmlDouble
@@ -32,7 +32,7 @@ def reader_of(pid: int) -> psutil.Process | None:
         children = psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return None
-    return next((c for c in children if "harness.probe.reader" in c.cmdline()), None)
+    return next((c for c in children if "harness.probe.reader.reader" in c.cmdline()), None)
 
 
 def point_of(workplace: Workplace, document: Any) -> tuple[Any, Any]:

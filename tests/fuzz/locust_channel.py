@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from locust.env import Environment
 from locust.exception import RPCError
 
-from harness.load import runners, worker
-from harness.load.master import Relay
-from harness.load.messages import TYPE, versions
-from harness.load.runners import GuardedMaster, GuardedWorker, master_of
+from harness.load.distributed import runners, worker
+from harness.load.distributed.master import Relay
+from harness.load.distributed.messages import TYPE, versions
+from harness.load.distributed.runners import GuardedMaster, GuardedWorker, master_of
 from tests.fuzz import fuzz, mutated
 
 HELLO = {

@@ -6,12 +6,12 @@ from contextlib import suppress
 
 from hypothesis import strategies as st
 
-from harness.load.wire import http2
 from harness.load.wire.connection import Fault
-from harness.load.wire.grpc import GrpcConnection
-from harness.load.wire.grpc_channel import GrpcChannel
-from harness.load.wire.http2 import FRAME, SETTING, Flag, Kind, Setting
-from harness.load.wire.http2_connection import Http2Connection
+from harness.load.wire.grpc import http2
+from harness.load.wire.grpc.grpc_channel import GrpcChannel
+from harness.load.wire.grpc.grpc_connection import GrpcConnection
+from harness.load.wire.grpc.http2 import FRAME, SETTING, Flag, Kind, Setting
+from harness.load.wire.grpc.http2_connection import Http2Connection
 from harness.schema.errors import ServerError
 from tests.fuzz import fuzz, mutated, pieces
 from tests.fuzz.answers import Pieces, check

@@ -6,8 +6,8 @@ import math
 
 from hypothesis import strategies as st
 
-from harness.probe.prometheus import samples
-from harness.probe.triton_metrics import MOST_GPUS, environment, listed, reading
+from harness.probe.watch.prometheus import samples
+from harness.probe.watch.triton_metrics import MOST_GPUS, environment, listed, reading
 from tests.fuzz import fuzz, mutated
 
 LINES = (

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from harness.analysis.clocks import Clock, Reading
 from harness.analysis.gpu import gpu_figures
-from harness.probe.gpu_processes import judged
-from harness.probe.local import probe_of
-from harness.probe.remote import _on_our_clock
-from harness.probe.spool import Spool
-from harness.probe.two_machines import foreign_there, with_server
+from harness.probe.reader.spool import Spool
+from harness.probe.watch.foreign_processes import judged
+from harness.probe.watch.local_watch import probe_of
+from harness.probe.watch.remote_watch import _on_our_clock
+from harness.probe.watch.two_machines import foreign_there, with_server
 from harness.schema.samples import HostReading, Window
 from tests.fuzz import fuzz, mutated, pieces
 

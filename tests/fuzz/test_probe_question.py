@@ -9,8 +9,8 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-from harness.probe import http_server
-from harness.probe.serve import ProbeServer
+from harness.probe.service import http_server
+from harness.probe.service.probe_server import ProbeServer
 from tests.fuzz import fuzz, mutated, pieces
 
 QUESTIONS = (

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from harness.commands import report
 from harness.commands.derived import Derived
-from harness.report import page
 from harness.report.markdown import summary
-from harness.report.perf_analyzer import csv_files
+from harness.report.page import page
+from harness.report.perf_analyzer_csv import csv_files
 from harness.schema.errors import HarnessError
 from harness.schema.samples import REQUEST, GpuProcess, GpuReading, HostReading
 from harness.store import samples_file

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.load import cuda_driver
-from harness.load.cuda_driver import DeviceMemory
-from harness.load.cuda_memory import CudaMemory
-from harness.load.driver import drive
+from harness.load.coordinator.driver import drive
 from harness.load.job import Job
-from harness.load.recorder import read_spool
-from harness.load.shared_memory import SharedMemory, Target
+from harness.load.process.recorder import read_spool
+from harness.load.shared_memory import cuda_driver
+from harness.load.shared_memory.cuda_driver import DeviceMemory
+from harness.load.shared_memory.cuda_memory import CudaMemory
+from harness.load.shared_memory.regions import SharedMemory, Target
 from harness.load.wire import open_connection
 from harness.schema.errors import HarnessError
 from harness.schema.point import PointLoad

@@ -8,8 +8,9 @@ import socket
 import sys
 from collections.abc import Callable
 
-from harness.load.wire import http2, open_connection
-from harness.load.wire.http2 import Kind
+from harness.load.wire import open_connection
+from harness.load.wire.grpc import http2
+from harness.load.wire.grpc.http2 import Kind
 from harness.schema.scenario import Protocol
 from tests.load.rogue import Handler, grpc_says, http_says, rogue_server
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 
 import hpack
 
-from harness.load.wire import http2
-from harness.load.wire.http2 import FRAME, Flag, Kind
+from harness.load.wire.grpc import http2
+from harness.load.wire.grpc.http2 import FRAME, Flag, Kind
 
 Handler = Callable[[socket.socket], None]
 

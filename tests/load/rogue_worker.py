@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import zmq
 
-from harness.load.messages import versions
+from harness.load.distributed.messages import versions
 
 MALFORMED = (
     b"",

@@ -12,13 +12,13 @@ import psutil
 import pytest
 
 from harness.commands.worker import work
-from harness.load.driver import drive
+from harness.load.coordinator.driver import drive
+from harness.load.coordinator.load_processes import checked_address
+from harness.load.coordinator.workers import EndedEarly, Workers
+from harness.load.distributed.messages import CHUNK, Malformed, said, versions
+from harness.load.distributed.secret import SECRET_VARIABLE
 from harness.load.job import Job
-from harness.load.members import EndedEarly, Members
-from harness.load.messages import CHUNK, Malformed, said, versions
-from harness.load.recorder import read_spool
-from harness.load.secret import SECRET_VARIABLE
-from harness.load.team import checked_address
+from harness.load.process.recorder import read_spool
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.point import PointLoad
 from tests.load.rogue_worker import Rogue, besieged, joined
@@ -127,7 +127,7 @@ def test_a_long_reason_is_cut() -> None:
 def test_a_clock_that_runs_away_loses_its_load_process(tmp_path: Path) -> None:
     job = load(tmp_path)
     job.folder.mkdir()
-    members = Members(job, lambda _: None, lambda _: None)
+    members = Workers(job, lambda _: None, lambda _: None)
     members.hear({"event": "clock", "worker": 0, "reading": [0, 5, 1]})
     members.hear({"event": "clock", "worker": 0, "reading": [10**9, 10**6, 1]})
     with pytest.raises(EndedEarly, match="the load process has a clock that can't be followed"):
@@ -154,7 +154,7 @@ def test_load_processes_of_this_machine_listen_where_no_other_user_can_come(tmp_
 def test_who_does_not_know_the_secret_takes_no_part_and_sees_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.load.driver._START_S", 7.0)
+    monkeypatch.setattr("harness.load.coordinator.driver._START_S", 7.0)
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
     what, port = listening(tmp_path)
     told: list[str] = []
@@ -200,7 +200,7 @@ def test_a_secret_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_a_run_that_other_machines_reach_without_a_secret_says_what_that_leaves_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.load.driver._START_S", 2.0)
+    monkeypatch.setattr("harness.load.coordinator.driver._START_S", 2.0)
     monkeypatch.delenv(SECRET_VARIABLE, raising=False)
     told: list[str] = []
     with pytest.raises(HarnessError, match="0 of a load process came"):

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.clocks import Clock, Reading
+from harness.load.distributed.spool_keeper import SpoolKeeper
 from harness.load.plan import accept_file
-from harness.load.recorder import Recorder, read_spool, write_clock
-from harness.load.spool_keeper import SpoolKeeper
+from harness.load.process.recorder import Recorder, read_spool, write_clock
 from harness.load.wire import Reply
 from harness.schema.samples import Status
 

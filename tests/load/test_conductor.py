@@ -11,9 +11,9 @@ from typing import Any
 import gevent
 import pytest
 
-from harness.load.conductor import Conductor
 from harness.load.plan import LoadPlan
-from harness.load.recorder import Recorder
+from harness.load.process.conductor import Conductor
+from harness.load.process.recorder import Recorder
 from harness.load.wire import Reply
 from harness.schema.samples import Phase, Status
 

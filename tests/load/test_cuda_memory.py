@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.load.cuda_memory import CudaMemory
-from harness.load.region_control import RegionControl
-from harness.load.shared_memory import SharedMemory, Target
+from harness.load.shared_memory.cuda_memory import CudaMemory
+from harness.load.shared_memory.region_control import RegionControl
+from harness.load.shared_memory.regions import SharedMemory, Target
 from harness.schema.errors import InputError, ServerError
 from harness.schema.scenario import Protocol
 from harness.triton.embedded import EmbeddedServer

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tritonclient.http
 
-from harness.load.cuda_driver import DeviceMemory
-from harness.load.cuda_memory import CudaMemory
-from harness.load.driver import drive
+from harness.load.coordinator.driver import drive
 from harness.load.job import Job
-from harness.load.recorder import read_spool
-from harness.load.region_control import RegionControl
-from harness.load.shared_memory import SharedMemory
+from harness.load.process.recorder import read_spool
+from harness.load.shared_memory.cuda_driver import DeviceMemory
+from harness.load.shared_memory.cuda_memory import CudaMemory
+from harness.load.shared_memory.region_control import RegionControl
+from harness.load.shared_memory.regions import SharedMemory
 from harness.load.wire import open_connection
 from harness.schema.point import PointLoad
 from harness.schema.samples import Status

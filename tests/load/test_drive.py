@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 import pytest
 
-from harness.load.driver import LoadOutcome, Progress, drive
+from harness.load.coordinator.driver import LoadOutcome, Progress, drive
 from harness.load.job import Job
-from harness.load.recorder import read_spool
+from harness.load.process.recorder import read_spool
 from harness.schema.errors import InputError
 from harness.schema.point import Point, PointClass, PointLoad, ServerSettings
 from harness.schema.samples import Measured, Phase, Status
@@ -340,7 +340,7 @@ def test_a_load_process_that_dies_is_an_outcome_and_leaves_its_requests(
 def test_a_load_process_that_hangs_is_ended(
     triton: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.load.driver._SILENT_S", 2.0)
+    monkeypatch.setattr("harness.load.coordinator.driver._SILENT_S", 2.0)
     pids: list[tuple[int, ...]] = []
     began = time.monotonic()
     outcome = run(
@@ -374,7 +374,7 @@ def test_the_load_dies_with_a_harness_that_is_killed(triton: EmbeddedServer, tmp
     program = f"""
 from pathlib import Path
 from tests.load.test_drive import job, point
-from harness.load.driver import drive
+from harness.load.coordinator.driver import drive
 from harness.schema.point import PointLoad
 what = point("http", PointLoad(concurrency=2), duration_s=60.0)
 drive(job(what, {triton.http_port}, Path({str(tmp_path)!r})),
@@ -405,7 +405,8 @@ def test_a_drive_patches_nothing_in_this_process(triton: EmbeddedServer, tmp_pat
 
 def test_the_driver_itself_imports_neither_gevent_nor_tritonclient() -> None:
     program = (
-        "import sys, harness.load.driver; print({'gevent', 'tritonclient', 'locust'} & set(sys.modules))"
+        "import sys, harness.load.coordinator.driver as driver; "
+        "print({'gevent', 'tritonclient', 'locust'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

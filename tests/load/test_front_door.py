@@ -17,7 +17,7 @@ PROGRAM = """
 import sys
 import gevent
 from gevent import socket
-from harness.load.front_door import FrontDoor
+from harness.load.distributed.front_door import FrontDoor
 
 inside = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 inside.bind(sys.argv[1])

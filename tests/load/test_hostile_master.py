@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.load.messages import CHUNK, Malformed, told
+from harness.load.distributed.messages import CHUNK, Malformed, told
 from harness.load.plan import accept_file
 from tests.load.rogue_master import Word, leading
 

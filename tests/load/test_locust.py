@@ -30,7 +30,7 @@ from harness.triton.embedded import EmbeddedServer
 from tests.load.triton_models import tiny_triton
 
 LOCUST = [sys.executable, "-m", "locust"]
-LOCUSTFILE = Path("harness/load/locustfile.py").absolute()
+LOCUSTFILE = Path("harness/load/process/locustfile.py").absolute()
 
 OWN = """
 import numpy as np

@@ -31,7 +31,7 @@ def plainly() -> Make:
 @pytest.fixture(scope="module")
 def in_sums(plainly: Make) -> Callable[[], tuple[Any, Any]]:
     """Makes such that count in sums, and what has them do so."""
-    from harness.load.locust_statistics import CountedAtOnce
+    from harness.load.process.locust_statistics import CountedAtOnce
 
     def make() -> tuple[Any, Any]:
         statistics = plainly()

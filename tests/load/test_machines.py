@@ -18,10 +18,10 @@ import psutil
 import pytest
 
 from harness.load.arrivals import draws, schedule
-from harness.load.driver import LoadOutcome, drive
+from harness.load.coordinator.driver import LoadOutcome, drive
+from harness.load.distributed.secret import SECRET_VARIABLE
 from harness.load.job import Job
-from harness.load.recorder import read_spool
-from harness.load.secret import SECRET_VARIABLE
+from harness.load.process.recorder import read_spool
 from harness.schema.errors import HarnessError
 from harness.schema.point import Point, PointLoad
 from harness.schema.samples import Phase, Requests, Status
@@ -181,7 +181,7 @@ def test_a_load_process_lost_on_another_machine_is_named_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if number == signal.SIGSTOP:
-        monkeypatch.setattr("harness.load.driver._SILENT_S", 3.0)
+        monkeypatch.setattr("harness.load.coordinator.driver._SILENT_S", 3.0)
     port = free_port(server.host)
     what = point("http", PointLoad(concurrency=4, workers=2), warmup_s=0.0, duration_s=60.0)
     with workers(lan, port) as started:
@@ -204,7 +204,7 @@ def test_a_load_process_lost_on_another_machine_is_named_with_it(
 
 
 def test_a_machine_whose_line_is_cut_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.load.driver._SILENT_S", 3.0)
+    monkeypatch.setattr("harness.load.coordinator.driver._SILENT_S", 3.0)
     with (
         network(["near", "far"], out=Link(0.001), back=Link(0.001)) as lan,
         tiny_triton(tmp_path / "triton", host=lan.here.address) as server,
@@ -253,7 +253,7 @@ def test_a_server_that_one_machine_cannot_reach_gives_that_machines_errors(tmp_p
 def test_a_worker_of_another_version_is_refused_and_too_few_are_an_error_that_says_what_to_run(
     lan: Network, server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.load.driver._START_S", 10.0)
+    monkeypatch.setattr("harness.load.coordinator.driver._START_S", 10.0)
     port = free_port(server.host)
     other = tmp_path / "other"
     other.mkdir()

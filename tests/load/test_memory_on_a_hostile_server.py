@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.load.driver import drive
-from harness.load.recorder import read_spool
+from harness.load.coordinator.driver import drive
+from harness.load.process.recorder import read_spool
 from harness.schema.point import PointLoad
 from harness.schema.samples import Status
 from tests.load.greedy import CASES, PIECE, PIECES, pings_unheard

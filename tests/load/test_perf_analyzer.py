@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.load import perf_analyzer
-from harness.load.perf_analyzer import PerfAnalyzer, figures
+from harness.calibration import perf_analyzer
+from harness.calibration.perf_analyzer import PerfAnalyzer, figures
 from harness.schema.errors import HarnessError
 
 REPORT = """\

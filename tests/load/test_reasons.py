@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.load.reasons import MOST_REASONS, Reasons
+from harness.load.process.reasons import MOST_REASONS, Reasons
 
 
 def test_texts_of_one_error_are_one_and_there_are_no_more_than_so_many() -> None:

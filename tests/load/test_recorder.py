@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.load.recorder import Recorder, read_spool
+from harness.load.process.recorder import Recorder, read_spool
 from harness.load.wire import Reply
 from harness.schema.samples import Phase, Status
 
@@ -80,7 +80,7 @@ def test_what_was_flushed_survives_kill_9(tmp_path: Path) -> None:
     program = f"""
 import sys, time
 from pathlib import Path
-from harness.load.recorder import Recorder
+from harness.load.process.recorder import Recorder
 from harness.load.wire import Reply
 from harness.schema.samples import Status
 recorder = Recorder(Path({str(tmp_path)!r}), 0)

@@ -17,9 +17,10 @@ from gevent.greenlet import Greenlet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.load.wire import Connection, Reply, http2, open_connection, prepare
-from harness.load.wire.grpc_channel import MOST_USERS, Channels
-from harness.load.wire.http2 import Flag, Kind, Setting
+from harness.load.wire import Connection, Reply, open_connection, prepare
+from harness.load.wire.grpc import http2
+from harness.load.wire.grpc.grpc_channel import MOST_USERS, Channels
+from harness.load.wire.grpc.http2 import Flag, Kind, Setting
 from harness.schema.samples import Status
 from harness.triton.embedded import EmbeddedServer
 from tests.load.rogue import Handler, answer_of, grpc_calls, on_stream, rogue_server

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import tritonclient.http
 
-from harness.load import claim, shared_memory
-from harness.load.driver import drive
+from harness.load.coordinator.driver import drive
 from harness.load.job import Job
-from harness.load.recorder import read_spool
-from harness.load.shared_memory import SharedMemory, Target
-from harness.load.system_memory import SystemMemory
+from harness.load.process.recorder import read_spool
+from harness.load.shared_memory import claim
+from harness.load.shared_memory import regions as shared_memory
+from harness.load.shared_memory.regions import SharedMemory, Target
+from harness.load.shared_memory.system_memory import SystemMemory
 from harness.load.wire import open_connection, prepare
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.point import PointLoad
@@ -162,7 +163,7 @@ def test_no_room_is_said_and_not_a_crash() -> None:
 
 def test_regions_of_a_killed_process_are_swept_and_those_of_a_living_one_are_not() -> None:
     code = (
-        "import time, os; from harness.load.system_memory import SystemMemory\n"
+        "import time, os; from harness.load.shared_memory.system_memory import SystemMemory\n"
         "region = SystemMemory(1000); os.utime(f'/dev/shm/{region.name}', (1, 1))\n"
         "print(region.name, flush=True)\n"
         "time.sleep(60)"

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.load.driver import drive
+from harness.load.coordinator.driver import drive
 from harness.load.job import Job
-from harness.load.recorder import read_spool
-from harness.load.wire import Reply, Tls, http2, open_connection, prepare
-from harness.load.wire.http2 import Kind
+from harness.load.process.recorder import read_spool
+from harness.load.wire import Reply, Tls, open_connection, prepare
+from harness.load.wire.grpc import http2
+from harness.load.wire.grpc.http2 import Kind
 from harness.schema.errors import ExitCode, InputError
 from harness.schema.point import PointLoad
 from harness.schema.samples import Status

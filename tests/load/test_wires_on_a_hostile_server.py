@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from harness.load.wire import Connection, Reply, http2, open_connection
+from harness.load.wire import Connection, Reply, open_connection
 from harness.load.wire.connection import Fault
-from harness.load.wire.familiar import FamiliarAnswers
-from harness.load.wire.http2 import SETTING, Flag, Kind, Setting
-from harness.load.wire.http2_connection import Http2Connection
-from harness.load.wire.incoming import Incoming
+from harness.load.wire.grpc import http2
+from harness.load.wire.grpc.http2 import SETTING, Flag, Kind, Setting
+from harness.load.wire.grpc.http2_connection import Http2Connection
+from harness.load.wire.grpc.incoming import Incoming
+from harness.load.wire.grpc.response_templates import ResponseTemplates
 from harness.plain_text import MOST_QUOTED
 from harness.schema.errors import ServerError
 from harness.schema.samples import Status
@@ -352,7 +353,7 @@ def test_acknowledgements_that_nobody_takes_have_a_bound(kind: Kind, payload: by
     ],
 )
 def test_an_answer_that_is_kept_has_a_bound(handler: rogue.Handler, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("http", "incoming"):
+    for module in ("http", "grpc.incoming"):
         monkeypatch.setattr(f"harness.load.wire.{module}.LARGEST_KEPT", 1_000_000)
     protocol: Protocol = "http" if handler.__qualname__.startswith("http") else "grpc"
     reply = call(protocol, handler, keep_body=True)
@@ -363,7 +364,7 @@ def test_an_answer_that_is_kept_has_a_bound(handler: rogue.Handler, monkeypatch:
 
 def test_what_is_known_again_is_small() -> None:
     large = rogue.block((":status", "200"), ("x", "y" * 5000))
-    reader, known = http2.HeaderReader(), FamiliarAnswers()
+    reader, known = http2.HeaderReader(), ResponseTemplates()
     reader.read(large)
     known.learn(b"".join((on_stream(Kind.HEADERS, Flag.END_HEADERS, large)(1), rogue.DATA(1), END(1))), 1)
     assert (reader._known, known._by_sizes) == ({}, {})

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.load.wire import Connection, http2, open_connection
-from harness.load.wire.http2 import Flag, Kind, Setting
+from harness.load.wire import Connection, open_connection
+from harness.load.wire.grpc import http2
+from harness.load.wire.grpc.http2 import Flag, Kind, Setting
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
 from tests.load import rogue

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harness.load.wire import open_connection, prepare
-from harness.load.wire.grpc import GrpcConnection
-from harness.load.wire.grpc_channel import GrpcChannel
+from harness.load.wire.grpc.grpc_channel import GrpcChannel
+from harness.load.wire.grpc.grpc_connection import GrpcConnection
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors

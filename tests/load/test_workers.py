@@ -21,12 +21,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.load import team
 from harness.load.address import parsed_master
 from harness.load.arrivals import draws, schedule
-from harness.load.driver import LoadOutcome, drive
-from harness.load.recorder import read_spool
-from harness.load.team import checked_address
+from harness.load.coordinator import load_processes as team
+from harness.load.coordinator.driver import LoadOutcome, drive
+from harness.load.coordinator.load_processes import checked_address
+from harness.load.process.recorder import read_spool
 from harness.schema.errors import InputError
 from harness.schema.point import PointLoad
 from harness.schema.samples import Phase, Requests, Status
@@ -154,7 +154,7 @@ def test_enough_is_enough_for_all_at_the_same_time(triton: EmbeddedServer, tmp_p
 def test_a_load_process_that_is_lost_is_named_and_its_requests_are_kept(
     triton: EmbeddedServer, tmp_path: Path, number: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.load.driver._SILENT_S", 2.0)
+    monkeypatch.setattr("harness.load.coordinator.driver._SILENT_S", 2.0)
     pids: list[int] = []
 
     def lose_one() -> None:
@@ -203,7 +203,7 @@ def test_several_load_processes_die_with_a_harness_that_is_killed(
     program = f"""
 from pathlib import Path
 from tests.load.test_drive import job, point
-from harness.load.driver import drive
+from harness.load.coordinator.driver import drive
 from harness.schema.point import PointLoad
 what = point("http", PointLoad(concurrency=2, workers=2), duration_s=60.0)
 drive(job(what, {triton.http_port}, Path({str(tmp_path)!r})),

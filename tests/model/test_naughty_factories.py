@@ -13,7 +13,7 @@ import pytest
 from harness.model.check import file_to_run, runs_code
 from harness.model.export import export
 from harness.model.factory import Factory
-from harness.probe.reader_process import ReaderProcess
+from harness.probe.reader.reader_process import ReaderProcess
 from harness.schema.errors import InputError
 from tests.model.zoo import linear
 

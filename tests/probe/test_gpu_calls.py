@@ -19,7 +19,7 @@ PROBE = Path(harness.probe.__file__).parent
 def calls_made() -> set[str]:
     """Names under which pynvml has the calls, wherever they stand in the probe's code; not in its prose."""
     found: set[str] = set()
-    for file in PROBE.glob("*.py"):
+    for file in PROBE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 if node.value.id == "pynvml" and re.fullmatch(r"nvml[A-Z]\w+", node.attr):

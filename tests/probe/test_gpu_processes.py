@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.probe.gpu_processes import foreign, judged, kin
+from harness.probe.watch.foreign_processes import foreign, judged, kin
 from harness.schema.samples import GpuProcess, GpuReading
 
 UNKNOWN = (2**22 + 1, 2**22 + 2, 2**22 + 3)

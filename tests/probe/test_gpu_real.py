@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.probe.gpm import METRICS
-from harness.probe.gpu import Gpus
+from harness.probe.nvidia.gpm import METRICS
+from harness.probe.nvidia.gpus import Gpus
 from harness.schema.samples import GpuReading
 from tests.nvml import NvmlDouble, observe
 

@@ -15,7 +15,7 @@ SAME = ("rounds", "devices_at_start", "devices", "unsupported", "unavailable", "
 LIVE = """
 import json, sys, time
 from pathlib import Path
-from harness.probe.gpu import Gpus
+from harness.probe.nvidia.gpus import Gpus
 
 record = Path(sys.argv[2]) if len(sys.argv) > 2 else None
 powers, began = [], time.monotonic()
@@ -29,7 +29,7 @@ print(json.dumps(powers))
 REFUSALS = """
 import json, os, sys
 from pathlib import Path
-from harness.probe.gpu import Gpus
+from harness.probe.nvidia.gpus import Gpus
 
 file, whole = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
 reasons = []

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.gpu import gpu_figures
-from harness.analysis.observation import host_figures
-from harness.probe import remote
-from harness.probe.prometheus import samples
-from harness.probe.remote import Address, RemoteWatch
+from harness.analysis.host import host_figures
+from harness.probe.reader.spool import Spool
 from harness.probe.sampler import Sampler
-from harness.probe.spool import Spool
-from harness.probe.triton_metrics import MOST_GPUS, MOST_PROBLEMS, Endpoint, MetricsWatch, listed
+from harness.probe.watch import remote_watch as remote
+from harness.probe.watch.prometheus import samples
+from harness.probe.watch.remote_watch import Address, RemoteWatch
+from harness.probe.watch.triton_metrics import MOST_GPUS, MOST_PROBLEMS, Endpoint, MetricsWatch, listed
 from harness.schema.errors import ServerError
 from harness.schema.samples import Window
 from tests.load.rogue import rogue_server

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.probe.pace import Pace
+from harness.probe.reader.pace import Pace
 
 
 @given(

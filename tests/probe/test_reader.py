@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psutil
 
-from harness.probe.spool import Spool
+from harness.probe.reader.spool import Spool
 from tests.nvml import NvmlDouble
 
 HANGING = """
 import sys, time
-from harness.probe import reader
+from harness.probe.reader import reader
 
 class Hanging(reader.Gpus):
     def read(self, *, everything=False):
@@ -44,7 +44,7 @@ def test_a_reader_that_hangs_in_the_driver_ends_by_itself(nvml_double: NvmlDoubl
 
 COUNTING_SELDOM = """
 import dataclasses, sys, time
-from harness.probe import reader
+from harness.probe.reader import reader
 
 class Seldom(reader.Gpus):
     due = 0
@@ -91,7 +91,7 @@ def test_the_last_look_has_the_slow_values_too(nvml_double: NvmlDouble, tmp_path
     path = tmp_path / "gpu.jsonl"
     with path.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "harness.probe.reader"],
+            [sys.executable, "-m", "harness.probe.reader.reader"],
             env=os.environ | nvml_double(),
             stdin=subprocess.PIPE,
             stdout=out,
@@ -110,7 +110,7 @@ def test_the_last_look_has_the_slow_values_too(nvml_double: NvmlDouble, tmp_path
 
 HARNESS = """
 import pathlib, sys, time
-from harness.probe.local import here
+from harness.probe.watch.local_watch import here
 watch = here(pathlib.Path(sys.argv[1]))
 watch.start()
 print(flush=True)

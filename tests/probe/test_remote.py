@@ -18,11 +18,11 @@ import psutil
 import pytest
 
 from harness.analysis.gpu import gpu_figures
-from harness.analysis.observation import host_figures
-from harness.probe.elsewhere import Elsewhere, parsed_address
-from harness.probe.remote import Address, RemoteWatch
+from harness.analysis.host import host_figures
+from harness.probe.reader.spool import Spool, line
 from harness.probe.sampler import Sampler
-from harness.probe.spool import Spool, line
+from harness.probe.watch.gpu_source import GpuSource, parsed_address
+from harness.probe.watch.remote_watch import Address, RemoteWatch
 from harness.schema.errors import InputError, ServerError
 from harness.schema.samples import Window
 from tests.nvml import NvmlDouble
@@ -111,7 +111,7 @@ def test_gpus_and_server_of_there_are_seen_as_if_they_were_here(
 def test_of_another_kernel_the_servers_part_is_added_and_its_neighbours_are_told_of(
     nvml_double: NvmlDouble, serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.probe.remote.boot_id", lambda: "another")
+    monkeypatch.setattr("harness.probe.watch.remote_watch.boot_id", lambda: "another")
     with burning() as server, burning():
         _, address = serving(nvml_double(), "--pid", str(server.pid))
         with Sampler(list, list, watch=RemoteWatch(address, tmp_path / "gpu")) as sampler:
@@ -309,10 +309,10 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 
 def test_one_way_to_look_is_enough_and_only_elsewhere() -> None:
-    assert Elsewhere.of(None, None, url=None) is None
+    assert GpuSource.of(None, None, url=None) is None
     with pytest.raises(InputError, match="leave out --metrics-url"):
-        Elsewhere.of("a", "http://a/metrics", url="http://a")
+        GpuSource.of("a", "http://a/metrics", url="http://a")
     for probe, page in (("a", None), (None, "http://a/metrics")):
         with pytest.raises(InputError, match="give its --url too"):
-            Elsewhere.of(probe, page, url=None)
-        assert Elsewhere.of(probe, page, url="http://a:8000") is not None
+            GpuSource.of(probe, page, url=None)
+        assert GpuSource.of(probe, page, url="http://a:8000") is not None

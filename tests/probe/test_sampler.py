@@ -15,7 +15,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from harness.analysis.gpu import gpu_figures
-from harness.analysis.observation import host_figures
+from harness.analysis.host import host_figures
 from harness.probe.sampler import Sampler
 from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuReading, Window
@@ -129,13 +129,13 @@ SAMPLED = """
 import dataclasses, json, os, signal, sys, time
 import psutil
 from harness.probe.sampler import Sampler
-from harness.probe.spool import Spool
+from harness.probe.reader.spool import Spool
 
 def reader():
     # the process that reads the GPUs, and how nice it is; one of no use may end as it is looked at
     for child in psutil.Process().children():
         try:
-            if "harness.probe.reader" in child.cmdline():
+            if "harness.probe.reader.reader" in child.cmdline():
                 return child, child.nice()
         except psutil.NoSuchProcess:
             pass

@@ -7,24 +7,29 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
 
 import psutil
 import pytest
 
-from harness.probe.http_server import BODY_BYTES
-from harness.probe.remote import END_S, START_S, Address
-from harness.probe.serve import ProbeServer
-from harness.probe.spool import Spool
+from harness.probe.reader.spool import Spool
+from harness.probe.service.http_server import BODY_BYTES
+from harness.probe.service.probe_server import ProbeServer
+from harness.probe.watch.remote_watch import END_S, START_S, Address
 from harness.schema.errors import HarnessError
 
 
 def asked(address: Address, raw: bytes) -> tuple[int, bytes]:
     """The status and body that these bytes get; what isn't HTTP/1 gets a body alone, as HTTP/0.9 has it."""
-    with socket.create_connection((address.host, address.port), timeout=5) as connection:
-        connection.sendall(raw)
-        connection.shutdown(socket.SHUT_WR)
-        got = b""
+    got = b""
+    with (
+        socket.create_connection((address.host, address.port), timeout=5) as connection,
+        suppress(ConnectionError),  # a refusal comes while it is sent, and then the end; it is kept
+    ):
+        with suppress(OSError):
+            connection.sendall(raw)
+            connection.shutdown(socket.SHUT_WR)
         while piece := connection.recv(1 << 16):
             got += piece
     if not got.startswith(b"HTTP/"):
@@ -89,7 +94,7 @@ def probe() -> Iterator[Address]:
 
 
 def test_no_more_runs_are_watched_than_it_can_bear(probe: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.probe.watches.WATCHES", 2)
+    monkeypatch.setattr("harness.probe.service.watches.WATCHES", 2)
     keys = [json.loads(probe.ask("POST", "/v1/watches", b"{}", START_S))["id"] for _ in range(2)]
     with pytest.raises(Exception, match="try again"):
         probe.ask("POST", "/v1/watches", b"{}", START_S)
@@ -117,13 +122,13 @@ def test_an_idle_connection_serves_many_questions(probe: Address) -> None:
 
 
 def test_a_watch_whose_run_is_gone_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.probe.watches.FORGOTTEN_S", 0.5)
+    monkeypatch.setattr("harness.probe.service.watches.FORGOTTEN_S", 0.5)
     server = ProbeServer("127.0.0.1", 0)
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
     address = Address("127.0.0.1", server.port)
     key = json.loads(address.ask("POST", "/v1/watches", b"{}", START_S))["id"]
-    (reader,) = [p for p in psutil.Process().children() if "harness.probe.reader" in p.cmdline()]
+    (reader,) = [p for p in psutil.Process().children() if "harness.probe.reader.reader" in p.cmdline()]
     give_up = time.monotonic() + 10
     while reader.is_running() and time.monotonic() < give_up:
         time.sleep(0.1)

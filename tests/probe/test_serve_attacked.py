@@ -20,9 +20,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.probe.remote import START_S, Address, RemoteWatch
-from harness.probe.serve import ProbeServer
-from harness.probe.watches import CHUNK_BYTES, WATCHES_EACH
+from harness.probe.service.probe_server import ProbeServer
+from harness.probe.service.watches import CHUNK_BYTES, WATCHES_EACH
+from harness.probe.watch.remote_watch import START_S, Address, RemoteWatch
 
 ATTACK_S = 2.5
 HELD = 300
@@ -193,7 +193,7 @@ def test_an_attacker_that_begins_watches_locks_nobody_out(tmp_path: Path) -> Non
 
 
 def test_a_client_cannot_start_processes_as_fast_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.probe.watches.AT_ONCE", 1)
+    monkeypatch.setattr("harness.probe.service.watches.AT_ONCE", 1)
     server = ProbeServer("127.0.0.1", 0)
     address = Address("127.0.0.1", server.port)
     assert begin(address, "127.0.0.2")[0] == 200
@@ -203,7 +203,7 @@ def test_a_client_cannot_start_processes_as_fast_as_it_likes(monkeypatch: pytest
 
 
 def test_a_watch_with_too_many_lines_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.probe.watches.LINES_BYTES", 100)
+    monkeypatch.setattr("harness.probe.service.watches.LINES_BYTES", 100)
     server = ProbeServer("127.0.0.1", 0)
     watch = server.watches.get(server.watches.begin("127.0.0.1", 1.0))
     assert watch.size() > 100 and not watch.ended
@@ -232,7 +232,7 @@ def test_a_client_that_does_not_read_is_dropped_and_costs_no_memory(tmp_path: Pa
 
 
 def test_who_reads_too_slowly_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.probe.http_server.ANSWER_S", 0.5)
+    monkeypatch.setattr("harness.probe.service.http_server.ANSWER_S", 0.5)
     server = ProbeServer("127.0.0.1", 0)
     address = Address("127.0.0.1", server.port)
     watch = server.watches.get(server.watches.begin("127.0.0.1", 1.0))
@@ -255,7 +255,7 @@ def test_who_reads_too_slowly_is_dropped(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_who_does_not_come_to_an_end_is_dropped(
     monkeypatch: pytest.MonkeyPatch, sent: bytes, limit: str
 ) -> None:
-    monkeypatch.setattr(f"harness.probe.http_server.{limit}", 0.3)
+    monkeypatch.setattr(f"harness.probe.service.http_server.{limit}", 0.3)
     server = ProbeServer("127.0.0.1", 0)
     with connected(Address("127.0.0.1", server.port), "127.0.0.1") as slow:
         began = time.monotonic()
@@ -273,8 +273,8 @@ def test_who_does_not_come_to_an_end_is_dropped(
 
 
 def test_a_client_that_asks_too_often_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.probe.http_server.AT_ONCE", 10)
-    monkeypatch.setattr("harness.probe.http_server.PER_S", 0.1)
+    monkeypatch.setattr("harness.probe.service.http_server.AT_ONCE", 10)
+    monkeypatch.setattr("harness.probe.service.http_server.PER_S", 0.1)
     server = ProbeServer("127.0.0.1", 0)
     with connected(Address("127.0.0.1", server.port), "127.0.0.1") as often:
         often.sendall(b"GET /v1/clock HTTP/1.1\r\n\r\n" * 20)
@@ -287,7 +287,7 @@ def test_a_client_that_asks_too_often_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_there_are_no_more_threads_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.probe.http_server.THREADS", 1)
+    monkeypatch.setattr("harness.probe.service.http_server.THREADS", 1)
     server = ProbeServer("127.0.0.1", 0)
     address = Address("127.0.0.1", server.port)
     with connected(address, "127.0.0.1") as first, connected(address, "127.0.0.1") as second:

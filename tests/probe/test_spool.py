@@ -7,7 +7,18 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.probe.spool import Cost, End, Hello, Kin, Learnt, Ours, Said, Spool, Unsupported, line
+from harness.probe.reader.spool import (
+    Cost,
+    End,
+    Hello,
+    KnownProcesses,
+    Learnt,
+    Line,
+    ProcessInfo,
+    Spool,
+    Unsupported,
+    line,
+)
 from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuProcess, GpuReading, HostReading
 
@@ -52,11 +63,11 @@ def test_readings_come_back_as_they_were(gpu: list[GpuReading], host: list[HostR
 
 
 def test_everything_else_comes_back_too(tmp_path: Path) -> None:
-    said: list[Said] = [
+    said: list[Line] = [
         Hello((DEVICE,), None, "box", "an id", 8),
-        Kin(7, "python", (3, 1)),
-        Ours((1, 2), (3,)),
-        Ours((2, 4), ()),
+        ProcessInfo(7, "python", (3, 1)),
+        KnownProcesses((1, 2), (3,)),
+        KnownProcesses((2, 4), ()),
         Cost(0.25, 50.0),
         Learnt(("it was lost",), (Unsupported(0, None, {"power_w": "Not Supported"}),)),
         End(),

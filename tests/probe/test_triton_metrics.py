@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.gpu import gpu_figures
-from harness.probe.prometheus import Sample, samples
 from harness.probe.sampler import Sampler
-from harness.probe.triton_metrics import NOT_TOLD, Endpoint, MetricsWatch, environment, listed, reading
+from harness.probe.watch.prometheus import Sample, samples
+from harness.probe.watch.triton_metrics import NOT_TOLD, Endpoint, MetricsWatch, environment, listed, reading
 from harness.schema.errors import InputError, ServerError
 from harness.schema.samples import Window
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.observation import host_figures
-from harness.probe.two_machines import foreign_there, with_server
+from harness.analysis.host import host_figures
+from harness.probe.watch.two_machines import foreign_there, with_server
 from harness.schema.samples import HostReading, Window
 
 S = 1_000_000_000

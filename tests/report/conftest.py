@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.report.page import write_page
+from harness.report.page.page import write_page
 from tests.browser import browser
 from tests.report import samples
 from tests.report.browser import complaints, requested, visit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.words import percentile
+from harness.report.format import percentile
 from harness.schema.model import ModelArtifact, Parity, ParityCase
 from harness.schema.point import Point, expand
 from harness.schema.result import (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from harness.analysis.columns import gather
-from harness.report.series import PointSeries, series_of
+from harness.report.page.series import PointSeries, series_of
 from harness.schema.result import PointResult, RunResult
 from harness.schema.samples import REQUEST, GpuReading, HostReading, Phase, Requests, Status, Window
 

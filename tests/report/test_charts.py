@@ -3,10 +3,10 @@ from itertools import pairwise
 
 import pytest
 
-from harness.report import charts
-from harness.report.breakdown import breakdown
-from harness.report.figure import DASHES, styles
-from harness.report.percentiles import MOST_CURVES, percentile_curves
+from harness.report.charts import points as charts
+from harness.report.charts.breakdown import breakdown
+from harness.report.charts.figure import DASHES, styles
+from harness.report.charts.percentiles import MOST_CURVES, percentile_curves
 from tests.report import factory, samples
 
 

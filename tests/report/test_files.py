@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from harness.report.markdown import summary
-from harness.report.perf_analyzer import CLOSED, OPEN, csv_files
-from harness.report.resolved import resolved_scenario
+from harness.report.page.resolved import resolved_scenario
+from harness.report.perf_analyzer_csv import CLOSED, OPEN, csv_files
 from harness.schema.point import expand
 from harness.schema.result import (
     Environment,

@@ -9,8 +9,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from harness.analysis.gpu import READ_AS
 from harness.report import environment, gpus
-from harness.report.details import gpu_figures, gpu_table, gpus_there
-from harness.report.page import page_html
+from harness.report.page.details import gpu_figures, gpu_table, gpus_there
+from harness.report.page.page import page_html
 from harness.report.table import print_table
 from harness.schema.result import GpuProbe
 from harness.schema.scenario import Server

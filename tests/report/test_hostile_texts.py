@@ -11,8 +11,8 @@ from harness.plain_text import shown
 from harness.report.accuracy import accuracy_page
 from harness.report.gpu_check import gpu_page
 from harness.report.markdown import plain, summary
-from harness.report.page import page_html
-from harness.report.perf_analyzer import csv_files
+from harness.report.page.page import page_html
+from harness.report.perf_analyzer_csv import csv_files
 from harness.schema.gpu_check import Comparison, EnergyCheck, GpuCheck
 from tests.hostile import ACTING, HONEST, HOSTILE, poisoned
 from tests.report import factory, gpu_factory, samples

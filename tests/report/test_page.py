@@ -6,8 +6,8 @@ import pytest
 from selenium.webdriver.support.wait import WebDriverWait
 
 from harness.plain_text import shown
-from harness.report import words
-from harness.report.page import page_html, write_page
+from harness.report import format as words
+from harness.report.page.page import page_html, write_page
 from harness.schema.result import Limiter, SteadyState
 from tests.report import factory, samples
 from tests.report.browser import choose, complaints, data_of, drawn, headings, rows, visit

@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
+from harness.report.format import ms, span
 from harness.report.table import print_table
-from harness.report.words import ms, span
 from tests.report import factory
 
 RUN = factory.run_of(verdicts={5: "invalid", 2: "inconclusive"}, without_server=(7,))

@@ -9,8 +9,8 @@ from harness.report.answer import (
     standing,
     verdict_line,
 )
+from harness.report.format import ms, number, setting, when
 from harness.report.rows import short_names
-from harness.report.words import ms, number, setting, when
 from tests.report import factory
 
 

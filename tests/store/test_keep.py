@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness.commands.derived import keep
-from harness.load import recorder
-from harness.load.recorder import read_spool
+from harness.load.process import recorder
+from harness.load.process.recorder import read_spool
 from harness.schema.errors import HarnessError
 from harness.schema.point import Point
 from harness.schema.samples import REQUEST, Phase

@@ -16,7 +16,7 @@ import pytest
 
 from harness.schema.errors import ServerError
 from harness.schema.model import ModelArtifact
-from harness.triton import own, ownership, process, server_folder, shared_memory
+from harness.triton import leftovers, own, ownership, process, server_folder
 from harness.triton.embedded import EmbeddedServer
 from tests.triton.clients import floats, infer
 from tests.triton.models import settings
@@ -30,7 +30,7 @@ Places = tuple[Path, Path]
 def regions(owner: int | None = None) -> set[str]:
     """Shared memory regions of servers that process `owner` (this one, if not given) started."""
     pattern = f"harness_*_{owner or os.getpid()}_*"
-    return {path.name for path in shared_memory.SHARED_MEMORY.glob(pattern)}
+    return {path.name for path in leftovers.SHARED_MEMORY.glob(pattern)}
 
 
 def alive(pids: list[int]) -> list[int]:
@@ -185,20 +185,20 @@ def test_sweep_takes_what_dead_processes_left_and_nothing_else() -> None:
     # A process that outlived such a server, by its arguments.
     straggler = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", f"{dead}1"])
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", f"{own}1"])
-    files = {p: shared_memory.SHARED_MEMORY / f"{p}test" for p in (dead, reused, foreign, own, other)}
+    files = {p: leftovers.SHARED_MEMORY / f"{p}test" for p in (dead, reused, foreign, own, other)}
     try:
         for path in files.values():
             path.write_bytes(b"region")
-        shared_memory.sweep_dead()
+        leftovers.sweep_dead()
         assert all(path.exists() for path in files.values() if path != files[reused])
         assert straggler.poll() is None
         gone.kill()
         gone.wait()
-        shared_memory.sweep_dead()
+        leftovers.sweep_dead()
         assert {prefix for prefix, path in files.items() if path.exists()} == {foreign, own, other}
         straggler.wait(5)  # raises if it lives
         assert bystander.poll() is None
-        shared_memory.sweep(own)
+        leftovers.sweep(own)
         assert {prefix for prefix, path in files.items() if path.exists()} == {foreign, other}
     finally:
         for started_here in (gone, straggler, bystander):

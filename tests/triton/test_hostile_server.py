@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.load.region_control import RegionControl, ServerGone
+from harness.load.shared_memory.region_control import RegionControl, ServerGone
 from harness.schema.errors import HarnessError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.triton.control import MOST_SHOWN, Control
@@ -266,7 +266,7 @@ def drip(connection: Any) -> None:
 def test_an_answer_without_end_is_one_sentence(
     handler: Callable[[Any], None], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.load.region_control._ANSWER_LIMIT_S", 0.5)
+    monkeypatch.setattr("harness.load.shared_memory.region_control._ANSWER_LIMIT_S", 0.5)
     with rogue_server(handler) as port:
         began = time.monotonic()
         with pytest.raises(ServerError, match=why):

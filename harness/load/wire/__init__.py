@@ -16,14 +16,15 @@ from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
 
 if TYPE_CHECKING:
-    from harness.load.wire.grpc_channel import Channels
+    from harness.load.wire.grpc.grpc_channel import Channels
 
 __all__ = ["Connection", "Reply", "Tls", "open_connection", "prepare"]
 
 
 def prepare(protocol: Protocol, model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> bytes:
     """The bytes that `Connection.call` of this protocol sends; `host` is "name:port"."""
-    from harness.load.wire import grpc_messages, http
+    from harness.load.wire import http
+    from harness.load.wire.grpc import grpc_messages
 
     if protocol == "http":
         return http.prepare(model, inputs, outputs, host)
@@ -43,7 +44,9 @@ def open_connection(
     Over gRPC it is one of the users of a shared channel, where `channels` are given. Raises InputError for
     TLS that can't be had.
     """
-    from harness.load.wire import grpc, grpc_channel, http
+    from harness.load.wire import http
+    from harness.load.wire.grpc import grpc_channel
+    from harness.load.wire.grpc import grpc_connection as grpc
 
     if protocol == "http":
         if tls is not None:

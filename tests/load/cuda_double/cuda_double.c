@@ -1,4 +1,4 @@
-/* A double for libcuda.so.1: the calls of harness/load/cuda_driver.py, with host memory in the GPU's place.
+/* A double for libcuda.so.1: the calls of harness/load/shared_memory/cuda_driver.py, with host memory in the GPU's place.
  *
  * An allocation is a file in /dev/shm, and its IPC handle holds the file's name, so that another process can
  * open it, as Triton does a GPU's. The addresses given out are none of this process's, as a GPU's aren't: who

@@ -1,4 +1,4 @@
-/* Answers from a recording; harness/probe/recording.py says what stands in one. */
+/* Answers from a recording; harness/probe/nvidia/recording.py says what stands in one. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,1 @@
+"""The driver of one drive: it starts the load processes, leads them in step, and decides when to stop."""

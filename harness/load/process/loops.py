@@ -1,0 +1,144 @@
+"""The two ways to send: a closed loop, which waits for its answers, and an open loop, which doesn't."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic_ns
+
+import gevent
+from gevent import get_hub
+from gevent.event import Event
+from gevent.hub import Waiter
+
+from harness.load.arrivals import Times
+from harness.load.process.timer import ExactTimer
+from harness.load.wire import Connection, Reply
+from harness.schema.samples import Status
+
+Payloads = Sequence[Sequence[bytes | memoryview]]
+"""Prepared requests by class and variant."""
+Draws = Iterator[tuple[int, int]]
+Record = Callable[[int, int, Reply], None]
+"""Is given the class, the intended send and how it ended."""
+
+MOST_IN_FLIGHT = 1024
+_BACKOFF_S = 0.1
+_TURN_S, _TURN_EACH_NS = 1e-6, 50_000_000
+_BURST = 64
+_CHUNK = 1 << 16
+
+
+def closed_loop(
+    connection: Connection, payloads: Payloads, draws: Draws, more: Callable[[], bool], record: Record
+) -> None:
+    """Send, wait for the answer, send again, while `more()` says so; returns with nothing in flight."""
+    turn_ns = 0
+    while more():
+        request_class, variant = next(draws)
+        intended_ns = monotonic_ns()
+        reply = connection.call(payloads[request_class][variant])
+        record(request_class, intended_ns, reply)
+        if connection.alone and reply.completed_ns > turn_ns:
+            # Its calls may never have gone through the event loop, on which all else waits.
+            gevent.sleep(_TURN_S)
+            turn_ns = reply.completed_ns + _TURN_EACH_NS
+        if reply.reason is not None and reply.status is Status.CONNECTION:
+            # A server that refuses connections would otherwise be counted as thousands of errors a second.
+            gevent.sleep(_BACKOFF_S)
+
+
+class OpenLoop:
+    """Requests at times fixed beforehand, whatever the server does.
+
+    Each is sent by a greenlet that awaits its answer, from a pool that grows to `MOST_IN_FLIGHT`. Beyond it a
+    request waits, which shows as sent after intended; one that still waits `timeout_s` after it was intended
+    is recorded as a timeout and not sent, so that a dead server can't hold the loop for ever.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        payloads: Iterator[Payloads],
+        record: Record,
+        timeout_s: float,
+    ) -> None:
+        """Each new sender's connection takes its requests from the next of `payloads`."""
+        self._connect, self._payloads, self._record = connect, payloads, record
+        self._timeout_s = timeout_s
+        self._free: list[Waiter] = []
+        self._senders: list[gevent.Greenlet] = []
+        self._waiting: deque[tuple[int, int, int]] = deque()
+        self._unanswered = 0
+        self._idle = Event()
+
+    def run(self, start_ns: int, times: Times, draws: Draws, due: Callable[[int], bool]) -> None:
+        """Send at `start_ns` + each of `times` (seconds, ascending); returns when every answer is in.
+
+        From the first time on for which `due` is no longer true, nothing is sent. What was due before is sent
+        and awaited even then, or the slowest answers would be those that are missing.
+        """
+        timer = ExactTimer()
+        try:
+            self._hand_out(timer, start_ns, times, draws, due)
+        finally:
+            timer.close()
+        while self._unanswered:
+            self._idle.clear()  # it was set whenever all was answered on the way
+            self._idle.wait()
+
+    def _hand_out(
+        self, timer: ExactTimer, start_ns: int, times: Times, draws: Draws, due: Callable[[int], bool]
+    ) -> None:
+        burst = 0
+        for first in range(0, len(times), _CHUNK):
+            offsets = (times[first : first + _CHUNK] * 1e9).astype("int64")
+            for intended_ns in (start_ns + offsets).tolist():
+                burst += 1
+                if burst > _BURST or intended_ns > monotonic_ns():
+                    timer.wait_until(intended_ns)
+                    burst = 0
+                if not due(intended_ns):
+                    return
+                self._hand((intended_ns, *next(draws)))
+
+    def close(self) -> None:
+        gevent.killall(self._senders)
+
+    def _hand(self, item: tuple[int, int, int]) -> None:
+        self._unanswered += 1
+        if self._free:
+            get_hub().loop.run_callback(self._free.pop().switch, item)
+        elif len(self._senders) < MOST_IN_FLIGHT:
+            self._senders.append(gevent.spawn(self._send_from, item))
+        else:
+            self._waiting.append(item)
+
+    def _send_from(self, item: tuple[int, int, int]) -> None:
+        """One sender: this request, then what waits for a connection, then whatever it is woken with."""
+        connection, payloads = self._connect(), next(self._payloads)
+        woken = Waiter()
+        try:
+            while True:
+                self._send(connection, payloads, *item)
+                if self._waiting:
+                    item = self._waiting.popleft()
+                else:
+                    self._free.append(woken)
+                    item = woken.get()
+        finally:
+            connection.close()
+
+    def _send(
+        self, connection: Connection, payloads: Payloads, intended_ns: int, request_class: int, variant: int
+    ) -> None:
+        now = monotonic_ns()
+        if now - intended_ns > self._timeout_s * 1e9:
+            reason = f"not sent within {self._timeout_s:g} s: {MOST_IN_FLIGHT} requests awaited their answers"
+            reply = Reply(Status.TIMEOUT, reason, now, -1, now, 0, 0)
+        else:
+            reply = connection.call(payloads[request_class][variant])
+        self._record(request_class, intended_ns, reply)
+        self._unanswered -= 1
+        if not self._unanswered:
+            self._idle.set()

@@ -1,0 +1,1 @@
+"""Triton's gRPC protocol over prepared HTTP/2 frames."""

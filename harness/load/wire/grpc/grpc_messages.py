@@ -1,0 +1,90 @@
+"""What a gRPC call to Triton says: the ModelInfer message, and the status that its trailers give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.load.wire.connection import Fault
+from harness.load.wire.grpc.http2 import Headers
+from harness.plain_text import quoted
+from harness.schema.samples import Status
+from harness.schema.tensors import Tensors
+
+_CODES = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+]
+
+
+def prepare(model: str, inputs: Tensors, outputs: Sequence[str]) -> bytes:
+    """A serialized ModelInferRequest, its tensors in `raw_input_contents`; no outputs means all of them."""
+    import tritonclient.grpc as triton
+    from tritonclient.utils import np_to_triton_dtype
+
+    tensors = []
+    for name, array in inputs.items():
+        tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(np.ascontiguousarray(array))
+        tensors.append(tensor)
+    return request(model, tensors, [triton.InferRequestedOutput(name) for name in outputs])
+
+
+def request(model: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> bytes:
+    """The same of tritonclient's own InferInput and InferRequestedOutput objects."""
+    from tritonclient.grpc import service_pb2
+
+    made = service_pb2.ModelInferRequest(model_name=model)
+    for tensor in inputs:
+        made.inputs.append(tensor._get_tensor())
+        content = tensor._get_content()
+        if content is not None:  # in shared memory it has none
+            made.raw_input_contents.append(content)
+    made.outputs.extend(output._get_tensor() for output in outputs)
+    message: bytes = made.SerializeToString()
+    return message
+
+
+def decoded(message: bytes) -> Tensors:
+    """The outputs of a serialized ModelInferResponse."""
+    import tritonclient.grpc as triton
+    from tritonclient.grpc import service_pb2
+
+    response = service_pb2.ModelInferResponse.FromString(message)
+    result = triton.InferResult(response)
+    return {each.name: result.as_numpy(each.name) for each in response.outputs}
+
+
+def refusal(first: Headers | None, last: Headers | None) -> str | None:
+    """What an ended answer's first and last header blocks say went wrong; None for success.
+
+    Raises Fault where they are no answer of gRPC's.
+    """
+    if first is None or last is None:
+        raise Fault(Status.PROTOCOL, "an answer without headers")
+    if last.grpc_status is None:
+        if first.http_status != "200":
+            return quoted(f"HTTP {first.http_status}", 100)
+        raise Fault(Status.PROTOCOL, "an answer without a grpc-status")
+    if last.grpc_status == 0:
+        return None
+    code = last.grpc_status
+    name = _CODES[code] if 0 <= code < len(_CODES) else f"status {code}"
+    return quoted(f"{name}: {last.grpc_message}") if last.grpc_message else name

@@ -1,0 +1,180 @@
+"""What the GPUs do, through NVML. Source: NVIDIA's "NVML API Reference", device and system queries.
+
+Where there is no driver nothing is observed, and `availability` says why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pynvml
+
+from harness.probe.nvidia.gpu_device import Device, mig_devices, whole
+from harness.probe.nvidia.nvml import Nvml
+from harness.probe.nvidia.recording import Recorder
+from harness.schema.result import GpuEnvironment
+from harness.schema.samples import GpuReading
+
+_OF_A_READING = frozenset(field.name for field in fields(GpuReading))
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One line for `harness doctor`: a GPU that can be used, or why there is none."""
+
+    usable: bool
+    description: str
+
+
+def availability() -> str | None:
+    """None when at least one GPU can be read, else the reason in words."""
+    with Gpus() as gpus:
+        return gpus.unavailable
+
+
+def devices() -> tuple[GpuEnvironment, ...]:
+    """The GPUs' identity, in NVML's order (PCI bus), each followed by its MIG devices; empty where there is
+    none. They have been read once, so that `unsupported` knows what the driver refuses."""
+    with Gpus() as gpus:
+        gpus.read()
+        return gpus.devices
+
+
+def accelerators() -> list[Accelerator]:
+    """Every GPU, or a single entry that is not usable and says why."""
+    with Gpus() as gpus:
+        if gpus.unavailable is not None:
+            return [Accelerator(usable=False, description=gpus.unavailable)]
+        return [Accelerator(usable=True, description=_described(device)) for device in gpus.devices]
+
+
+class Gpus:
+    """An open NVML. Never raises: what can't be read is None, and `problems` says what went wrong.
+
+    A GPU or MIG device that is lost is read as all None once and is then left out, while the others go on.
+    With `record`, what NVML answers is written to that file (`harness.probe.nvidia.recording`).
+    """
+
+    unavailable: str | None
+    """Why nothing can be read, in words; None when at least one GPU answers."""
+
+    def __init__(
+        self,
+        record: Path | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        cpu_clock: Callable[[], int] = time.thread_time_ns,
+    ) -> None:
+        """`clock` stamps the readings, and `cpu_clock` tells what they cost; both in nanoseconds."""
+        self.unavailable = None
+        self._problems: list[str] = []
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._record = record
+        self._recorder: Recorder | None = None
+        self._nvml = Nvml()
+        self._open = False
+        self._devices: list[Device] = []
+        self._live: list[Device] = []
+
+    @property
+    def devices(self) -> tuple[GpuEnvironment, ...]:
+        """Those there were at the start, with why their values are null, as learnt so far."""
+        return tuple(
+            device.environment.model_copy(update={"unsupported": dict(device.questions.reasons)})
+            for device in self._devices
+        )
+
+    @property
+    def problems(self) -> list[str]:
+        told = self._recorder.problem if self._recorder else None
+        return self._problems if told is None else [*self._problems, told]
+
+    def __enter__(self) -> Gpus:
+        if self._record is not None:
+            self._recorder = Recorder(self._record, self._clock)
+            self._nvml = Nvml(self._recorder)
+        try:
+            self._nvml.open()
+            self._open = True
+            count = self._nvml.number(None, "nvmlDeviceGetCount")
+        except pynvml.NVMLError as error:
+            self.unavailable = _no_gpu_because(error)
+            if error.value != pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:  # a driver that is there should work
+                self._problems.append(self.unavailable)
+            return self
+        for index in range(count):
+            self._add(index, count)
+        if not self._devices:
+            self.unavailable = "; ".join(self._problems) or "the NVIDIA driver runs, but it lists no GPU"
+        self._live = list(self._devices)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._open:
+            self._open = False
+            for close in (*(device.close for device in self._devices), self._nvml.close):
+                try:
+                    close()
+                except pynvml.NVMLError as error:
+                    self._problems.append(f"NVML could not be closed: {error}")
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def read(self, *, everything: bool = False) -> tuple[GpuReading, ...]:
+        """One reading a device that is still there and has a value due. `processes` are as the driver gives
+        them; `foreign_processes` are left to whoever knows the server. With `everything`, due or not: for the
+        last reading, which closes the window of what is counted."""
+        readings = []
+        for device in tuple(self._live):
+            reading = device.read(self._clock(), self._cpu_clock, everything)
+            if reading is not None:
+                readings.append(reading)
+            if device.questions.lost:
+                self._live.remove(device)
+                self._problems.append(
+                    f"{device.name} was lost (NVML: {device.questions.lost}) and is observed no more: "
+                    "see `dmesg` for its Xid error"
+                )
+        return tuple(readings)
+
+    def unsupported(self) -> dict[tuple[int, int | None], dict[str, str]]:
+        """By device and MIG device, why fields of the readings are null, as learnt so far."""
+        return {
+            (device.environment.device, device.environment.mig_instance): {
+                field: why for field, why in device.questions.reasons.items() if field in _OF_A_READING
+            }
+            for device in self._devices
+        }
+
+    def _add(self, index: int, count: int) -> None:
+        try:
+            gpu = self._nvml.device(index)
+        except pynvml.NVMLError as error:
+            self._problems.append(f"GPU {index} can't be opened: NVML says {str(error)!r}")
+            return
+        device = whole(self._nvml, gpu, count)
+        self._devices.append(device)
+        try:
+            self._devices.extend(mig_devices(self._nvml, gpu, device, count))
+        except pynvml.NVMLError as error:
+            self._problems.append(f"the MIG devices of GPU {index} can't be listed: NVML says {str(error)!r}")
+
+
+def _described(gpu: GpuEnvironment) -> str:
+    memory = "memory unknown" if gpu.memory_bytes is None else f"{gpu.memory_bytes / 2**30:.0f} GiB"
+    name = f"GPU {gpu.device}" if gpu.mig_instance is None else f"GPU {gpu.device} MIG {gpu.mig_instance}"
+    mig = ", MIG on" if gpu.mig and gpu.mig_instance is None else ""
+    return f"{name}: {gpu.name}, {memory}, driver {gpu.driver or 'unknown'}{mig}"
+
+
+def _no_gpu_because(error: pynvml.NVMLError) -> str:
+    if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+        return "no NVIDIA driver: its library libnvidia-ml.so.1 was not found"
+    if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
+        return "the NVIDIA driver is installed, but its kernel module is not loaded"
+    if error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
+        return "the NVIDIA driver's library and kernel module have different versions: reboot the machine"
+    return f"NVML can't be used: it says {str(error)!r}"

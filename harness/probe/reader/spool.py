@@ -1,0 +1,224 @@
+"""What a reader of GPUs (`harness.probe.reader.reader`) writes while it reads: lines of JSON.
+
+A line is one object with one key, which says what it is:
+
+    hello    the devices, or why there are none, and the machine; the first line
+    gpu      one GpuReading; what is None is left out
+    host     one HostReading of the machine, where the reader was asked for them
+    kin      a process on a GPU, as /proc described it when it was first listed
+    ours     the processes that are the server's, and those of the observer, so far
+    cost     what the reading has cost so far
+    learnt   what can't be read, and what went wrong, so far
+    end      the reader came to its end by itself
+
+Times are CLOCK_MONOTONIC of the machine that was read. A reader that was killed leaves all but its last line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from harness.http_json import parsed
+from harness.plain_text import quoted
+from harness.schema.result import GpuEnvironment
+from harness.schema.samples import GpuReading, HostReading
+
+LONGEST_LINE = 1 << 20
+"""Bytes; the longest is of a machine's devices, a kilobyte or two each."""
+MOST_DEVICES = 1024
+_LARGEST = 1 << 63
+"""Below which whole numbers are, so that they fit where they are counted with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    devices: Annotated[tuple[GpuEnvironment, ...], Field(max_length=MOST_DEVICES)]
+    unavailable: str | None
+    host: str
+    """The machine's name for itself."""
+    boot_id: str | None
+    """The kernel's: the same for all that share its clock."""
+    cores: Annotated[int, Field(gt=0, lt=1 << 20)]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    pid: int
+    name: str
+    ancestors: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownProcesses:
+    server: tuple[int, ...]
+    others: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    cpu_s: float
+    over_s: float
+    """Since the first reading, as is `cpu_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    device: int
+    mig_instance: int | None
+    reasons: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    problems: Annotated[tuple[str, ...], Field(max_length=1000)]
+    unsupported: tuple[Unsupported, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    pass
+
+
+def boot_id() -> str | None:
+    """The running kernel's, as `Hello` has it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+Line = Hello | GpuReading | HostReading | ProcessInfo | KnownProcesses | Cost | Learnt | End
+
+_KINDS: dict[str, type[Any]] = {
+    "hello": Hello,
+    "gpu": GpuReading,
+    "host": HostReading,
+    "kin": ProcessInfo,
+    "ours": KnownProcesses,
+    "cost": Cost,
+    "learnt": Learnt,
+    "end": End,
+}
+_WORDS = {kind: word for word, kind in _KINDS.items()}
+_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in _KINDS.values()}
+_PARSED = {word: TypeAdapter(kind) for word, kind in _KINDS.items()}
+_ABSENT: dict[str, dict[str, Any]] = {word: dict.fromkeys(_NAMES[kind]) for word, kind in _KINDS.items()}
+
+
+def line(said: Line) -> bytes:
+    """`said` as one line."""
+    kind = type(said)
+    values = {name: value for name in _NAMES[kind] if (value := getattr(said, name)) is not None}
+    return _JSON.encode({_WORDS[kind]: values}).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, GpuEnvironment) else asdict(value)
+
+
+def _in_bounds(value: Any) -> Any:
+    """A line's value with every text in it fit to be shown. ValueError for a number that measures nothing."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, list):
+        return [_in_bounds(each) for each in value]
+    if isinstance(value, dict):
+        return {quoted(name): _in_bounds(each) for name, each in value.items()}
+    if isinstance(value, float) and abs(value) >= _LARGEST:
+        raise ValueError("a number without bounds")
+    return value
+
+
+_JSON = json.JSONEncoder(separators=(",", ":"), default=_plain)
+
+
+@dataclass(slots=True)
+class Spool:
+    """All that a reader has said."""
+
+    hello: Hello | None = None
+    gpu: list[GpuReading] = field(default_factory=list)
+    host: list[HostReading] = field(default_factory=list)
+    kin: dict[int, ProcessInfo] = field(default_factory=dict)
+    server: set[int] = field(default_factory=set)
+    others: set[int] = field(default_factory=set)
+    cost: Cost | None = None
+    learnt: Learnt = field(default=Learnt((), ()))
+    ended: bool = False
+    unreadable: int = 0
+    """Lines that say nothing known, but for the last one, which may be cut off."""
+    foreign: bool = False
+    """It was written on another machine: its texts are made fit to be shown, its numbers are bounded."""
+
+    @classmethod
+    def read(cls, path: Path, *, foreign: bool = False) -> Spool:
+        """What stands in the file so far; nothing where there is none."""
+        spool = cls(foreign=foreign)
+        try:
+            with path.open("rb") as lines:
+                spool.take(lines)
+        except FileNotFoundError:
+            pass
+        return spool
+
+    def take(self, lines: Iterable[bytes]) -> None:
+        """Go on with more lines. One without its end is left out."""
+        for text in lines:
+            if not text.endswith(b"\n"):
+                return
+            try:
+                if len(text) > LONGEST_LINE:
+                    raise ValueError("a line that no reader writes")
+                ((word, values),) = self._parsed(text).items()
+                said = _PARSED[word].validate_python(_ABSENT[word] | values)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError):
+                self.unreadable += 1
+            else:
+                self._take(said)
+
+    def _parsed(self, text: bytes) -> Any:
+        said = parsed(text, _LARGEST)
+        return _in_bounds(said) if self.foreign else said
+
+    def _take(self, said: Line) -> None:
+        match said:
+            case GpuReading():
+                self.gpu.append(said)
+            case HostReading():
+                self.host.append(said)
+            case Hello():
+                self.hello = said
+            case ProcessInfo():
+                self.kin[said.pid] = said
+            case KnownProcesses():
+                self.server |= set(said.server)
+                self.others |= set(said.others)
+            case Cost():
+                self.cost = said
+            case Learnt():
+                self.learnt = said
+            case End():
+                self.ended = True
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong with reading, one sentence each."""
+        if not self.unreadable:
+            return self.learnt.problems
+        return (*self.learnt.problems, f"{self.unreadable} lines of the GPU probe could not be read")
+
+    def devices(self) -> tuple[GpuEnvironment, ...]:
+        """The devices, with what was learnt about them since they were first described."""
+        if self.hello is None:
+            return ()
+        learnt = {(u.device, u.mig_instance): u.reasons for u in self.learnt.unsupported}
+        return tuple(
+            d.model_copy(update={"unsupported": d.unsupported | learnt.get((d.device, d.mig_instance), {})})
+            for d in self.hello.devices
+        )

@@ -1,0 +1,118 @@
+"""The GPUs of this machine, read by a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import tempfile
+import time
+from collections.abc import Set
+from pathlib import Path
+from typing import Literal
+
+from harness.probe.nvidia import gpus as gpu
+from harness.probe.reader.reader import INTERVAL_S
+from harness.probe.reader.reader_process import ReaderProcess
+from harness.probe.reader.spool import Spool
+from harness.probe.watch.foreign_processes import judged
+from harness.probe.watch.watch import Nothing, Seen, Watch, looked
+from harness.schema.result import GpuProbe
+
+IDLE_S = 1.5
+"""Without work, until what a GPU uses idle can be read off; its utilization looks back for up to a second."""
+RESTLESS_S = 4.0
+"""A GPU that works for so long does so for somebody else."""
+NOTICED_S = 0.5
+"""Readings that end so long before the stop ended early."""
+_LOOK_S = 0.05
+
+
+def here(spool: Path | None = None, interval_s: float = INTERVAL_S) -> Watch:
+    """A watch over this machine's GPUs; its lines go to `spool`, left out: to a file that isn't kept.
+
+    Where there is no driver no process is started: whether there is one is told by its library alone, so
+    that this process never opens NVML.
+    """
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return Nothing(gpu.availability() or "no NVIDIA driver")
+    return LocalWatch(spool, interval_s)
+
+
+class LocalWatch:
+    """A `Watch` over the GPUs that NVML lists here."""
+
+    def __init__(self, spool: Path | None, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._scratch = None if spool is not None else tempfile.TemporaryDirectory(prefix="harness-gpu-")
+        self._path = spool or Path(self._scratch.name) / "gpu.jsonl"  # type: ignore[union-attr]
+        self._reader: ReaderProcess | None = None
+        self._first = Spool()
+        self._failure: str | None = None
+        self._stopped_ns = 0
+
+    def start(self) -> None:
+        self._reader = ReaderProcess(self._path, ["--interval-s", str(self._interval_s)])
+        self._first = self._reader.wait_for_hello()
+
+    def rest(self) -> bool:
+        if not self._first.devices():
+            return False
+        wait_for_rest(self._path)
+        return True
+
+    def stop(self) -> None:
+        if self._reader is not None:
+            self._stopped_ns = time.monotonic_ns()
+            self._failure = self._reader.end()
+
+    def seen(self, server: Set[int], others: Set[int]) -> Seen:
+        spool = Spool.read(self._path)
+        if self._scratch is not None:
+            self._scratch.cleanup()
+        if spool.hello is None:
+            why = self._failure or "the GPU probe said nothing"
+            return Seen(no_gpu=why, problems=(why,))
+        problems = list(spool.problems)
+        if self._failure is not None:
+            last_ns = spool.gpu[-1].at_ns if spool.gpu else None
+            problems.append(cut_off(self._failure, last_ns, self._stopped_ns))
+        return Seen(
+            gpus=spool.devices(),
+            no_gpu=spool.hello.unavailable,
+            gpu=judged(spool.gpu, spool.kin, server, others),
+            probe=probe_of(spool, "nvml", self._interval_s),
+            problems=tuple(problems),
+        )
+
+
+def wait_for_rest(path: Path) -> None:
+    """Wait until the readings in the file end with IDLE_S in which no GPU worked, or RESTLESS_S are over."""
+    give_up = time.monotonic() + RESTLESS_S
+    while time.monotonic() < give_up:
+        readings = Spool.read(path).gpu
+        at_ns = [r.at_ns for r in readings[:1] + [r for r in readings if r.utilization]]
+        if readings and readings[-1].at_ns - at_ns[-1] >= IDLE_S * 1e9:
+            return
+        time.sleep(_LOOK_S)
+
+
+def probe_of(spool: Spool, source: Literal["nvml", "remote probe"], interval_s: float) -> GpuProbe | None:
+    """What the reading was and cost; None where there were no readings."""
+    if not spool.gpu:
+        return None
+    cost = spool.cost
+    return GpuProbe(
+        source=source,
+        readings=len(spool.gpu),
+        interval_s=looked(spool.gpu, interval_s),
+        cpu_cores=cost.cpu_s / cost.over_s if cost is not None and cost.over_s > 0 else None,
+    )
+
+
+def cut_off(failure: str, last_ns: int | None, stopped_ns: int) -> str:
+    """The failure, with what is missing for it."""
+    if last_ns is None:
+        return f"{failure}: there are no readings"
+    early_s = (stopped_ns - last_ns) / 1e9
+    return failure if early_s < NOTICED_S else f"{failure}: its readings end {early_s:.1f} s before the point"

@@ -1,0 +1,204 @@
+"""What the page says of one point besides its charts: every figure, with its interval or why it has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from harness.report.cell import Cell, footnotes
+from harness.report.environment import GPU_FACTS, gpu_name
+from harness.report.format import count, memory, ms, number, percent, percentile, span
+from harness.report.gpus import FACTS as GPU_FIGURES
+from harness.report.gpus import gpu_name as figures_name
+from harness.schema.result import Environment, Latency, LoadProcess, PointResult, RunResult
+
+Fact = tuple[str, str | None]
+"""A name and a value in words; None for what was not observed."""
+
+PARTS = {
+    "client": "client_s",
+    "network": "network_s",
+    "queue": "queue_s",
+    "input": "input_s",
+    "compute": "compute_s",
+    "output": "output_s",
+}
+"""Where a request spends its time, in order, and the fields of TimeSplit."""
+
+ENDED = {
+    "duration": "its time (duration_s)",
+    "precision": "intervals as narrow as asked",
+    "time": "at_most_s, before the intervals were as narrow as asked",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyRow:
+    """One figure, from the intended and from the actual send. `why` says why there is no value."""
+
+    name: str
+    value: str
+    interval: str
+    why: str
+    service: str
+    service_interval: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the mean latency. `share` is 0 to 1, and 0 where not all parts were observed."""
+
+    name: str
+    value: str | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class CellTable:
+    """`rows` are a name and its cells, one for each of `titles`. `footnotes` number the reasons of dashes."""
+
+    titles: list[tuple[str, str]]
+    """With their units."""
+    rows: list[tuple[Any, list[Cell]]]
+    footnotes: dict[str, int]
+
+    @classmethod
+    def of(cls, titles: list[tuple[str, str]], rows: list[tuple[Any, list[Cell]]]) -> CellTable:
+        return cls(titles, rows, footnotes(cell for _, cells in rows for cell in cells))
+
+
+def gpu_table(run: RunResult) -> CellTable:
+    """Every GPU at every point, in short: a row's name is the point and the GPU."""
+    brief = [fact for fact in GPU_FIGURES if fact.brief]
+    rows = [((p, g), [fact.cell(g) for fact in brief]) for p in run.points for g in p.gpu or ()]
+    return CellTable.of([(fact.title, fact.unit) for fact in brief], rows)
+
+
+def gpu_figures(point: PointResult) -> tuple[dict[str, CellTable], dict[str, int]]:
+    """Everything that is known of the GPUs at one point, a row a figure, a column a GPU; by group, and the
+    footnotes of all groups."""
+    titles = [(figures_name(gpu), gpu.name) for gpu in point.gpu or ()]
+    rows = [(f, [f.cell(gpu) for gpu in point.gpu or ()]) for f in GPU_FIGURES]
+    tables = {
+        group: CellTable.of(titles, [((f.title, f.unit), cells) for f, cells in rows if f.group == group])
+        for group in ("activity", "energy", "state")
+    }
+    return tables, footnotes(cell for _, cells in rows for cell in cells)
+
+
+def gpus_there(environment: Environment) -> CellTable:
+    """The GPUs of the machine, a row each."""
+    rows = [(gpu_name(gpu), [words(gpu) for _, words in GPU_FACTS]) for gpu in environment.gpus]
+    return CellTable.of([(title, "") for title, _ in GPU_FACTS], rows)
+
+
+def latency_rows(latency: Latency, service: Latency | None = None) -> list[LatencyRow]:
+    rows = []
+    for name in ("p50", "p90", "p95", "p99", "p999", "mean", "min", "max"):
+        value = getattr(latency, name)
+        other = getattr(service, name) if service else None
+        rows.append(
+            LatencyRow(
+                name=percentile(name) if name.startswith("p") else name,
+                value="" if value is None else ms(value),
+                interval=span(latency.interval_95.get(name), ms),
+                why="" if value is not None else latency.unsupported.get(name, "no request succeeded"),
+                service="" if other is None else ms(other),
+                service_interval=span(service.interval_95.get(name), ms) if service else "",
+            )
+        )
+    return rows
+
+
+def measured(point: PointResult) -> list[Fact]:
+    """How the point was measured."""
+    cut = point.steady_state
+    left_out = None
+    if cut is not None and cut.steady is not None:
+        left_out = "nothing"
+        if cut.skipped_requests:
+            left_out = f"first {number(cut.skipped_s)} s, {count(cut.skipped_requests, 'request')}"
+    facts: list[Fact] = [
+        ("Requests", f"{point.requests:,}" + (f", {count(point.errors, 'error')}" if point.errors else "")),
+        ("Measured for", None if point.duration_s is None else f"{number(point.duration_s)} s"),
+        ("Ended by", ENDED[point.stopped_by] if point.stopped_by else "it didn't come to its end"),
+        ("Left out", left_out),
+        ("Steady", cut.why if cut else None),
+        *([("Computed by", point.execution_provider)] if point.execution_provider else []),
+        ("Under way, mean", None if point.in_flight_mean is None else number(point.in_flight_mean)),
+    ]
+    if point.point.load.open_loop:
+        lag_s = point.send_lag_p99_s
+        facts.append(("Send lag, p99", None if lag_s is None else f"{ms(lag_s)} ms"))
+    return facts
+
+
+def host(point: PointResult) -> list[Fact]:
+    """Who used the host's cores, and its memory."""
+    if point.host is None:
+        return []
+    h = point.host
+
+    def cores(value: float | None) -> str | None:
+        return None if value is None else f"{number(value, 2)} cores"
+
+    def size(value: int | None) -> str | None:
+        return None if value is None else memory(value)
+
+    per_request = h.client_cpu_s_per_request
+    return [
+        ("Triton", cores(h.server_cpu_cores)),
+        ("Load generator", cores(h.client_cpu_cores)),
+        ("Load generator, a request", None if per_request is None else f"{number(per_request * 1e6)} µs"),
+        ("harness itself", cores(h.harness_cpu_cores)),
+        ("Other processes", cores(h.foreign_cpu_cores)),
+        ("Taken by the hypervisor", cores(h.stolen_cpu_cores)),
+        *([("Withheld by the quota", cores(h.throttled_cpu_cores))] if h.throttled_cpu_cores else []),
+        (f"Whole host, of {h.cores}", cores(h.host_busy_cores)),
+        ("Triton's memory", size(h.server_memory_bytes)),
+    ]
+
+
+def parts(point: PointResult) -> list[Part]:
+    """Where the time of a mean request went."""
+    split = point.time_s
+    seconds: dict[str, float | None] = {n: getattr(split, f) if split else None for n, f in PARTS.items()}
+    known = [s for s in seconds.values() if s is not None]
+    whole = sum(known) if len(known) == len(seconds) else 0.0
+
+    def part(name: str, s: float | None) -> Part:
+        if s is None or not whole:
+            return Part(name, None if s is None else f"{ms(s)} ms", 0.0)
+        return Part(name, f"{ms(s)} ms, {number(s / whole * 100, 2)}%", s / whole)
+
+    return [part(name, s) for name, s in seconds.items()]
+
+
+def processes(point: PointResult) -> list[list[str]]:
+    """A row for each load process: worker, host, process, requests, CPU, clock, what became of it."""
+    return [
+        [
+            str(p.worker),
+            p.host or "this host",
+            "" if p.pid is None else str(p.pid),
+            f"{p.requests:,}",
+            _used(p, point.duration_s),
+            _clock(p),
+            p.lost or "came to its end",
+        ]
+        for p in point.load_processes
+    ]
+
+
+def _used(process: LoadProcess, duration_s: float | None) -> str:
+    if process.cpu_s is None or not duration_s:
+        return ""
+    return f"{percent(process.cpu_s / duration_s)} of a core"
+
+
+def _clock(process: LoadProcess) -> str:
+    if process.clock_offset_s is None:
+        return "this machine's"
+    error = f" ± {number(process.clock_error_s * 1e3)}" if process.clock_error_s is not None else ""
+    way = "behind" if process.clock_offset_s < 0 else "ahead"
+    return f"{number(abs(process.clock_offset_s) * 1e3)}{error} ms {way}, put right"

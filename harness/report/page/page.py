@@ -1,0 +1,231 @@
+"""The page: one HTML file with everything in it, made from a run's result and series alone.
+
+It may not reach the network, and says so to the browser: its Content-Security-Policy allows only the scripts
+whose hashes stand in it, and no connection at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from harness.analysis.gpu import named
+from harness.plain_text import shown, shown_lines
+from harness.report import answer, environment, gpus
+from harness.report import format as words
+from harness.report.cell import Cell, footnotes
+from harness.report.charts import points as charts
+from harness.report.charts.breakdown import breakdown
+from harness.report.charts.dots import thinned
+from harness.report.charts.figure import Figure
+from harness.report.charts.percentiles import percentile_curves
+from harness.report.page import details
+from harness.report.page.resolved import resolved_scenario
+from harness.report.page.series import GpuSeries, PointSeries, coarser
+from harness.report.rows import columns, rows
+from harness.schema.result import PointResult, RunResult
+
+MOST_DOTS_A_PAGE = 60_000
+"""Single requests drawn on one page, shared out among its points, so that 200 points still open quickly."""
+
+MOST_GPU_READINGS_A_PAGE = 30_000
+"""The same for what is drawn of GPUs over time."""
+
+GPU_UNITS = {"power_w": 1.0, "memory_bytes": 2**30, "sm_clock_hz": 1e6}
+"""What a unit of the page's GPU charts is, W, GiB and MHz; the others are shares and drawn in percent."""
+
+
+def write_page(run: RunResult, series: Mapping[str, PointSeries], path: Path) -> None:
+    """Write the page to `path`, whole or not at all.
+
+    `series` holds the series of each point by its id; a point without one has no charts of its own.
+    Raises OSError where `path` can't be written.
+    """
+    html = page_html(run, series)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as scratch:
+        scratch.write(html)
+    made = Path(scratch.name)
+    try:
+        made.chmod(0o644)
+        made.replace(path)
+    except OSError:
+        made.unlink()
+        raise
+
+
+def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
+    """The page's text."""
+    figures = _figures(run, series)
+    scripts = [Markup(_plotly()), Markup(_text("page.js"))]
+    drawn = [c for c in columns(run) if not c.elsewhere]
+    table = rows(run, drawn)
+    template = _templates().get_template("page.html.j2")
+    return template.render(
+        run=run,
+        answer=answer,
+        words=words,
+        standing=answer.run_standing(run),
+        columns=drawn,
+        rows=table,
+        footnotes=footnotes(cell for row in table for cell in row.cells),
+        models=(run.model, *run.other_models),
+        gpu_table=details.gpu_table(run),
+        gpus_there=details.gpus_there(run.environment),
+        figures={f.id: f for f in figures},
+        pair=[f.id for f in figures if f.traces and f.id in ("size", "batch", "max_batch")],
+        flat=[f.note for f in figures if not f.traces],
+        best=answer.best(run),
+        point=details,
+        where=environment,
+        gpus=gpus,
+        percentiles=charts.percentiles(run),
+        percentile=charts.default_percentile(run),
+        drawable=[p for p in run.points if p.id in series],
+        chosen=_chosen(run, series),
+        scenario=escape(shown_lines(resolved_scenario(run))),
+        style=Markup(_text("page.css")),
+        scripts=scripts,
+        hashes=[_hash(script) for script in scripts],
+        data=Markup(_json(_data(run, series, figures))),
+    )
+
+
+def _figures(run: RunResult, series: Mapping[str, PointSeries]) -> list[Figure]:
+    return [
+        charts.latency_throughput(run),
+        charts.latency_size(run),
+        charts.latency_batch(run),
+        charts.latency_max_batch(run),
+        breakdown(run),
+        percentile_curves(run, series),
+    ]
+
+
+def _chosen(run: RunResult, series: Mapping[str, PointSeries]) -> str | None:
+    """The point to look at first: the best, else the first that has a series."""
+    best = answer.best(run)
+    if best is not None and best.id in series:
+        return best.id
+    return next((p.id for p in run.points if p.id in series), None)
+
+
+def _data(run: RunResult, series: Mapping[str, PointSeries], figures: Sequence[Figure]) -> dict[str, Any]:
+    most, most_gpu = max(200, MOST_DOTS_A_PAGE // max(len(run.points), 1)), _most_gpu(series)
+    return {
+        "figures": {
+            f.id: {"traces": f.traces, "layout": f.layout, "height": f.height, "percentiles": f.by_percentile}
+            for f in figures
+            if f.traces
+        },
+        "points": {p.id: _point(p, series[p.id], most, most_gpu) for p in run.points if p.id in series},
+        "cores": run.environment.cores,
+    }
+
+
+def _most_gpu(series: Mapping[str, PointSeries]) -> int:
+    """Values drawn of each GPU at each point: its share of the page's, and at least enough to see a shape."""
+    return max(40, MOST_GPU_READINGS_A_PAGE // max(sum(len(s.gpu or ()) for s in series.values()), 1))
+
+
+def _point(point: PointResult, series: PointSeries, most: int, most_gpu: int) -> dict[str, Any]:
+    """One point's series with short keys' worth of digits: milliseconds of time, four digits of latency."""
+    dots = thinned(series.dots, most)
+    steady = point.steady_state
+    drawn: dict[str, Any] = {
+        "approach": {
+            "skipped_s": steady.skipped_s,
+            "skipped": steady.skipped_requests,
+            "never": steady.why if steady.steady is False else None,
+        }
+        if steady
+        else None,
+        "classes": series.classes,
+        "of": dots.of,
+        "dots": {
+            "time_s": _short(dots.time_s, 6),
+            "latency_ms": _short(dots.latency_s * 1e3, 4),
+            "class": dots.request_class.tolist(),
+            "error": dots.error.astype(int).tolist(),
+            "warmup": dots.warmup.astype(int).tolist(),
+        },
+        "host": None,
+        "gpu": None,
+    }
+    if series.host is not None:
+        drawn["host"] = {name: _short(getattr(series.host, name), 5) for name in series.host.__slots__}
+    if series.gpu is not None:
+        drawn["gpu"] = [_gpu(coarser(g, most_gpu)) for g in series.gpu]
+    return drawn
+
+
+def _gpu(gpu: GpuSeries) -> dict[str, Any]:
+    """In the units that are drawn, which take less room than bytes and hertz."""
+    levels = {
+        name: _short([None if v is None else v / GPU_UNITS.get(name, 0.01) for v in values], 4)
+        for name, values in gpu.levels.items()
+    }
+    return {"name": named(gpu.device, gpu.mig_instance), "time_s": _short(gpu.time_s, 5)} | levels
+
+
+def _short(values: Any, digits: int) -> list[float | None]:
+    return [None if v is None else float(f"{v:.{digits}g}") for v in values]
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand inside a script element, and in a script: nothing in it can end either.
+
+    Its strings are those that `shown` makes of them; it is the text that is mended, which holds few of them
+    among very many numbers.
+    """
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    text = re.sub(r"\\u[0-9a-f]{4}|\\.|\x7f", _shown_in_json, text)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _shown_in_json(found: re.Match[str]) -> str:
+    one = json.loads(f'"{found[0]}"', strict=False)
+    return found[0] if shown(one) == one else json.dumps(shown(one))[1:-1]
+
+
+def _hash(script: str) -> str:
+    return "sha256-" + b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _plotly() -> str:
+    return files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
+
+
+def _text(name: str) -> str:
+    return files("harness.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _templates() -> Environment:
+    def dash(cell: Cell, footnotes: Mapping[str, int]) -> Markup:
+        return Markup('<span class="none" title="{}">{}</span><sup>{}</sup>').format(
+            shown(cell.why), cell.text, footnotes[cell.why]
+        )
+
+    environment = Environment(
+        loader=PackageLoader("harness.report.page", ""),
+        autoescape=True,
+        finalize=lambda value: (
+            shown(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+        ),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"dash": dash}
+    return environment
