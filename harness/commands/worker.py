@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import terminal
 from harness.load.address import is_loopback, parsed_master
+from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.locust_process import LocustProcess, PipedProcess
 from harness.load.distributed import secret
 from harness.load.plan import TOKEN_VARIABLE
@@ -18,6 +19,7 @@ from harness.schema.errors import HarnessError, InputError
 LOOK_S = 1.0
 LAST_WORDS_S = 10.0
 
+_WORKER = "harness.load.distributed.worker"
 _UNPROVEN = f"has not the same {secret.SECRET_VARIABLE}, or none: it is tried again"
 
 
@@ -46,24 +48,21 @@ def work(master: str, *, once: bool = False, say: Callable[[str], None] | None =
                 f"whoever answers at {host}:{port} can have this machine send load to any address: set "
                 f"{secret.SECRET_VARIABLE} here and there to keep others out (docs/threats.md)"
             )
-        while True:
-            if _one_point(host, port, say) and once:
-                return
+        with ForkServer() as server:
+            while not (_one_point(server, host, port, say) and once):
+                pass
     except KeyboardInterrupt:
         say("stopped")
 
 
-def _one_point(host: str, port: int, say: Callable[[str], None]) -> bool:
+def _one_point(server: ForkServer, host: str, port: int, say: Callable[[str], None]) -> bool:
     """Whether there was one: a run may end while its next point is awaited."""
     token = secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="harness-worker-") as folder:
         output = Path(folder) / "locust.out"
-        arguments = [
-            "harness.load.distributed.worker",
-            f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}",
-        ]
+        master = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
         own = {TOKEN_VARIABLE: token}
-        process = PipedProcess([*arguments, "any"], own, output)
+        process = PipedProcess(server, _WORKER, [master, "any"], own, output)
         taking_part = unproven = False
         try:
             while not process.over:
@@ -86,22 +85,22 @@ def _one_point(host: str, port: int, say: Callable[[str], None]) -> bool:
                 how = process.exit_description()
                 if not taking_part:
                     raise HarnessError(f"the load process {how}")
-                _tell(arguments, own, how, output)
+                _tell(server, master, own, how, output)
                 say(f"the load process {how}")
             elif taking_part:
                 say("the point is over")
             return taking_part
         except KeyboardInterrupt:
             if taking_part:
-                _tell(arguments, own, "was stopped by Ctrl-C on its machine", output)
+                _tell(server, master, own, "was stopped by Ctrl-C on its machine", output)
             raise
         finally:
             process.end(grace_s=0)
 
 
-def _tell(arguments: list[str], own: dict[str, str], how: str, output: Path) -> None:
+def _tell(server: ForkServer, master: str, own: dict[str, str], how: str, output: Path) -> None:
     """Give the run the reason why it has lost a load process; in a process of its own, as it takes Locust."""
-    LocustProcess([*arguments, "lost", how], own, output).end(grace_s=LAST_WORDS_S)
+    LocustProcess(server, _WORKER, [master, "lost", how], own, output).end(grace_s=LAST_WORDS_S)
 
 
 def _to_stderr(text: str) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.load.address import is_loopback, reachable
+from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.load_processes import LoadProcesses, MasterAndWorkers, SingleProcess
 from harness.load.coordinator.stopping_rule import Enough, StoppingRule
 from harness.load.coordinator.workers import EndedEarly, Progress, Workers
@@ -66,6 +67,7 @@ class LoadOutcome:
 def drive(
     job: Job,
     *,
+    fork_server: ForkServer | None = None,
     enough: Enough | None = None,
     between: Callable[[], None] = lambda: None,
     alive: Callable[[], str | None] = lambda: None,
@@ -77,6 +79,7 @@ def drive(
 
     With `enough` and `measure.at_most_s`, a steady load goes on past `duration_s` until a look finds enough,
     up to `at_most_s`. `alive` is asked at least four times a second; a reason from it ends the drive.
+    `fork_server` starts the load processes; left out: one for this drive alone, which takes its time.
     `on_started` is given the ids of the load's processes on this machine; `say` gets a sentence for the user
     where load processes of other machines are awaited.
 
@@ -85,9 +88,9 @@ def drive(
     then. The death or silence of one of them is no exception but an outcome with its reason.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
-    with prepared(job) as (slots, requests):
-        plan, path = write_job(job, slots, requests, extensible=enough is not None)
-        processes: LoadProcesses = SingleProcess(job, path) if job.alone else MasterAndWorkers(job, path)
+    with nullcontext(fork_server) if fork_server else ForkServer() as server, prepared(job) as made:
+        plan, path = write_job(job, *made, extensible=enough is not None)
+        processes: LoadProcesses = (SingleProcess if job.alone else MasterAndWorkers)(server, job, path)
         try:
             on_started(processes.pids)
             lead = _Lead(job, plan, processes, alive, on_progress, say)

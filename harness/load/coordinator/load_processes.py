@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.locust_process import LocustProcess, PipedProcess
 from harness.load.distributed import secret
 from harness.load.job import Job
@@ -21,6 +22,7 @@ Message = dict[str, Any]
 Order = dict[str, Any]
 
 _LOCUSTFILE = Path(__file__).parents[1] / "process" / "locustfile.py"
+_MASTER, _WORKER = "harness.load.distributed.master", "harness.load.distributed.worker"
 _SOCKET = "master"
 _LONGEST_ADDRESS = 107
 """Bytes of a Unix socket's address, unix(7)."""
@@ -50,12 +52,12 @@ class LoadProcesses(Protocol):
 class SingleProcess:
     """One load process: plain Locust on harness's locustfile, led over two pipes."""
 
-    def __init__(self, job: Job, plan: Path) -> None:
-        command = ["locust", "-f", str(_LOCUSTFILE), "--headless", "--host", f"{job.host}:{job.port}"]
-        command += ["--users", str(job.users), "--spawn-rate", str(job.users), "--only-summary"]
-        command += ["--exit-code-on-error", "0", "--loglevel", "WARNING"]
+    def __init__(self, server: ForkServer, job: Job, plan: Path) -> None:
+        options = ["-f", str(_LOCUSTFILE), "--headless", "--host", f"{job.host}:{job.port}"]
+        options += ["--users", str(job.users), "--spawn-rate", str(job.users), "--only-summary"]
+        options += ["--exit-code-on-error", "0", "--loglevel", "WARNING"]
         self._process = PipedProcess(
-            command, {PLAN_VARIABLE: str(plan.absolute())}, job.folder / "locust.out"
+            server, "locust", options, {PLAN_VARIABLE: str(plan.absolute())}, job.folder / "locust.out"
         )
 
     @property
@@ -85,19 +87,21 @@ class MasterAndWorkers:
     load processes of other machines are awaited, has a front door for those.
     """
 
-    def __init__(self, job: Job, plan: Path) -> None:
+    def __init__(self, server: ForkServer, job: Job, plan: Path) -> None:
         of, environment = job.load.workers, {PLAN_VARIABLE: str(plan.absolute())}
         where = () if job.listen is None else checked_address(*job.listen)
         self._workers: list[LocustProcess] = []
         self._private = _private_folder()
         inside = f"{self._private.name}/{_SOCKET}"
         try:
-            command = ["harness.load.distributed.master", inside, str(of), *map(str, where)]
-            self._master = PipedProcess(command, environment, job.folder / "locust.out")
+            arguments = [inside, str(of), *map(str, where)]
+            self._master = PipedProcess(server, _MASTER, arguments, environment, job.folder / "locust.out")
             for worker in range(of if job.listen is None else 0):
-                command = ["harness.load.distributed.worker", f"ipc://{inside}", str(worker)]
+                arguments = [f"ipc://{inside}", str(worker)]
                 own = environment | {TOKEN_VARIABLE: secrets.token_hex(8)}
-                self._workers.append(LocustProcess(command, own, job.folder / f"locust-{worker}.out"))
+                self._workers.append(
+                    LocustProcess(server, _WORKER, arguments, own, job.folder / f"locust-{worker}.out")
+                )
         except BaseException:
             self.end()
             raise

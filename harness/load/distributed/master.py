@@ -23,7 +23,6 @@ from locust.dispatch import UsersDispatcher
 from locust.env import Environment
 
 from harness.analysis.clocks import Reading, Round
-from harness.load.coordinator.locust_process import die_with_parent
 from harness.load.distributed.front_door import FrontDoor
 from harness.load.distributed.messages import CHUNK, TYPE, UNDERWAY, Malformed, differing, said, versions
 from harness.load.distributed.runners import GuardedMaster, master_of
@@ -225,7 +224,6 @@ class Relay:
 def main() -> None:
     """Arguments: the Unix socket to listen on, the number of load processes; host and port for others' to
     come in, where they do."""
-    die_with_parent()
     inside, of, *where = sys.argv[1:]
     pipes = Pipes(os.environ.pop(CHANNEL_VARIABLE))
     from harness.load.process.locustfile import PlannedUser  # reads the plan

@@ -24,7 +24,6 @@ from gevent.queue import Empty, Queue
 from locust.env import Environment
 from locust.rpc import Message
 
-from harness.load.coordinator.locust_process import die_with_parent
 from harness.load.distributed.messages import CHUNK, TYPE, UNDERWAY, Malformed, told, versions
 from harness.load.distributed.runners import Client, worker_of
 from harness.load.distributed.secret import shared_secret
@@ -162,7 +161,6 @@ def last_words(address: str, token: str, how: str) -> None:
 
 def main() -> None:
     """Arguments: the master's address as ZeroMQ has it, and this one's number, `any`, or `lost` and how."""
-    die_with_parent()
     address, number, *how = sys.argv[1:]
     token = os.environ.pop(TOKEN_VARIABLE)
     if number == "lost":

@@ -18,7 +18,6 @@ import gevent
 from locust import events, task
 
 from harness.load.arrivals import Times, draws
-from harness.load.coordinator.locust_process import die_with_parent
 from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, PayloadFile, read_plan, read_times
 from harness.load.process.channel import Channel, Pipes
 from harness.load.process.conductor import Conductor
@@ -77,7 +76,6 @@ def conduct(runner: Any, channel: Channel, worker: int = 0, of: int = 1) -> None
 
 share(worker=0, of=1)
 if CHANNEL_VARIABLE in os.environ:
-    die_with_parent()
 
     @events.init.add_listener  # type: ignore[untyped-decorator]
     def _conduct(runner: Any, **_: Any) -> None:
