@@ -1,8 +1,8 @@
 """Measure a model behind NVIDIA Triton before it goes on GPUs.
 
-What the command line does can be called from Python: `run`, `resume`, `rebuild`, `export_model`, `serve`,
-`examine` (what `harness doctor` prints). Each raises `HarnessError`, one sentence with the remedy. Imports
-are made when a function is called: `import harness` stays cheap.
+What the command line does can be called from Python: `run`, `dry_run`, `resume`, `rebuild`, `export_model`,
+`serve`, `examine` (what `harness doctor` prints). Each raises `HarnessError`, one sentence with the remedy.
+Imports are made when a function is called: `import harness` stays cheap.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from harness.schema.errors import HarnessError, InputError, ServerError
 
 if TYPE_CHECKING:
     from harness.commands.doctor import Report
+    from harness.commands.dry_run import Plan
     from harness.commands.serve import Serving
     from harness.schema.model import ModelArtifact
     from harness.schema.result import RunResult
@@ -27,6 +28,7 @@ __all__ = [
     "HarnessError",
     "InputError",
     "ServerError",
+    "dry_run",
     "examine",
     "export_model",
     "rebuild",
@@ -36,39 +38,68 @@ __all__ = [
 ]
 
 
+class Options(TypedDict, total=False):
+    """What a run is measured with: the options of `harness run` of the same names."""
+
+    server: str | None
+    """How Triton is started: "embedded", "binary", "docker", or a mode that another package adds."""
+    image: str | None
+    shm_size: str | None
+    network: str | None
+    url: str | None
+    """A Triton that is already running, in place of one that is started."""
+    grpc_port: int | None
+    grpc_tls: bool
+    grpc_ca: str | Path | None
+    grpc_cert: str | Path | None
+    grpc_key: str | Path | None
+    listen: str | None
+    host: str | None
+    probe: str | None
+    metrics_url: str | None
+
+
 def run(
-    scenario: str | Path,
+    what: str | Path | None,
     *,
     overrides: Sequence[str] = (),
     results: str | Path = "results",
-    server: str | None = None,
-    image: str | None = None,
-    url: str | None = None,
-    grpc_port: int | None = None,
+    workers: int | None = None,
+    resume: bool = False,
     quiet: bool = False,
+    **options: Unpack[Options],
 ) -> RunResult:
-    """Measure a scenario file into a new folder under `results`.
+    """Measure a scenario file into a new folder under `results`, as `harness run` does.
 
-    `overrides` are `path=value` as in `--set`; `server` and `image` say how Triton is started, as `--server`
-    and `--image`; `url` is one that is already running, and `grpc_port` its gRPC port. Progress goes to
-    stderr unless `quiet`.
+    `what`: the scenario file; with `resume`, it or a run's folder, or None: the latest run that was cut off.
+    `overrides` are `path=value` as in `--set`, `workers` are the load processes that share the load. Progress
+    goes to stderr unless `quiet`. Raises HarnessError; the points that were measured until then are kept.
     """
     from harness.commands import run as story
-    from harness.commands.deployment import ServerTarget
     from harness.commands.progress import Progress
+    from harness.measurement.testbed import Testbed
 
-    progress = Progress(quiet=quiet)
-    loaded = story.load(Path(scenario), overrides, progress=progress)
-    target = ServerTarget.of(server, url=url, grpc_port=grpc_port, image=image)
-    return story.run(loaded, results=Path(results), target=target, progress=progress)
+    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
+    file = None if what is None else Path(what)
+    overrides = [*overrides, *([] if workers is None else [f"load.workers={workers}"])]
+    if resume:
+        return story.resume(file, testbed, results=Path(results), overrides=overrides, progress=progress)
+    loaded = story.load(file, overrides, progress=progress)
+    return story.run(loaded, testbed, results=Path(results), progress=progress)
 
 
-def resume(run_folder: str | Path, *, quiet: bool = False) -> RunResult:
+def resume(run_folder: str | Path, *, quiet: bool = False, **options: Unpack[Options]) -> RunResult:
     """Go on with a run that was cut off; finished points are not measured again."""
-    from harness.commands import run as story
-    from harness.commands.progress import Progress
+    return run(run_folder, resume=True, quiet=quiet, **options)
 
-    return story.resume(Path(run_folder), progress=Progress(quiet=quiet))
+
+def dry_run(scenario: str | Path, *, overrides: Sequence[str] = (), workers: int | None = None) -> Plan:
+    """The points of a scenario file and the expected time; nothing is measured, and none of its code runs."""
+    from harness.commands import dry_run as planning
+    from harness.commands import run as story
+
+    overrides = [*overrides, *([] if workers is None else [f"load.workers={workers}"])]
+    return planning.plan(story.load(Path(scenario), overrides, only_look=True))
 
 
 def rebuild(run_folder: str | Path) -> RunResult:

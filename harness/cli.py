@@ -112,7 +112,7 @@ def serve(
 ) -> None:
     """Serve a model through Triton until Ctrl-C, on loopback unless --host says otherwise."""
     from harness.commands import serve as story
-    from harness.commands.deployment import ServerTarget
+    from harness.measurement.target import ServerTarget
 
     target = ServerTarget.of(server, host=host, image=image, shm_size=shm_size, network=network)
     wanted = story.Wanted(
@@ -186,9 +186,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Measure a scenario: a table, a page, an exit code."""
-    from harness.commands import deployment
     from harness.commands import run as story
-    from harness.probe.watch.gpu_source import GpuSource
+    from harness.measurement.testbed import Testbed
 
     if workers is not None:
         overrides = [*overrides, f"load.workers={workers}"]
@@ -198,22 +197,26 @@ def run(
         plan = planning.plan(story.load(what, overrides, only_look=True))
         terminal.print_json(plan) if as_json else planning.show(plan)
         return
-    target = deployment.ServerTarget.of(
-        server,
-        host=host,
-        url=url,
-        grpc_port=grpc_port,
-        tls=deployment.tls(grpc_tls, grpc_ca, grpc_cert, grpc_key),
+    testbed = Testbed.of(
+        server=server,
         image=image,
         shm_size=shm_size,
         network=network,
+        url=url,
+        grpc_port=grpc_port,
+        grpc_tls=grpc_tls,
+        grpc_ca=grpc_ca,
+        grpc_cert=grpc_cert,
+        grpc_key=grpc_key,
+        listen=listen,
+        host=host,
+        probe=probe,
+        metrics_url=metrics_url,
     )
-    there = GpuSource.of(probe, metrics_url, url=url)
     if resume:
-        result = story.resume(what, results, overrides, target=target, listen=listen, elsewhere=there)
+        result = story.resume(what, testbed, results=results, overrides=overrides)
     else:
-        loaded = story.load(what, overrides)
-        result = story.run(loaded, results=results, target=target, listen=listen, elsewhere=there)
+        result = story.run(story.load(what, overrides), testbed, results=results)
     terminal.print_json(result) if as_json else story.show(result)
     raise typer.Exit(story.exit_code(result))
 

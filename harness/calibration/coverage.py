@@ -12,7 +12,8 @@ from harness.analysis.queueing import mm1_mean_sojourn_s
 from harness.calibration.figures import THROUGHPUT, measured
 from harness.calibration.lanes import Lane, in_lanes
 from harness.calibration.queues import NOTHING, Added, Queue, sojourns_s, theoretical
-from harness.calibration.station import LANES, MOST_AT_ONCE, PROTOCOLS, Drive, Service, Station, lanes
+from harness.calibration.service import Service
+from harness.calibration.station import LANES, MOST_AT_ONCE, PROTOCOLS, Drive, Station, lanes
 from harness.schema.calibration import Coverage, CoverageCheck
 from harness.schema.point import PointLoad
 from harness.schema.result import PointResult

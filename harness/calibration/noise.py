@@ -14,7 +14,8 @@ import numpy as np
 from harness.calibration.figures import THROUGHPUT, measured
 from harness.calibration.lanes import Lane
 from harness.calibration.perf_analyzer import PerfAnalyzer
-from harness.calibration.station import PROTOCOLS, Service, Station
+from harness.calibration.service import Service
+from harness.calibration.station import PROTOCOLS, Station
 from harness.schema.calibration import Noise, NoisyPoint
 from harness.schema.point import PointLoad
 from harness.schema.result import PointResult

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from harness.analysis import queueing
 from harness.calibration.figures import SHARES, THROUGHPUT, quantile
-from harness.calibration.station import PERIOD_S, STALL_S, Service
+from harness.calibration.service import Service
+from harness.calibration.station import PERIOD_S, STALL_S
 from harness.schema.point import PointLoad
 from harness.schema.samples import Measured
 

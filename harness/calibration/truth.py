@@ -10,7 +10,8 @@ import numpy as np
 from harness.calibration.figures import THROUGHPUT, compared
 from harness.calibration.lanes import Lane, in_lanes
 from harness.calibration.queues import NOTHING, Added, Queue, simulated, theoretical
-from harness.calibration.station import LANES, Drive, Service, Station, lanes
+from harness.calibration.service import Service
+from harness.calibration.station import LANES, Drive, Station, lanes
 from harness.calibration.wire import WIRES, wires
 from harness.schema.calibration import FigureCheck, TruthCase
 from harness.schema.point import PointLoad

@@ -16,7 +16,6 @@ from harness.calibration.perf_analyzer import PerfAnalyzer
 from harness.calibration.station import Station, station
 from harness.commands import page_file
 from harness.commands.progress import Progress
-from harness.probe.environment import environment
 from harness.report.accuracy import accuracy_page
 from harness.schema.calibration import (
     PARTS,
@@ -238,13 +237,8 @@ def _perf_analyzer(folder: Path) -> PerfAnalyzer:
 
 
 def _environment(at: Station) -> Environment:
-    return environment(
-        server_mode="embedded",
-        server_url=f"http://{at.server.host}:{at.server.http_port}",
-        triton_version=at.server.version,
-        backend="Triton's Python backend",
-        execution_provider=None,
-    )
+    own = {"backend": "Triton's Python backend", "execution_provider": None}  # its models are no ONNX files
+    return at.session.environment.model_copy(update=own)
 
 
 def _command(named: Sequence[Part], quick: bool, record: Path | None) -> str:

@@ -8,16 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commands.deployment import (
-    EMBEDDED,
-    MODEL_REPOSITORY,
-    ServerTarget,
-    check_target,
-    deployment,
-    open_to_the_network,
-)
 from harness.commands.export import export_model
 from harness.commands.progress import Progress
+from harness.measurement.target import EMBEDDED, MODEL_REPOSITORY, ServerTarget
 from harness.schema.errors import ServerError
 from harness.schema.frozen import Frozen
 from harness.schema.point import ServerSettings
@@ -66,10 +59,10 @@ def serving(
     wanted: Wanted, base_dir: Path, progress: Progress, target: ServerTarget = EMBEDDED
 ) -> Iterator[tuple[Serving, Server]]:
     """A model that is ready to be asked, for the time of the block. Raises HarnessError."""
-    check_target(target)
+    target.check()
     artifact = export_model(wanted.model, base_dir, progress, wanted.dtype)
     log = MODEL_REPOSITORY / "server.log"
-    with deployment(log, target, http_port=wanted.http_port, grpc_port=wanted.grpc_port) as server:
+    with target.server(log, http_port=wanted.http_port, grpc_port=wanted.grpc_port) as server:
         name = server.serve(artifact, wanted.settings)
         yield (
             Serving(
@@ -98,7 +91,7 @@ def serve(
         if tell is not None:
             tell(at)
         progress.say(f"{at.model} is ready at {at.http} and {at.grpc} (gRPC), metrics at {at.metrics}")
-        if (notice := open_to_the_network(target)) is not None:
+        if (notice := target.open_to_the_network()) is not None:
             progress.say(notice)
         progress.say("Ctrl-C stops it")
         began = time.monotonic()

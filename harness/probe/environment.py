@@ -14,7 +14,7 @@ import psutil
 
 from harness.probe import cgroup
 from harness.probe.nvidia import gpus as gpu
-from harness.schema.result import Environment, ServerMode
+from harness.schema.result import Environment
 
 PACKAGES = (
     "gevent",
@@ -43,7 +43,7 @@ PACKAGES = (
 
 def environment(
     *,
-    server_mode: ServerMode,
+    server_mode: str,
     server_url: str,
     triton_version: str | None,
     backend: str,

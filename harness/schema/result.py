@@ -23,7 +23,6 @@ Interval = tuple[float, float]
 StoppedBy = Literal["duration", "precision", "time"]
 """What ended the measured phase: `duration_s`, intervals narrow enough, or `at_most_s` before they were."""
 
-ServerMode = Literal["embedded", "binary", "docker", "remote"]
 """How Triton runs: our own install, a `tritonserver` of this machine, NVIDIA's container, or elsewhere."""
 
 LimiterName = Literal["client", "network", "batching", "instances", "compute", "load", "nothing"]
@@ -306,7 +305,8 @@ class Environment(Frozen):
     git_commit: str | None
     """Of the folder the run was started in; "+dirty" is appended for uncommitted changes."""
     triton_version: str | None
-    server_mode: ServerMode
+    server_mode: str
+    """How the server was started, or "remote"."""
     server_url: str
     backend: str
     """Which implementation served the model, in words, e.g. "onnxruntime on Triton's Python backend"."""

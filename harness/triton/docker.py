@@ -10,18 +10,18 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psutil
 
 from harness.cache import cache_dir
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.point import ServerSettings
-from harness.schema.scenario import SharedMemory
 from harness.triton import process
 from harness.triton.own import CUDA_ORDER, OwnServer
 from harness.triton.ownership import orphaned
@@ -61,14 +61,10 @@ class Container:
 
     image: str
     shm_size: str = "1g"
-    """Of its /dev/shm, where that isn't the host's."""
+    """Size of the container's /dev/shm, where that isn't the host's."""
     network: Network = "bridge"
     """`bridge`: its own, with its ports published on the server's host address. `host`: the host's, without
     the engine's proxy between."""
-    gpus: tuple[int, ...] | Literal["all", "none"] = "none"
-    """The GPUs it sees, by NVML's index."""
-    shared_memory: SharedMemory = "none"
-    """Over which clients on this machine send tensors."""
 
     def __post_init__(self) -> None:
         if not _IMAGE.fullmatch(self.image):
@@ -97,6 +93,23 @@ class DockerServer(OwnServer):
         self.container = container
         self.image = container.image
 
+    @classmethod
+    def configured(cls, options: Mapping[str, str]) -> Callable[..., OwnServer]:
+        if "image" not in options:
+            raise InputError("--server docker needs to know which: give --image NAME@sha256:…")
+        if options.get("network", "bridge") not in get_args(Network):
+            raise InputError(f"--network {options['network']} is none of {', '.join(get_args(Network))}")
+        return partial(cls, Container(**options))  # type: ignore[arg-type]
+
+    @property
+    def gpus(self) -> tuple[int, ...] | Literal["all", "none"]:
+        """The GPUs that the container sees, by their number on this machine: those that its model needs."""
+        if self.settings is None:
+            return "all" if self.gpu else "none"
+        if self.settings.kind == "cpu" or (self.settings.kind == "auto" and not self.gpu):
+            return "none"
+        return "all" if self.settings.gpus is None else tuple(sorted(self.settings.gpus))
+
     def prepare(self) -> None:
         if set(str(cache_dir())) & set(',"'):
             raise InputError(
@@ -111,10 +124,10 @@ class DockerServer(OwnServer):
                 ask("rm", "--force", name)
 
     def settings_there(self, settings: ServerSettings) -> ServerSettings:
-        if settings.gpus is None or not isinstance(self.container.gpus, tuple):
+        if settings.gpus is None:
             return settings
         # CUDA numbers from 0 what the container sees, in the order of the bus.
-        number = {device: at for at, device in enumerate(sorted(self.container.gpus))}
+        number = {device: at for at, device in enumerate(sorted(settings.gpus))}
         return settings.model_copy(update={"gpus": tuple(number[device] for device in settings.gpus)})
 
     def command_line(self, folder: ServerFolder) -> list[str]:
@@ -132,15 +145,15 @@ class DockerServer(OwnServer):
             f"--mount=type=bind,source={folder.repository},target={MODELS},readonly",
             f"--env={'='.join(CUDA_ORDER)}",
         ]
-        if kind.shared_memory == "none":
+        if self.shared_memory == "none":
             options.append(f"--shm-size={kind.shm_size}")
         else:
             options.append("--ipc=host")
-        if kind.shared_memory == "cuda":
+        if self.shared_memory == "cuda":
             options.append("--pid=host")  # the README of Triton's client: CUDA opens no handle without
-        if kind.gpus != "none":
-            options.append(f"--gpus={_gpu_request(kind.gpus)}")
-        if kind.gpus == "all" and VISIBLE in os.environ:
+        if self.gpus != "none":
+            options.append(f"--gpus={_gpu_request(self.gpus)}")
+        if self.gpus == "all" and VISIBLE in os.environ:
             options.append(f"--env={VISIBLE}")  # its value is that of the client's environment, which is ours
         if kind.network == "host":
             options.append("--network=host")

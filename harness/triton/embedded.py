@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.interpreter import SAFE_PATH
 from harness.triton import implementation, install
 from harness.triton.install import Install
-from harness.triton.own import CUDA_ORDER, OwnServer
+from harness.triton.own import CLIENT_MEMORY, CUDA_ORDER, OwnServer
 from harness.triton.process import Local
 from harness.triton.server_folder import ServerFolder
 
@@ -22,6 +22,8 @@ class EmbeddedServer(OwnServer):
     """An `OwnServer` that needs nothing but this Python environment; see there for the arguments."""
 
     mode = "embedded"
+    computes_here = True
+    lacks = frozenset({CLIENT_MEMORY})
     start_limit_s = 60.0
     backend = implementation.PYTHON
 

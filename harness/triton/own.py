@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Protocol, Self
@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol, Self
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
-from harness.schema.result import ServerMode
+from harness.schema.scenario import SharedMemory
 from harness.triton import (
     access,
     implementation,
@@ -70,17 +70,25 @@ class OwnServer(ABC):
     runs the code that it is sent, so ours is started without (`--model-control-mode=none`), and other
     interfaces that clients have no business with are closed to all but harness (harness.triton.access).
 
+    A mode from outside of harness (`harness.triton.modes`) is such a class too, with its own `prepare`,
+    `command_line` and `launch`.
+
     `repository`: folder that `serve` writes its entry to, to be read by users; the server has a copy of its
     own. `log`: file that the server's output is appended to. `gpu`: what `kind: auto` means. `auto_complete`:
     fill in what an entry leaves out; `serve` leaves nothing out, and it costs a second of each start.
-    `client_memory`: clients will send tensors in shared memory. A port of 0 means any free one, the same for
-    every process where it stays free; `host` is an IPv4 address to listen on. The server is killed with the
-    thread that started it.
+    `shared_memory`: the most over which clients will send tensors. A port of 0 means any free one, the same
+    for every process where it stays free; `host` is an IPv4 address to listen on. The server is killed with
+    the thread that started it.
 
     Raises HarnessError where such a server can't run.
     """
 
-    mode: ClassVar[ServerMode]
+    mode: ClassVar[str]
+    """What `--server` calls it."""
+    computes_here: ClassVar[bool] = False
+    """Whether this environment's ONNX Runtime computes the model."""
+    lacks: ClassVar[frozenset[str]] = frozenset()
+    """Options that this Triton is known to be too old for."""
     start_limit_s: ClassVar[float]
     backend: str = implementation.UNKNOWN
     image: str | None = None
@@ -93,7 +101,7 @@ class OwnServer(ABC):
         gpu: bool = False,
         response_cache: bool = False,
         auto_complete: bool = False,
-        client_memory: bool = False,
+        shared_memory: SharedMemory = "none",
         http_port: int = 0,
         grpc_port: int = 0,
         metrics_port: int = 0,
@@ -105,7 +113,7 @@ class OwnServer(ABC):
         self.gpu = gpu
         self.response_cache = response_cache
         self.auto_complete = auto_complete
-        self.client_memory = client_memory
+        self.shared_memory = shared_memory
         self.http_port = 0
         self.grpc_port = 0
         self.metrics_port = 0
@@ -113,6 +121,8 @@ class OwnServer(ABC):
         self.backend_version: str | None = None
         self.execution_provider: str | None = None
         self.provider_options: dict[str, str] | None = None
+        self.settings: ServerSettings | None = None
+        """What it serves a model in; None before that, and for entries of others."""
         self.name = ""
         """Of this life of the server: what it leaves anywhere begins with it."""
         self._asked_ports = (http_port, grpc_port, metrics_port)
@@ -121,8 +131,15 @@ class OwnServer(ABC):
         self._access = Access()
         self._folder: ServerFolder | None = None
         self._entries: tuple[Entry, ...] = ()
-        self._unknown: set[str] = set()
+        self._unknown = set(self.lacks)
         """Options that this Triton is too old for."""
+
+    @classmethod
+    def configured(cls, options: Mapping[str, str]) -> Callable[..., OwnServer]:
+        """What makes such a server, given options that only some modes have. Raises InputError."""
+        for name in options:
+            raise InputError(f"--{name.replace('_', '-')} is of a container: give --server docker too")
+        return cls
 
     @abstractmethod
     def prepare(self) -> None:
@@ -170,10 +187,7 @@ class OwnServer(ABC):
         return None if self._running is None else self._running.command
 
     def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
-        if settings.response_cache and not self.response_cache:
-            raise ServerError(
-                "this server was started without a response cache: start it with response_cache"
-            )
+        self.settings, self.response_cache = settings, settings.response_cache
         there = self.settings_there(settings)
 
         def entry(repository: Path) -> str:
@@ -310,7 +324,7 @@ class OwnServer(ABC):
         ]
         if not self.auto_complete:
             given.append("--disable-auto-complete-config")
-        if self.client_memory:
+        if self.shared_memory != "none":
             given.append(f"{CLIENT_MEMORY}=true")
         if self.response_cache:
             if caches is not None:

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
-from harness.schema.result import ServerMode
 from harness.triton import statistics
 from harness.triton.control import Control
 from harness.triton.provider import provider_of
@@ -36,7 +35,7 @@ class RemoteServer:
     Raises InputError for another kind of address, ServerError when nothing answers there.
     """
 
-    mode: ServerMode = "remote"
+    mode = "remote"
     backend = "onnxruntime, as the remote server implements it"
     backend_version: str | None = None
     image: str | None = None

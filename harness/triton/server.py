@@ -7,7 +7,6 @@ from typing import Protocol
 
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
-from harness.schema.result import ServerMode
 from harness.triton.statistics import Statistics
 
 
@@ -15,7 +14,8 @@ class Server(Protocol):
     """A Triton server that can serve one model at a time. Valid inside its `with`."""
 
     @property
-    def mode(self) -> ServerMode: ...
+    def mode(self) -> str:
+        """ "embedded", "binary", "docker", another mode that it was started in, or "remote"."""
 
     @property
     def image(self) -> str | None:

@@ -11,9 +11,9 @@ import numpy as np
 
 from harness.calibration.counted import Counter
 from harness.calibration.perf_analyzer import Finished, PerfAnalyzer
-from harness.load.coordinator.driver import drive
-from harness.load.job import Job
 from harness.load.process.recorder import read_spool
+from harness.measurement.session import Session
+from harness.measurement.workload import Workload
 from harness.schema.point import Point, PointClass, PointLoad, ServerSettings
 from harness.schema.samples import Phase, Status
 from harness.schema.scenario import Measure, Objective, Protocol, SharedMemory
@@ -64,18 +64,15 @@ def ours(triton: EmbeddedServer, question: Question, folder: Path, seconds: floa
         seed=1,
         shared_memory=question.shared_memory,
     )
-    port = triton.http_port if question.protocol == "http" else triton.grpc_port
-    payloads = {"one": [{"X": question.values[None]}]}
-    where = ("127.0.0.1", port, folder, folder)
-    outcome = drive(
-        Job(point, question.model, payloads, ["Y"], *where, http_port=triton.http_port, access=triton.access)
-    )
-    requests, _ = read_spool(folder)
+    sent = Workload(question.model, {"one": [{"X": question.values[None]}]}, ["Y"])
+    with Session(triton) as session:
+        recorded = session.send(point, sent, folder, base_dir=folder)
+    requests, _ = read_spool(recorded.folder)
     measured = requests[requests["phase"] == Phase.MEASURE]
-    assert outcome.ended is None and (measured["status"] == Status.OK).all(), outcome
-    assert outcome.client_cpu_s is not None and outcome.window is not None
-    window_s = (outcome.window.end_ns - outcome.window.start_ns) / 1e9
-    return Cost(outcome.client_cpu_s / len(measured), len(measured) / window_s)
+    assert recorded.observed.ended is None and (measured["status"] == Status.OK).all(), recorded.observed
+    assert recorded.client_cpu_s is not None and recorded.window is not None
+    window_s = (recorded.window.end_ns - recorded.window.start_ns) / 1e9
+    return Cost(recorded.client_cpu_s / len(measured), len(measured) / window_s)
 
 
 def theirs(

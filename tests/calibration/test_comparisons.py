@@ -18,7 +18,8 @@ from harness.calibration import against, coverage, noise, truth
 from harness.calibration.figures import SHARES, THROUGHPUT, compared
 from harness.calibration.lanes import Lane
 from harness.calibration.queues import NOTHING, Added, Queue, simulated, sojourns_s, theoretical
-from harness.calibration.station import LANES, PERIOD_S, STALL_S, Drive, Service, Station
+from harness.calibration.service import Service
+from harness.calibration.station import LANES, PERIOD_S, STALL_S, Drive, Station
 from harness.schema.calibration import (
     Client,
     Comparison,

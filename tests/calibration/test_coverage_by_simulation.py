@@ -14,7 +14,8 @@ from harness.analysis import steady
 from harness.analysis.latency import rate, summarize
 from harness.analysis.queueing import finishes
 from harness.calibration import coverage
-from harness.calibration.station import Drive, Service, Station
+from harness.calibration.service import Service
+from harness.calibration.station import Drive, Station
 from harness.commands.calibrate import FULL, SEED
 from harness.load.arrivals import draws, schedule
 from harness.schema.calibration import Coverage

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.commands.run import _same
+from harness.commands.sittings import check_environment
 from harness.probe.nvidia.gpus import availability
 from harness.schema.errors import InputError
 from harness.schema.result import Environment
@@ -74,19 +74,19 @@ def test_a_run_goes_on_with_the_same_gpu_though_its_idle_link_stepped_down(
 ) -> None:
     before = environment(gpu=True)
     now = before.model_copy(update={"gpus": tuple(g.model_copy(update=change) for g in before.gpus)})
-    _same(RunFolder(tmp_path), before)
+    check_environment(RunFolder(tmp_path), before)
     with nullcontext() if refused is None else pytest.raises(InputError, match=refused):
-        _same(RunFolder(tmp_path), now)
+        check_environment(RunFolder(tmp_path), now)
 
 
 def test_points_may_have_several_providers_and_none_of_them_falls_back_to_the_cpu(tmp_path: Path) -> None:
     def with_(provider: str) -> Environment:
         return environment(gpu=True).model_copy(update={"execution_provider": provider})
 
-    _same(RunFolder(tmp_path), with_("CUDAExecutionProvider"))
-    _same(RunFolder(tmp_path), with_("TensorrtExecutionProvider"))
+    check_environment(RunFolder(tmp_path), with_("CUDAExecutionProvider"))
+    check_environment(RunFolder(tmp_path), with_("TensorrtExecutionProvider"))
     with pytest.raises(InputError, match="another execution provider"):
-        _same(RunFolder(tmp_path), with_("CPUExecutionProvider"))
+        check_environment(RunFolder(tmp_path), with_("CPUExecutionProvider"))
 
 
 def test_export_names_what_it_converted(workplace: Workplace) -> None:

@@ -73,9 +73,8 @@ def job(what: Point, port: int, folder: Path, model: str = "echo", payloads: Any
 def left_over(folder: Path) -> list[str]:
     """Load processes of this folder that are still there."""
     found = []
-    for process in psutil.process_iter(["environ", "status"]):
-        environment = process.info["environ"] or {}
-        ours = environment.get("HARNESS_LOAD_PLAN", "").startswith(str(folder))
+    for process in psutil.process_iter(["cwd", "status"]):
+        ours = (process.info["cwd"] or "").startswith(str(folder))
         if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(str(process))
     return found

@@ -72,7 +72,7 @@ def test_a_model_of_a_run_that_was_sent_is_not_executed(tmp_path: Path, ran: Pat
     with pytest.raises(
         InputError, match=r"would use the model 'ours_of_resumed:make', .*give the scenario file"
     ):
-        story.resume(named, tmp_path / "results", progress=QUIET)
+        story.resume(named, results=tmp_path / "results", progress=QUIET)
     assert not ran.exists()
 
 
@@ -131,5 +131,5 @@ def test_my_scenario_file_vouches_for_a_run_without_my_seal(tmp_path: Path, ran:
     assert (found, loaded.folder, loaded.scenario.model) == (folder, mine.parent, "ours_of_resumed:make")
     naming(folder, model="os:abort")
     with pytest.raises(InputError, match=r"begun with another scenario than the small\.yaml of today"):
-        story.resume(mine, tmp_path / "results", progress=QUIET)
+        story.resume(mine, results=tmp_path / "results", progress=QUIET)
     assert not ran.exists()

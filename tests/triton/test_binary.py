@@ -67,7 +67,7 @@ def test_command_line_and_environment_are_the_installations_own(
 @pytest.mark.triton
 @pytest.mark.usefixtures("on_path")
 def test_a_server_too_old_to_be_told_of_clients_memory_starts_without(places: Places) -> None:
-    triton = BinaryServer(*places, client_memory=True)
+    triton = BinaryServer(*places, shared_memory="system")
     assert "--allow-client-shm=true" in triton.arguments("/models", "127.0.0.1", (1, 2, 3))
     with triton:
         triton.start()
@@ -93,7 +93,7 @@ exec "$0-newer" "$@"
     (on_path / "newer").rename(on_path / "tritonserver-newer")
     program.write_text(script)
     program.chmod(0o755)
-    with BinaryServer(*places, client_memory=True) as triton:
+    with BinaryServer(*places, shared_memory="system") as triton:
         name = triton.serve(artifacts["double"], settings())
         assert triton.command is not None and not [word for word in triton.command if "restricted" in word]
         assert triton.control.takes("GET", "/v2/logging")

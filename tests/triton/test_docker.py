@@ -22,6 +22,7 @@ import pytest
 
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.model import ModelArtifact
+from harness.schema.point import ServerSettings
 from harness.triton import docker as containers
 from harness.triton import implementation, own, process
 from harness.triton.docker import Container, DockerServer
@@ -40,9 +41,15 @@ FOLDER = ServerFolder.of(NAME)
 REPOSITORY = FOLDER.repository
 
 
-def server(container: Container, repository: Path = Path("/repo"), **options: Any) -> DockerServer:
+def server(
+    container: Container,
+    repository: Path = Path("/repo"),
+    serving: ServerSettings | None = None,
+    **options: Any,
+) -> DockerServer:
     """One that has chosen its ports and its name, as it would at its start."""
     made = DockerServer(container, repository, Path("/log"), **options)
+    made.settings = serving
     made.http_port, made.grpc_port, made.metrics_port, made.name = 18000, 18001, 18002, NAME
     return made
 
@@ -75,12 +82,13 @@ def listening(host: str, first: int, *more: str, gpu: bool = False) -> list[str]
 
 
 INSIDE = listening("0.0.0.0", 8000)
+WITH_MEMORY = listening("0.0.0.0", 8000, "--allow-client-shm=true")
 LINES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "plain": ({}, {}, [*BEGIN, "--shm-size=1g", *PUBLISHED, *TRITON, *INSIDE]),
     "shm size": ({"shm_size": "256m"}, {}, [*BEGIN, "--shm-size=256m", *PUBLISHED, *TRITON, *INSIDE]),
     "all gpus": (
-        {"gpus": "all"},
-        {"gpu": True},
+        {},
+        {"serving": settings(kind="auto"), "gpu": True},
         [
             *BEGIN,
             *("--shm-size=1g", "--gpus=all", *PUBLISHED),
@@ -89,24 +97,24 @@ LINES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         ],
     ),
     "one gpu": (
-        {"gpus": (2,)},
         {},
+        {"serving": settings(kind="gpu", gpus=(2,))},
         [*BEGIN, "--shm-size=1g", "--gpus=device=2", *PUBLISHED, *TRITON, *INSIDE],
     ),
     "two gpus": (
-        {"gpus": (3, 1)},
         {},
+        {"serving": settings(kind="gpu", gpus=(3, 1))},
         [*BEGIN, "--shm-size=1g", '--gpus="device=1,3"', *PUBLISHED, *TRITON, *INSIDE],
     ),
     "system shared memory": (
-        {"shared_memory": "system"},
         {},
-        [*BEGIN, "--ipc=host", *PUBLISHED, *TRITON, *INSIDE],
+        {"shared_memory": "system"},
+        [*BEGIN, "--ipc=host", *PUBLISHED, *TRITON, *WITH_MEMORY],
     ),
     "cuda shared memory": (
-        {"shared_memory": "cuda"},
         {},
-        [*BEGIN, "--ipc=host", "--pid=host", *PUBLISHED, *TRITON, *INSIDE],
+        {"shared_memory": "cuda"},
+        [*BEGIN, "--ipc=host", "--pid=host", *PUBLISHED, *TRITON, *WITH_MEMORY],
     ),
     "the host's network": (
         {"network": "host"},
@@ -135,8 +143,10 @@ def test_command_line_is_exactly_this(what: str, monkeypatch: pytest.MonkeyPatch
 
 def test_all_gpus_are_those_that_this_process_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert "--env=CUDA_VISIBLE_DEVICES" in server(Container(IMAGE, gpus="all")).command_line(FOLDER)
-    assert "--env=CUDA_VISIBLE_DEVICES" not in server(Container(IMAGE, gpus=(1,))).command_line(FOLDER)
+    every = server(Container(IMAGE), serving=settings(kind="gpu"))
+    assert "--env=CUDA_VISIBLE_DEVICES" in every.command_line(FOLDER)
+    one = server(Container(IMAGE), serving=settings(kind="gpu", gpus=(1,)))
+    assert "--env=CUDA_VISIBLE_DEVICES" not in one.command_line(FOLDER)
 
 
 def test_ports_are_published_where_the_server_shall_listen() -> None:
@@ -148,12 +158,10 @@ def test_ports_are_published_where_the_server_shall_listen() -> None:
 
 def test_the_containers_gpus_have_numbers_of_their_own() -> None:
     """CUDA numbers what it sees from 0."""
-    chosen = server(Container(IMAGE, gpus=(1, 3)))
-    assert chosen.settings_there(settings(kind="gpu", gpus=(3,))).gpus == (1,)
-    assert chosen.settings_there(settings(kind="gpu", gpus=(1, 3))).gpus == (0, 1)
-    assert chosen.settings_there(settings(kind="gpu")).gpus is None
-    everything = server(Container(IMAGE, gpus="all"))
-    assert everything.settings_there(settings(kind="gpu", gpus=(3,))).gpus == (3,)
+    here = server(Container(IMAGE))
+    assert here.settings_there(settings(kind="gpu", gpus=(3,))).gpus == (0,)
+    assert here.settings_there(settings(kind="gpu", gpus=(3, 1))).gpus == (1, 0)
+    assert here.settings_there(settings(kind="gpu")).gpus is None
 
 
 @pytest.mark.parametrize(
@@ -255,7 +263,7 @@ def test_dockers_own_client_takes_the_command_line_for_what_it_means(
     assert (host["Binds"], host["Devices"], host["CapAdd"], host["Privileged"]) == (None, [], None, False)
     assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
     assert (host["AutoRemove"], host["Init"], host["LogConfig"]["Type"]) == (True, True, "none")
-    shared = kind.get("shared_memory", "none")
+    shared = options.get("shared_memory", "none")
     assert host["IpcMode"] == ("" if shared == "none" else "host")
     assert host["PidMode"] == ("host" if shared == "cuda" else "")
     sizes = {"1g": 2**30, "256m": 2**28}
@@ -264,7 +272,8 @@ def test_dockers_own_client_takes_the_command_line_for_what_it_means(
     own_network = kind.get("network") != "host"
     assert host["PortBindings"] == (outside if own_network else {})
     assert host["NetworkMode"] == ("default" if own_network else "host")
-    gpus = kind.get("gpus", ())
+    serving = options.get("serving")
+    gpus = () if serving is None else serving.gpus or "all"
     wanted = {
         "Driver": "",
         "Count": -1 if gpus == "all" else 0,
@@ -454,9 +463,9 @@ def test_port_that_is_taken_while_the_container_starts_is_replaced(
 
 
 REFUSALS = {
-    "no engine": ("down", {}, "start the Docker daemon"),
-    "no image": (None, {"image": IMAGE.replace("5a", "5b")}, "fetch it first with `docker pull example/"),
-    "no GPUs": (None, {"gpus": "all"}, "install NVIDIA Container Toolkit"),
+    "no engine": ("down", IMAGE, False, "start the Docker daemon"),
+    "no image": (None, IMAGE.replace("5a", "5b"), False, "fetch it first with `docker pull example/"),
+    "no GPUs": (None, IMAGE, True, "install NVIDIA Container Toolkit"),
 }
 
 
@@ -464,13 +473,10 @@ REFUSALS = {
 def test_container_that_can_not_be_had_is_told_in_one_sentence(
     places: Places, stand_in: Docker, what: str
 ) -> None:
-    state, changed, remedy = REFUSALS[what]
+    state, image, gpu, remedy = REFUSALS[what]
     if state is not None:
         stand_in.be(state)
-    with (
-        pytest.raises(ServerError) as told,
-        DockerServer(Container(**{"image": IMAGE, **changed}), *places) as triton,
-    ):
+    with pytest.raises(ServerError) as told, DockerServer(Container(image), *places, gpu=gpu) as triton:
         triton.start()
     assert remedy in str(told.value) and "\n" not in str(told.value)
 

@@ -287,13 +287,8 @@ def test_server_listens_on_loopback_only(server: EmbeddedServer, artifacts: Arti
     assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
-def test_response_cache_must_be_started_with_the_server(server: EmbeddedServer, artifacts: Artifacts) -> None:
-    with pytest.raises(ServerError, match="response cache"):
-        server.serve(artifacts["double"], settings(response_cache=True))
-
-
 def test_response_cache_answers_without_executing(places: tuple[Path, Path], artifacts: Artifacts) -> None:
-    with EmbeddedServer(*places, response_cache=True) as cached:
+    with EmbeddedServer(*places) as cached:
         name = cached.serve(artifacts["double"], settings(response_cache=True))
         before = cached.statistics(name)
         for _ in range(4):

@@ -23,6 +23,8 @@ from harness.load.process.forked import ROOM
 from harness.schema.errors import HarnessError
 
 _START_S = 60.0
+_END_S = 10.0
+"""For its own end, once its imports have failed."""
 _REMEDY = "run `harness doctor`"
 
 
@@ -107,7 +109,7 @@ class ForkServer:
         said = ""
         if self._process.stderr is not None and not self._process.stderr.closed:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(1.0)
+                self._process.wait(_END_S)
                 said = self._process.stderr.read().decode(errors="replace").strip()
         why = said.splitlines()[-1][:300] if said else getattr(error, "strerror", None) or str(error)
         return HarnessError(f"the load process could not be started ({why}): {_REMEDY}")

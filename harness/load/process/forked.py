@@ -43,8 +43,8 @@ _PRELOADED = (
     "harness.load.distributed.worker",
 )
 
-# What waits, by the names it has before Locust patches them: nothing in this process may wait for gevent.
-_signal, _waitid, _waitpid = signal.signal, os.waitid, os.waitpid
+# As they are before Locust patches them: this process never lets gevent run what it is to do later.
+_close, _signal, _waitid, _waitpid = os.close, signal.signal, os.waitid, os.waitpid
 
 
 def main() -> None:
@@ -70,10 +70,10 @@ def main() -> None:
             parent, (spoken, *own) = os.getpid(), descriptors
             if not (pid := fork()):
                 for other in (orders.fileno(), spoken, *forked.values()):
-                    os.close(other)
+                    _close(other)
                 _become(parent, own, **json.loads(order))
             for descriptor in own:
-                os.close(descriptor)
+                _close(descriptor)
             forked[pid] = spoken
             _say(spoken, {"pid": pid})
 
@@ -98,7 +98,7 @@ def _bury(ended: int, forked: dict[int, int]) -> None:
         _, status = _waitpid(child.si_pid, 0)
         if (spoken := forked.pop(child.si_pid, None)) is not None:
             _say(spoken, {"status": os.waitstatus_to_exitcode(status)})
-            os.close(spoken)
+            _close(spoken)
 
 
 def _say(spoken: int, fact: dict[str, int]) -> None:

@@ -1,0 +1,56 @@
+"""One run, several sittings: what must be the same in all of them, so that one table isn't of two things."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.schema.errors import InputError
+from harness.schema.model import ModelArtifact
+from harness.schema.result import Environment
+from harness.store.run_folder import RunFolder
+
+SAME = (
+    *("host", "cpu", "cores", "gpus", "packages"),
+    *("triton_version", "server_mode", "server_image", "backend", "execution_provider"),
+)
+"""What of the environment must not change between the sittings of one run."""
+
+
+def check_models(folder: RunFolder, now: tuple[ModelArtifact, ...]) -> None:
+    """Keep which ONNX files the first sitting served, and refuse to go on with others. Raises InputError."""
+    before = folder.read_models()
+    if not before:
+        folder.write_models(now)
+    elif [model.sha256 for model in before] != [model.sha256 for model in now]:
+        raise _other(folder, "model")
+
+
+def check_environment(folder: RunFolder, now: Environment) -> None:
+    """Keep what the first sitting saw, and refuse to go on with another model or on another machine.
+
+    Raises InputError.
+    """
+    before = folder.read(Environment)
+    if before is None:
+        folder.write(now)
+        return
+    was, is_ = _comparable(before), _comparable(now)
+    moved = [name.replace("_", " ") for name in SAME if was[name] != is_[name]]
+    if moved:
+        raise _other(folder, ", ".join(moved))
+
+
+def _comparable(environment: Environment) -> dict[str, Any]:
+    found = {name: getattr(environment, name) for name in SAME}
+    # An idle link steps down, and why a value is null is no property of the GPU.
+    moving: dict[str, Any] = {"pcie_generation": None, "pcie_width": None, "unsupported": {}}
+    found["gpus"] = [gpu.model_copy(update=moving) for gpu in environment.gpus]
+    # Points may ask for several providers; that one of them computes on the CPU may not come and go.
+    found["execution_provider"] = environment.execution_provider == "CPUExecutionProvider"
+    return found
+
+
+def _other(folder: RunFolder, what: str) -> InputError:
+    return InputError(
+        f"{folder.path} was begun with another {what}: finish it as it was begun, or start a new run"
+    )

@@ -1,0 +1,42 @@
+"""Whether the server of a point still lives while the load goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from harness.schema.errors import ServerError
+from harness.triton.continuity import Continuity
+from harness.triton.server import Server
+
+HEALTH_INTERVAL_S = 3.0
+
+
+def liveness(server: Server, continuity: Continuity, stop: threading.Event) -> Callable[[], str | None]:
+    """A question that may be asked some times a second: why the load must end, None while it needn't.
+
+    A process that lives but hangs shows only when it is asked over its interface, which happens each
+    `HEALTH_INTERVAL_S`.
+    """
+    asked = time.monotonic()
+
+    def alive() -> str | None:
+        nonlocal asked
+        if stop.is_set():
+            return "interrupted"
+        if time.monotonic() - asked > HEALTH_INTERVAL_S and server.exit_reason() is None:
+            healthy = server.healthy()
+            if healthy:
+                with suppress(ServerError):  # gone this moment: the next question tells
+                    continuity.look(settled=False)
+            asked = time.monotonic()
+            if not healthy:
+                return (
+                    server.exit_reason()
+                    or f"the server at {server.host}:{server.http_port} stopped answering"
+                )
+        return server.exit_reason()
+
+    return alive

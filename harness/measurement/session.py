@@ -1,0 +1,297 @@
+"""A live server, and points that are measured on it, one after another as a caller decides."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.analysis.precision import enough as precise_enough
+from harness.here import is_here
+from harness.load.coordinator.driver import LoadOutcome, drive
+from harness.load.coordinator.fork_server import ForkServer
+from harness.load.coordinator.stopping_rule import Enough
+from harness.load.job import Job
+from harness.load.tls import Tls
+from harness.measurement.liveness import liveness
+from harness.measurement.observer import Nobody, Observer
+from harness.measurement.workload import Workload, workload
+from harness.probe.environment import available_cores, environment, host_cores
+from harness.probe.sampler import Sampler
+from harness.probe.shared_sampler import Part, SharedSampler
+from harness.probe.watch.gpu_source import GpuSource, unseen
+from harness.probe.watch.local_watch import here
+from harness.probe.watch.watch import Watch
+from harness.schema.errors import InputError, ServerError
+from harness.schema.model import ModelArtifact
+from harness.schema.observed import Observed
+from harness.schema.point import Point, ServerSettings
+from harness.schema.result import Environment, ServerFigures
+from harness.schema.samples import GpuReading, HostReading, Window
+from harness.schema.scenario import Protocol
+from harness.triton.continuity import Continuity
+from harness.triton.own import OwnServer
+from harness.triton.server import Server
+from harness.triton.server_folder import Entry
+from harness.triton.statistics import Statistics, difference
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a measured point has left. Its requests lie in spools in `folder`."""
+
+    point: Point
+    folder: Path
+    observed: Observed
+    window: Window | None
+    """The measured phase; None where it didn't come to its end, or had no request."""
+    host: Sequence[HostReading]
+    gpu: Sequence[GpuReading]
+    client_cpu_s: float | None
+    """CPU seconds of the load processes in the measured phase; None where one didn't say."""
+
+
+@dataclass(slots=True)
+class Session:
+    """Points on a live server, until the end of its `with`.
+
+    The server is reconfigured only where a point needs another model or other settings than it serves, and
+    started again where it has died. It lives no longer than the thread that had it serve.
+    """
+
+    server: Server
+    observer: Observer = field(default_factory=Nobody)
+    tls: Tls | None = None
+    """Of the server's gRPC endpoint."""
+    listen: tuple[str, int] | None = None
+    """Where load processes of other machines are awaited; None: all of them are started here."""
+    gpu_source: GpuSource | None = None
+    """How the GPUs of a server on another machine are seen."""
+    at_once: bool = False
+    """Whether several threads `send` at once: they share the readings of this machine, and see no GPU."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set, whatever is under way ends soon."""
+    _served: tuple[ModelArtifact, ServerSettings] | None = None
+    _environment: Environment | None = None
+    _workload: tuple[object, Workload] | None = None
+    _fork_server: ForkServer | None = None
+    _shared: SharedSampler | None = None
+    _entered: ExitStack = field(default_factory=ExitStack)
+    _load_pids: set[int] = field(default_factory=set)
+    """Of every point that is measured now: the load of one is no foreign process to the others."""
+
+    def __enter__(self) -> Session:
+        with ExitStack() as entered:
+            self._fork_server = entered.enter_context(ForkServer())
+            if self.at_once:
+                shared = SharedSampler(self.server.process_ids, lambda: tuple(self._load_pids))
+                self._shared = entered.enter_context(shared)
+            self._entered = entered.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._entered.close()
+
+    # What is served.
+
+    def serve(self, model: ModelArtifact, settings: ServerSettings) -> None:
+        """Have the server serve `model` in this configuration, if it doesn't already. Raises HarnessError."""
+        if self._served != (model, settings):
+            self._served = None
+            self.server.serve(model, settings)
+            self._served = (model, settings)
+            self._environment = None
+        elif self.server.exit_reason() is not None or not self.server.healthy():
+            self.server.restart()
+
+    def serve_entries(self, *entries: Entry) -> None:
+        """Have a server of ours serve these entries of a model repository. Raises HarnessError."""
+        self._served = self._environment = None
+        assert isinstance(self.server, OwnServer), "somebody else's server has its own models"
+        self.server.start(*entries)
+
+    @property
+    def environment(self) -> Environment:
+        """Where a point happens that is measured now. Something must be served."""
+        if self._environment is None:
+            server = self.server
+            found = environment(
+                server_mode=server.mode,
+                server_url=f"http://{server.host}:{server.http_port}",
+                triton_version=server.version,
+                backend=server.backend,
+                backend_version=server.backend_version,
+                execution_provider=server.execution_provider,
+                provider_options=server.provider_options,
+                server_image=server.image,
+                server_command=server.command,
+            )
+            if self.gpu_source is not None or not self.runs_here:
+                gpus = self.gpu_source.gpus() if self.gpu_source is not None else ()
+                found = found.model_copy(update={"gpus": gpus})
+            self._environment = found
+        return self._environment
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the server is on this machine, so that the GPUs here are those that it uses."""
+        return self.server.mode != "remote" or is_here(self.server.host)
+
+    # What is measured.
+
+    def measure(
+        self,
+        point: Point,
+        model: ModelArtifact,
+        folder: Path,
+        *,
+        base_dir: Path,
+        enough: Enough | None = None,
+    ) -> Recorded:
+        """Measure one point of `model`; its samples are in `folder` when this returns.
+
+        `base_dir`: the folder that files which the point names are relative to. `enough` ends a steady load
+        between `measure.duration_s` and `at_most_s`; left out, the precision that the point asks for.
+
+        Raises InputError for what can't be sent, ServerError where the server doesn't serve it. Its death on
+        the way is no exception, but stands in what was observed.
+        """
+        self.serve(model, point.server)
+        what = (model.sha256, point.model, point.requests, point.seed, base_dir)
+        if self._workload is None or self._workload[0] != what:
+            self._workload = None  # two at once may be too large
+            self._workload = (what, workload(point, model, base_dir))
+        return self.send(point, self._workload[1], folder, base_dir=base_dir, enough=enough)
+
+    def send(
+        self,
+        point: Point,
+        workload: Workload,
+        folder: Path,
+        *,
+        base_dir: Path,
+        enough: Enough | None = None,
+        before_measuring: Callable[[], None] = lambda: None,
+    ) -> Recorded:
+        """Measure one point on what is served; the rest is as in `measure`.
+
+        `before_measuring` is called between warm-up and measurement, with nothing in flight.
+        """
+        server, started_at = self.server, _now()
+        continuity = Continuity(server, workload.model)
+        job = Job(
+            point=point,
+            model=workload.model,
+            payloads=workload.payloads,
+            outputs=workload.outputs,
+            host=server.host,
+            port=_port(server, point.protocol),
+            listen=self.listen,
+            tls=self.tls if point.protocol == "grpc" else None,
+            http_port=server.http_port,
+            access=server.access,
+            folder=folder / "load",
+            base_dir=base_dir,
+        )
+        before: list[Statistics] = []
+
+        def between() -> None:
+            before_measuring()
+            before.append(continuity.look())
+
+        pids: list[int] = []
+
+        def on_started(started: Sequence[int]) -> None:
+            pids.extend(started)
+            self._load_pids.update(started)
+
+        spool = folder / "gpu.jsonl"
+        with self._readings(spool) as readings:
+            idle_ns = readings.idle()
+            try:
+                outcome = drive(
+                    job,
+                    fork_server=self._fork_server,
+                    enough=enough or (lambda measured: precise_enough(point, measured)),
+                    between=between,
+                    alive=liveness(server, continuity, self.stop),
+                    on_started=on_started,
+                    say=self.observer.say,
+                    on_progress=lambda p: self.observer.load(p.phase, p.elapsed_s, p.succeeded, p.failed),
+                )
+            except ServerError as error:  # between the phases, the server was gone
+                outcome = LoadOutcome(job.folder, None, server.exit_reason() or str(error))
+            # A server that died in the last moment is seen by nobody but us.
+            ended = outcome.ended or server.exit_reason()
+            figures, problems = _server_figures(before, continuity) if ended is None else (None, ())
+        self._load_pids.difference_update(pids)
+        spool.unlink(missing_ok=True)
+        observed = Observed(
+            started_at=started_at,
+            finished_at=_now(),
+            window_ns=(outcome.window.start_ns, outcome.window.end_ns) if outcome.window else None,
+            ended=ended,
+            stopped_by=outcome.stopped_by if ended is None else None,
+            load_processes=outcome.processes,
+            server_restarted=continuity.broken,
+            server=figures,
+            cores=available_cores(),
+            host_cores=host_cores(),
+            execution_provider=server.execution_provider,
+            gpus=readings.gpus,
+            no_gpu=readings.no_gpu,
+            gpu_probe=readings.gpu_probe,
+            idle_ns=idle_ns,
+            problems=(*problems, *readings.problems),
+        )
+        return Recorded(
+            point, job.folder, observed, outcome.window, readings.host, readings.gpu, outcome.client_cpu_s
+        )
+
+    def host_since(self, began_ns: int) -> list[HostReading]:
+        """Readings of this machine since then, where they are shared."""
+        assert self._shared is not None
+        return self._shared.since(began_ns)
+
+    def _readings(self, spool: Path) -> Sampler | Part:
+        if self._shared is not None:
+            return self._shared.part()
+        server = self.server
+        hidden = not server.process_ids() and self.runs_here
+        return Sampler(
+            server.process_ids,
+            lambda: tuple(self._load_pids),
+            server_hidden=hidden,
+            watch=self._watch(spool),
+        )
+
+    def _watch(self, spool: Path) -> Watch:
+        if self.gpu_source is not None:
+            return self.gpu_source.watch(spool)
+        return here(spool) if self.runs_here else unseen()
+
+
+def _port(server: Server, protocol: Protocol) -> int:
+    if protocol == "http":
+        return server.http_port
+    if server.grpc_port is None:
+        raise InputError(
+            f"the gRPC port of the server at {server.host} isn't known: give it with --grpc-port"
+        )
+    return server.grpc_port
+
+
+def _server_figures(
+    before: Sequence[Statistics], continuity: Continuity
+) -> tuple[ServerFigures | None, tuple[str, ...]]:
+    try:
+        return difference(before[-1], continuity.look()), ()
+    except ServerError as error:
+        return None, (str(error),)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,168 @@
+"""Which Triton is measured: one that is started here in one of its modes, or one that runs at an address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from harness.load.address import LOOPBACK, is_loopback
+from harness.load.tls import Tls
+from harness.probe.execution_providers import execution_providers
+from harness.probe.nvidia import gpus as gpu
+from harness.schema.errors import InputError
+from harness.schema.scenario import SharedMemory
+from harness.triton.modes import DEFAULT, server_modes
+from harness.triton.own import OwnServer
+from harness.triton.remote import RemoteServer
+from harness.triton.server import Server
+
+MODEL_REPOSITORY = Path("model_repo")
+"""Relative to the folder harness is started in, as scenarios/ and results/ are."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A Triton that runs elsewhere, or here and isn't ours."""
+
+    url: str
+    grpc_port: int | None = None
+    tls: Tls | None = None
+    """Of its gRPC endpoint."""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    def open(self) -> RemoteServer:
+        return RemoteServer(self.url, grpc_port=self.grpc_port)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTarget:
+    """How Triton is to run."""
+
+    mode: type[OwnServer] = DEFAULT
+    """How it is started, where it isn't `running`."""
+    make: Callable[..., OwnServer] = field(default=DEFAULT, repr=False)
+    """The mode with its options."""
+    running: RunningServer | None = None
+    host: str = LOOPBACK
+    """The address of this machine that a server started here listens on."""
+
+    @classmethod
+    def of(
+        cls,
+        server: str | None = None,
+        *,
+        host: str | None = None,
+        url: str | None = None,
+        grpc_port: int | None = None,
+        tls: Tls | None = None,
+        **options: str | None,
+    ) -> ServerTarget:
+        """Of the options of the same names, those that only some modes have among them. Raises InputError for
+        those that don't go together."""
+        if tls is not None:
+            if url is None:
+                raise InputError("TLS is of a Triton that is already running: give its --url too")
+            tls.check()
+        modes = server_modes()
+        if server is not None and server not in modes:
+            raise InputError(f"--server {server} is none of {', '.join(modes)}; one that runs is --url")
+        if url is not None and server is not None:
+            raise InputError("--server starts a Triton and --url names one that runs: give one of them")
+        if url is not None and host is not None:
+            raise InputError("--host is of a Triton that harness starts and --url names one that runs")
+        mode = modes[server] if server is not None else DEFAULT
+        make = mode.configured({name: value for name, value in options.items() if value is not None})
+        running = None if url is None else RunningServer(url, grpc_port, tls)
+        return cls(mode, make, running, host or LOOPBACK)
+
+    @property
+    def tls(self) -> Tls | None:
+        return None if self.running is None else self.running.tls
+
+    @property
+    def starts(self) -> bool:
+        """Whether the server is our own."""
+        return self.running is None
+
+    @contextmanager
+    def server(
+        self, log: Path, *, shared_memory: SharedMemory = "none", http_port: int = 0, grpc_port: int = 0
+    ) -> Iterator[Server]:
+        """A live server for the time of the block, ours or the running one, that serves nothing yet.
+
+        `shared_memory`: the most that clients will ask of it. Raises HarnessError.
+        """
+        if self.running is not None:
+            with self.running.open() as remote:
+                yield remote
+            return
+        with self.make(
+            MODEL_REPOSITORY,
+            log,
+            gpu=self.gpu_usable,
+            shared_memory=shared_memory,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            host=self.host,
+        ) as own:
+            yield own
+
+    def check(self) -> None:
+        """Raises HarnessError where Triton can't run in this way or doesn't answer, before much is done."""
+        if self.running is not None:
+            with self.running.open():
+                return
+        self.make(MODEL_REPOSITORY, Path(os.devnull)).prepare()
+
+    @property
+    def gpu_usable(self) -> bool:
+        """Whether `kind: auto` means a GPU for a server that is started here: one that is listed and, where
+        this environment's ONNX Runtime serves, one that it can compute on."""
+        if not gpu.devices():
+            return False
+        if not self.mode.computes_here:
+            return True
+        return any(p.name == "CUDAExecutionProvider" and p.usable for p in execution_providers())
+
+    def open_to_the_network(self) -> str | None:
+        """What to tell of a server that other machines reach; None for one that only this machine does."""
+        if self.running is not None or is_loopback(self.host):
+            return None
+        return (
+            f"whoever reaches {self.host} can send it requests and read its statistics, without a password, "
+            "but not load models into it (docs/threats.md)"
+        )
+
+
+EMBEDDED = ServerTarget()
+
+
+def tls(
+    wanted: bool, ca: Path | None, certificate: Path | None = None, key: Path | None = None
+) -> Tls | None:
+    """Of the options of the same names: any of them asks for TLS. Raises InputError for unusable files."""
+    if not wanted and ca is certificate is key is None:
+        return None
+    # Absolute, because the load process runs in a folder of its own.
+    files = (None if file is None else str(file.absolute()) for file in (ca, certificate, key))
+    found = Tls(**dict(zip(("ca", "certificate", "key"), files, strict=True)))
+    found.check()
+    return found
+
+
+def open_to_others(server: Server) -> str | None:
+    """What to tell of somebody's server that takes more than requests from anybody; None of any other."""
+    if not isinstance(server, RemoteServer) or not (found := server.open_interfaces()):
+        return None
+    runs = ", which runs their code there" if "load models" in found else ""
+    return (
+        f"whoever reaches the Triton at {server.host}:{server.http_port} can {', '.join(found)}{runs}: "
+        "docs/threats.md says how it is closed"
+    )
