@@ -48,8 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _no_gpu() -> str | None:
+    from harness.probe import gpus as gpu
     from harness.probe.execution_providers import execution_providers
-    from harness.probe.nvidia import gpus as gpu
 
     if (why := gpu.availability()) is not None:
         return why

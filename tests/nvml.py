@@ -72,7 +72,8 @@ MIG_SM_ACTIVITY = (0.23, 0.25, 0.26, 0.28, 0.29)
 _OBSERVER = """
 import dataclasses, json, os, sys
 from pathlib import Path
-from harness.probe.nvidia import gpus as gpu
+from harness.probe import gpus as gpu
+from harness.probe.nvidia.nvml_gpus import NvmlGpus
 
 asked = json.loads(sys.argv[1])
 now_ns = 0
@@ -86,7 +87,7 @@ def observed(script, record):
     at(10**12)
     out = {"availability": gpu.availability(), "rounds": []}
     out["accelerators"] = [dataclasses.asdict(a) for a in gpu.accelerators()]
-    with gpu.Gpus(record=record and Path(record), clock=lambda: now_ns, cpu_clock=lambda: 0) as gpus:
+    with NvmlGpus(record=record and Path(record), clock=lambda: now_ns, cpu_clock=lambda: 0) as gpus:
         out["devices_at_start"] = [d.model_dump() for d in gpus.devices]
         for _ in range(asked["rounds"]):
             at(now_ns + asked["step_ns"])
@@ -97,7 +98,7 @@ def observed(script, record):
     out["devices"] = [d.model_dump() for d in gpus.devices]
     out["unavailable"] = gpus.unavailable
     out["problems"] = gpus.problems
-    out["unsupported"] = [[*key, reasons] for key, reasons in gpus.unsupported().items()]
+    out["unsupported"] = [[*key, reasons] for key, reasons in gpu.unsupported(gpus.devices).items()]
     out["library"] = [l.split()[-1] for l in open("/proc/self/maps") if "libnvidia-ml" in l][:1]
     return out
 
@@ -121,9 +122,9 @@ def nvml_double(tmp_path_factory: pytest.TempPathFactory) -> NvmlDouble:
 def observe(
     environment: dict[str, str], rounds: int = 2, record: Path | None = None, last: bool = False
 ) -> Any:
-    """What `Gpus` gives in a process with this environment: the readings of `rounds` looks, what GPUs there
-    are, and why values are null. The looks are 50 ms apart by a set clock, as if they cost nothing, so that
-    it is the same each time. With `last`, 10 ms later there is one of everything."""
+    """What `NvmlGpus` gives in a process with this environment: the readings of `rounds` looks, what GPUs
+    there are, and why values are null. The looks are 50 ms apart by a set clock, as if they cost nothing, so
+    that it is the same each time. With `last`, 10 ms later there is one of everything."""
     records = () if record is None else (record,)
     return observe_each(environment, [environment.get("NVML_DOUBLE", "")], rounds, records, last)[0]
 

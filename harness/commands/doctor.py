@@ -13,9 +13,9 @@ from rich.text import Text
 from harness.cache import cache_dir
 from harness.console import TerminalConsole, line
 from harness.model.catalog import CATALOG
+from harness.probe import gpus as gpu
 from harness.probe.environment import available_cores, cpu_model, versions
 from harness.probe.execution_providers import execution_providers
-from harness.probe.nvidia import gpus as gpu
 from harness.schema.errors import HarnessError
 from harness.schema.frozen import Frozen
 from harness.triton import install

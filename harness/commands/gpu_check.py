@@ -23,7 +23,7 @@ from harness.interpreter import python
 from harness.model.export import export
 from harness.model.payloads import payloads
 from harness.probe.execution_providers import execution_providers
-from harness.probe.nvidia.gpus import availability
+from harness.probe.gpus import availability
 from harness.report.gpu_check import gpu_page
 from harness.schema.errors import ExitCode, HarnessError
 from harness.schema.gpu_check import Beside, ClientShare, Comparison, EnergyCheck, GpuCheck, SmokePoint

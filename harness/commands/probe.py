@@ -1,4 +1,4 @@
-"""`harness probe`: what NVML sees here: now, over a while into a file, or for a run that is led elsewhere."""
+"""`harness probe`: what the GPUs here do: now, over a while into a file, or for a run led elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from harness.commands.progress import Progress
 from harness.console import TerminalConsole, cells, line
 from harness.load.address import LOOPBACK, is_loopback, reachable
-from harness.probe.nvidia.gpus import Gpus
+from harness.probe.gpus import Gpus, recorded
 from harness.probe.reader.reader import INTERVAL_S
 from harness.probe.service.probe_server import ProbeServer
 from harness.report.format import memory, number, percent
@@ -147,13 +147,13 @@ def _text(name: str, value: object) -> str:
 
 
 def record(file: Path, for_s: float | None) -> None:
-    """Write what NVML answers for a while to `file`, as `Gpus(record=...)` does. Raises HarnessError."""
+    """Write what the GPUs' driver answers for a while to `file`. Raises HarnessError."""
     progress = Progress()
-    with Gpus(record=file) as gpus:
+    with recorded(file) as gpus:
         if gpus.unavailable is not None:
             raise HarnessError(f"there is nothing to record: {gpus.unavailable}")
         seconds = RECORD_S if for_s is None else for_s
-        progress.say(f"recording {seconds:g} s of what NVML answers to {file}")
+        progress.say(f"recording {seconds:g} s of what the driver answers to {file}")
         began = time.monotonic()
         try:
             while time.monotonic() < began + seconds:

@@ -23,7 +23,7 @@ from harness.probe.environment import available_cores, environment, host_cores
 from harness.probe.sampler import Sampler
 from harness.probe.shared_sampler import Part, SharedSampler
 from harness.probe.watch.gpu_source import GpuSource, unseen
-from harness.probe.watch.local_watch import here
+from harness.probe.watch.local_watch import local_watch
 from harness.probe.watch.watch import Watch
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
@@ -271,7 +271,7 @@ class Session:
     def _watch(self, spool: Path) -> Watch:
         if self.gpu_source is not None:
             return self.gpu_source.watch(spool)
-        return here(spool) if self.runs_here else unseen()
+        return local_watch(spool) if self.runs_here else unseen()
 
 
 def _port(server: Server, protocol: Protocol) -> int:

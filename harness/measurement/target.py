@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from harness.load.address import LOOPBACK, is_loopback
 from harness.load.tls import Tls
 from harness.probe.execution_providers import execution_providers
-from harness.probe.nvidia import gpus as gpu
+from harness.probe import gpus as gpu
 from harness.schema.errors import InputError
 from harness.schema.scenario import SharedMemory
 from harness.triton.modes import DEFAULT, server_modes
@@ -123,7 +123,7 @@ class ServerTarget:
 
     @property
     def gpu_usable(self) -> bool:
-        """Whether `kind: auto` means a GPU for a server that is started here: one that is listed and, where
+        """Whether `kind: auto` means a GPU for a server that is started here: one that can be read and, where
         this environment's ONNX Runtime serves, one that it can compute on."""
         if not gpu.devices():
             return False

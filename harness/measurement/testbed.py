@@ -14,7 +14,7 @@ from harness.load.job import check_memory
 from harness.measurement.observer import Nobody, Observer
 from harness.measurement.session import Session
 from harness.measurement.target import EMBEDDED, ServerTarget, open_to_others, tls
-from harness.probe.nvidia.gpus import availability
+from harness.probe.gpus import availability
 from harness.probe.watch.gpu_source import GpuSource
 from harness.schema.errors import InputError
 from harness.schema.point import Point

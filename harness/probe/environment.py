@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from harness.probe import cgroup
-from harness.probe.nvidia import gpus as gpu
+from harness.probe import gpus as gpu
 from harness.schema.result import Environment
 
 PACKAGES = (

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from harness.probe.host import Host, Pids
-from harness.probe.watch.local_watch import here
+from harness.probe.watch.local_watch import local_watch
 from harness.probe.watch.two_machines import with_server
 from harness.probe.watch.watch import Watch
 from harness.schema.result import GpuEnvironment, GpuProbe
@@ -42,7 +42,7 @@ class Sampler:
         self._host = Host(server_pids, client_pids, server_hidden=server_hidden)
         self._server: set[int] = set()
         self._others: set[int] = set()
-        self._watch = watch or here()
+        self._watch = watch or local_watch()
         self._problems: dict[str, None] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)

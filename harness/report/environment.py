@@ -35,7 +35,7 @@ def _served_on(run: RunResult) -> list[str]:
     This machine's GPUs are not those of a server elsewhere, so there only what a probe there saw counts.
     """
     if run.environment.server_mode == "remote" and not _loopback(run.environment.server_url):
-        watched = [p for p in run.points if p.gpu_probe is not None and p.gpu_probe.source != "nvml"]
+        watched = [p for p in run.points if p.gpu_probe is not None and p.gpu_probe.elsewhere]
         there = {
             g.device: g.name
             for p in watched

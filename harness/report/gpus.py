@@ -71,16 +71,19 @@ def gpu_name(gpu: GpuFigures) -> str:
     return named(gpu.device, gpu.mig_instance)
 
 
+_SOURCES = {
+    "nvml": "NVML",
+    "remote probe": "a probe on the server's machine",
+    "triton metrics": "Triton's metrics",
+}
+
+
 def probe_words(point: PointResult) -> str:
     """Who read the GPUs, how often, and what that cost; empty where nothing did."""
     probe = point.gpu_probe
     if probe is None:
         return ""
-    source = {
-        "nvml": "NVML",
-        "remote probe": "a probe on the server's machine",
-        "triton metrics": "Triton's metrics",
-    }[probe.source]
+    source = " and ".join(_SOURCES.get(each, each) for each in probe.source.split(", "))
     cost = "" if probe.cpu_cores is None else f", for {percent(probe.cpu_cores)} of a core"
     each = f"{number(probe.interval_s * 1e3)} ms"
     return f"Read by {source}: {count(probe.readings, 'reading')}, one each {each}{cost}."

@@ -164,12 +164,19 @@ class GpuFigures(Frozen):
 class GpuProbe(Frozen):
     """What read the GPUs during a point, and what that cost."""
 
-    source: Literal["nvml", "remote probe", "triton metrics"]
+    source: str
+    """ "nvml" for NVIDIA's driver on this machine, else the name of the vendor, or several apart by ", ";
+    "remote probe" and "triton metrics" saw the GPUs of another machine."""
     readings: int
     interval_s: float
     """Between readings of the fast values."""
     cpu_cores: float | None
     """CPU seconds a second that the reading took; null where it ran elsewhere."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the GPUs are those of another machine."""
+        return self.source in ("remote probe", "triton metrics")
 
 
 class HostFigures(Frozen):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.probe.nvidia.gpus import Gpus
+from harness.probe.nvidia.nvml_gpus import NvmlGpus
 from tests.nvml import NvmlDouble, nvml_double, printed_by
 
 __all__ = ["nvml_double"]
@@ -24,11 +24,11 @@ SECONDS = 5.0
 
 READ = """
 import json, sys, time
-from harness.probe.nvidia.gpus import Gpus
+from harness.probe.nvidia.nvml_gpus import NvmlGpus
 
 seconds, look_s = map(float, sys.argv[1:])
 readings = 0
-with Gpus() as gpus:
+with NvmlGpus() as gpus:
     gpus.read()
     whole = sum(d.mig_instance is None for d in gpus.devices)
     cpu, began = time.thread_time(), time.monotonic()
@@ -69,7 +69,7 @@ def test_share_of_a_core_at_20_hz_on_this_gpu(
     found = benchmark.pedantic(lambda: printed_by(READ, {}, "10", str(LOOK_S)))
     with capsys.disabled():
         print(f"\n{found['cpu_cores']:.2%} of a core, power read {found['per_s']:.1f} times a second")
-        with Gpus() as gpus:
+        with NvmlGpus() as gpus:
             gpus.read()
             for device in gpus._devices:
                 for _, group in device._groups:

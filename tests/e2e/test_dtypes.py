@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.commands.sittings import check_environment
-from harness.probe.nvidia.gpus import availability
+from harness.probe.gpus import availability
 from harness.schema.errors import InputError
 from harness.schema.result import Environment
 from harness.store.run_folder import RunFolder

@@ -66,7 +66,7 @@ def test_lines_are_read_or_counted_and_can_be_gone_on_with(
     clock = Clock(tuple(Reading.of([(i * 10**9, at, i * 10**9 + 1000)]) for i, at in enumerate(answered)))
     with np.errstate(invalid="raise"):
         gpu, host = _on_our_clock(spool.gpu, clock), _on_our_clock(spool.host, clock)
-    readings = judged(gpu, spool.kin, spool.server, spool.others)
+    readings = judged(gpu, spool.process_info, spool.server, spool.others)
     devices = spool.devices()
     with np.errstate(all="ignore"):
         gpu_figures(readings, devices, Window(0, 3_000_000_000), inferences=5)

@@ -196,7 +196,7 @@ def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_cpu_provider_is_usable_and_cuda_only_with_a_driver() -> None:
-    from harness.probe.nvidia.gpus import availability
+    from harness.probe.gpus import availability
 
     providers = {p.name: p for p in execution_providers()}
     assert providers["CPUExecutionProvider"].usable

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.probe.watch.foreign_processes import foreign, judged, kin
+from harness.probe.watch.foreign_processes import foreign, judged, process_info
 from harness.schema.samples import GpuProcess, GpuReading
 
 UNKNOWN = (2**22 + 1, 2**22 + 2, 2**22 + 3)
@@ -32,7 +32,7 @@ def other() -> Iterator[int]:
 
 def found(pids: list[int], server: Set[int], others: Set[int]) -> tuple[str, ...] | None:
     """What is foreign of these, as /proc knows them now."""
-    known = {pid: process for pid in pids if (process := kin(pid)) is not None}
+    known = {pid: process for pid in pids if (process := process_info(pid)) is not None}
     return foreign([GpuProcess(pid, None, None) for pid in pids], known, server, others)
 
 
@@ -60,7 +60,7 @@ def test_where_the_server_cannot_be_seen_nothing_is_told() -> None:
 
 
 def test_what_was_noted_of_a_process_holds_when_it_is_gone(other: int) -> None:
-    noted = kin(other)
+    noted = process_info(other)
     assert noted is not None and noted.name == "sleep"
     assert os.getpid() in noted.ancestors
     os.kill(other, 9)

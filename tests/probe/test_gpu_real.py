@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from harness.probe.nvidia.gpm import METRICS
-from harness.probe.nvidia.gpus import Gpus
+from harness.probe.nvidia.nvml_gpus import NvmlGpus
 from harness.schema.samples import GpuReading
 from tests.nvml import NvmlDouble, observe
 
 pytestmark = pytest.mark.gpu
 
 
-def read_for(gpus: Gpus, seconds: float, look_s: float = 0.05) -> list[GpuReading]:
+def read_for(gpus: NvmlGpus, seconds: float, look_s: float = 0.05) -> list[GpuReading]:
     readings: list[GpuReading] = []
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
@@ -25,7 +25,7 @@ def read_for(gpus: Gpus, seconds: float, look_s: float = 0.05) -> list[GpuReadin
 
 
 def test_each_value_is_there_or_has_a_reason_and_is_of_its_unit() -> None:
-    with Gpus() as gpus:
+    with NvmlGpus() as gpus:
         readings = [r for r in read_for(gpus, 2.5) if r.mig_instance is None]
     assert gpus.problems == []
     plausible = {
@@ -53,7 +53,7 @@ def test_each_value_is_there_or_has_a_reason_and_is_of_its_unit() -> None:
 
 
 def test_hopper_and_later_have_gpm() -> None:
-    with Gpus() as gpus:
+    with NvmlGpus() as gpus:
         newest = [d for d in gpus.devices if float(d.compute_capability or 0) >= 9 and not d.mig]
         if not newest:
             pytest.skip("no GPU of Hopper or later without MIG")
@@ -65,7 +65,7 @@ def test_hopper_and_later_have_gpm() -> None:
 
 
 def test_the_energy_counter_grows_by_the_power_over_time() -> None:
-    with Gpus() as gpus:
+    with NvmlGpus() as gpus:
         readings = [r for r in read_for(gpus, 6.0) if r.mig_instance is None]
         checked = 0
         for device in gpus.devices:
@@ -85,7 +85,7 @@ def test_the_energy_counter_grows_by_the_power_over_time() -> None:
 
 def test_a_recording_of_this_gpu_replays_through_the_double(nvml_double: NvmlDouble, tmp_path: Path) -> None:
     file = tmp_path / "recording.txt"
-    with Gpus(file) as gpus:
+    with NvmlGpus(file) as gpus:
         powers = {r.power_w for r in read_for(gpus, 1.5)}
     assert gpus.problems == []
     replayed = observe(nvml_double(f"replay={file}"), rounds=40)

@@ -15,11 +15,11 @@ SAME = ("rounds", "devices_at_start", "devices", "unsupported", "unavailable", "
 LIVE = """
 import json, sys, time
 from pathlib import Path
-from harness.probe.nvidia.gpus import Gpus
+from harness.probe.nvidia.nvml_gpus import NvmlGpus
 
 record = Path(sys.argv[2]) if len(sys.argv) > 2 else None
 powers, began = [], time.monotonic()
-with Gpus(record, cpu_clock=lambda: 0) as gpus:
+with NvmlGpus(record, cpu_clock=lambda: 0) as gpus:
     while time.monotonic() < began + float(sys.argv[1]):
         powers += [r.power_w for r in gpus.read()]
         time.sleep(0.02)
@@ -29,13 +29,13 @@ print(json.dumps(powers))
 REFUSALS = """
 import json, os, sys
 from pathlib import Path
-from harness.probe.nvidia.gpus import Gpus
+from harness.probe.nvidia.nvml_gpus import NvmlGpus
 
 file, whole = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
 reasons = []
 for length in (*range(0, len(whole) - 200, 17), *range(len(whole) - 200, len(whole) + 1)):
     file.write_bytes(whole[:length])
-    with Gpus() as gpus:
+    with NvmlGpus() as gpus:
         reasons.append([gpus.unavailable, len(gpus.read())])
 print(json.dumps(reasons))
 """

@@ -110,8 +110,8 @@ def test_the_last_look_has_the_slow_values_too(nvml_double: NvmlDouble, tmp_path
 
 HARNESS = """
 import pathlib, sys, time
-from harness.probe.watch.local_watch import here
-watch = here(pathlib.Path(sys.argv[1]))
+from harness.probe.watch.local_watch import local_watch
+watch = local_watch(pathlib.Path(sys.argv[1]))
 watch.start()
 print(flush=True)
 time.sleep(60)

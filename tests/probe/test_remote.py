@@ -19,7 +19,7 @@ import pytest
 
 from harness.analysis.gpu import gpu_figures
 from harness.analysis.host import host_figures
-from harness.probe.reader.spool import Spool, line
+from harness.probe.reader.spool import Spool, encoded
 from harness.probe.sampler import Sampler
 from harness.probe.watch.gpu_source import GpuSource, parsed_address
 from harness.probe.watch.remote_watch import Address, RemoteWatch
@@ -247,7 +247,7 @@ def test_what_answers_and_is_no_probe_is_a_sentence(tmp_path: Path) -> None:
         b"nonsense",
         b'{"at_ns": "soon"}',
         b'{"at_ns": -1}',
-        line(Spool().learnt),
+        encoded(Spool().learnt),
         b"[" * 100_000,
     ]
 

@@ -17,7 +17,7 @@ from harness.probe.reader.spool import (
     ProcessInfo,
     Spool,
     Unsupported,
-    line,
+    encoded,
 )
 from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuProcess, GpuReading, HostReading
@@ -58,12 +58,12 @@ DEVICE = GpuEnvironment(
 @given(gpu=st.lists(GPU, max_size=5), host=st.lists(HOST, max_size=5))
 def test_readings_come_back_as_they_were(gpu: list[GpuReading], host: list[HostReading]) -> None:
     spool = Spool()
-    spool.take([*map(line, gpu), *map(line, host)])
+    spool.take([*map(encoded, gpu), *map(encoded, host)])
     assert (spool.gpu, spool.host, spool.unreadable) == (gpu, host, 0)
 
 
 def test_everything_else_comes_back_too(tmp_path: Path) -> None:
-    said: list[Line] = [
+    written: list[Line] = [
         Hello((DEVICE,), None, "box", "an id", 8),
         ProcessInfo(7, "python", (3, 1)),
         KnownProcesses((1, 2), (3,)),
@@ -73,12 +73,12 @@ def test_everything_else_comes_back_too(tmp_path: Path) -> None:
         End(),
     ]
     path = tmp_path / "gpu.jsonl"
-    path.write_bytes(b"".join(line(each) for each in said))
+    path.write_bytes(b"".join(encoded(each) for each in written))
     spool = Spool.read(path)
-    assert spool.hello == said[0]
-    assert spool.kin == {7: said[1]}
+    assert spool.hello == written[0]
+    assert spool.process_info == {7: written[1]}
     assert (spool.server, spool.others) == ({1, 2, 4}, {3})
-    assert spool.cost == said[4]
+    assert spool.cost == written[4]
     assert spool.problems == ("it was lost",)
     assert spool.ended
     (device,) = spool.devices()
@@ -87,7 +87,7 @@ def test_everything_else_comes_back_too(tmp_path: Path) -> None:
 
 @given(gpu=st.lists(GPU, min_size=1, max_size=4), data=st.data())
 def test_a_file_that_was_cut_off_gives_all_whole_lines(gpu: list[GpuReading], data: st.DataObject) -> None:
-    lines = [line(reading) for reading in gpu]
+    lines = [encoded(reading) for reading in gpu]
     whole = b"".join(lines)
     cut = data.draw(st.integers(0, len(whole)))
     spool = Spool()
@@ -102,7 +102,7 @@ def test_a_line_of_nonsense_is_counted_and_the_others_are_read(
 ) -> None:
     lines = [text.replace(b"\n", b"") + b"\n" for text in garbage]
     spool = Spool()
-    spool.take([*lines, line(reading)])
+    spool.take([*lines, encoded(reading)])
     assert spool.gpu == [reading]
     assert spool.unreadable == len(lines)
     assert len(spool.problems) == (1 if lines else 0)
@@ -126,7 +126,7 @@ def test_nonsense_of_every_shape_is_no_reading() -> None:
     spool = Spool()
     spool.take(each + b"\n" for each in wrong)
     assert spool.unreadable == len(wrong)
-    assert (spool.gpu, spool.host, spool.hello, spool.kin) == ([], [], None, {})
+    assert (spool.gpu, spool.host, spool.hello, spool.process_info) == ([], [], None, {})
 
 
 def test_a_file_that_is_not_there_says_nothing(tmp_path: Path) -> None:

@@ -34,12 +34,10 @@ INTERVAL_NS = 125_000_000
 class Gpm:
     """The metrics of a GPU, or of the GPU instance that a MIG device belongs to."""
 
-    def __init__(
-        self, nvml: Nvml, gpu: Handle, questions: NvmlFields, gpu_instance: int | None = None
-    ) -> None:
+    def __init__(self, nvml: Nvml, gpu: Handle, fields: NvmlFields, gpu_instance: int | None = None) -> None:
         self._nvml = nvml
         self._gpu = gpu
-        self._questions = questions
+        self._fields = fields
         self._instance = gpu_instance
         self._samples: list[Any] = []
         self._whole = False
@@ -52,11 +50,11 @@ class Gpm:
         why = self._unusable()
         if why is not None:
             for field in METRICS:
-                questions.refuse(field, why)
+                fields.refuse(field, why)
 
     def read(self) -> dict[str, float]:
         """The means since the last time it gave some; those that there are none of are left out."""
-        return self._questions.ask(self._means, *METRICS) or {}
+        return self._fields.ask(self._means, *METRICS) or {}
 
     def close(self) -> None:
         while self._samples:
@@ -89,7 +87,7 @@ class Gpm:
         means = {}
         for (field, (_, unit)), (_, code, value) in zip(METRICS.items(), metrics, strict=True):
             if code != pynvml.NVML_SUCCESS:
-                self._questions.failed(field, pynvml.NVMLError(code))
+                self._fields.failed(field, pynvml.NVMLError(code))
             elif math.isfinite(value):
                 means[field] = value * unit
         return means

@@ -28,12 +28,12 @@ class Device:
     def __init__(
         self,
         environment: GpuEnvironment,
-        questions: NvmlFields,
+        fields: NvmlFields,
         groups: list[Group],
         close: Callable[[], None],
     ) -> None:
         self.environment = environment
-        self.questions = questions
+        self.fields = fields
         self.close = close
         """Give back what it holds of NVML; may raise pynvml.NVMLError."""
         self._groups = groups
@@ -61,7 +61,7 @@ class Device:
             began_ns = cpu_clock()
             found |= group()
             pace.took(at_ns, cpu_clock() - began_ns)
-        if self.questions.lost:
+        if self.fields.lost:
             found = {}  # what was read before it went is no whole reading
         elif not found:
             return None
@@ -83,9 +83,9 @@ class Device:
 
 def whole(nvml: Nvml, gpu: Handle, gpus: int) -> Device:
     """A GPU, one of `gpus`. The calls for all of them and their MIG devices may take 0.9% of a core."""
-    questions = NvmlFields()
-    environment = identity(nvml, gpu, questions)
-    values = GpuValues(nvml, gpu, questions, mig=bool(environment.mig))
+    fields = NvmlFields()
+    environment = identity(nvml, gpu, fields)
+    values = GpuValues(nvml, gpu, fields, mig=bool(environment.mig))
     groups: list[Group] = [
         # the counter first: it is the one value that is read off at a time
         (Pace(ENERGY_INTERVAL_NS, 0.0013 / gpus), values.energy),
@@ -94,7 +94,7 @@ def whole(nvml: Nvml, gpu: Handle, gpus: int) -> Device:
         (Pace(SECOND_NS, 0.0004 / gpus), values.slow),
         (Pace(SECOND_NS, 0.0009 / gpus), values.processes),
     ]
-    return Device(environment, questions, groups, values.close)
+    return Device(environment, fields, groups, values.close)
 
 
 def mig_devices(nvml: Nvml, gpu: Handle, of: Device, gpus: int) -> Iterator[Device]:
@@ -111,12 +111,12 @@ def mig_devices(nvml: Nvml, gpu: Handle, of: Device, gpus: int) -> Iterator[Devi
                 raise
     devices = gpus * len(handles)
     for index, mig in handles.items():
-        questions = NvmlFields(of.questions.reasons)
-        environment = mig_identity(nvml, mig, of.environment, index, questions)
-        values = MigValues(nvml, gpu, mig, questions)
+        fields = NvmlFields(of.fields.reasons)
+        environment = mig_identity(nvml, mig, of.environment, index, fields)
+        values = MigValues(nvml, gpu, mig, fields)
         groups: list[Group] = [
             (Pace(gpm.INTERVAL_NS, 0.0009 / devices, gpm.LEAST_NS), values.activity),
             (Pace(SECOND_NS, 0.0002 / devices), values.slow),
             (Pace(SECOND_NS, 0.0002 / devices), values.processes),
         ]
-        yield Device(environment, questions, groups, values.close)
+        yield Device(environment, fields, groups, values.close)

@@ -17,14 +17,14 @@ COMPUTE_MODES = {
 """Under the names that `nvidia-smi --query-gpu=compute_mode` gives them."""
 
 
-def identity(nvml: Nvml, gpu: Handle, questions: NvmlFields) -> GpuEnvironment:
+def identity(nvml: Nvml, gpu: Handle, fields: NvmlFields) -> GpuEnvironment:
     """Of a whole GPU."""
 
     def text(field: str, call: str, of: Handle | None = gpu) -> str | None:
-        return questions.ask(lambda: nvml.text(of, call), field)
+        return fields.ask(lambda: nvml.text(of, call), field)
 
     def number(field: str, call: str, *arguments: int, of: Handle | None = gpu) -> int | None:
-        return questions.ask(lambda: nvml.number(of, call, *arguments), field)
+        return fields.ask(lambda: nvml.number(of, call, *arguments), field)
 
     def watts(field: str, call: str) -> float | None:
         milliwatts = number(field, call)
@@ -39,7 +39,7 @@ def identity(nvml: Nvml, gpu: Handle, questions: NvmlFields) -> GpuEnvironment:
         return None if on is None else bool(on)
 
     index = int(gpu.name)
-    capability = questions.ask(
+    capability = fields.ask(
         lambda: nvml.numbers(gpu, "nvmlDeviceGetCudaComputeCapability"), "compute_capability"
     )
     cuda = number("cuda_driver", "nvmlSystemGetCudaDriverVersion", of=None)
@@ -78,21 +78,18 @@ def identity(nvml: Nvml, gpu: Handle, questions: NvmlFields) -> GpuEnvironment:
 
 
 def mig_identity(
-    nvml: Nvml, mig: Handle, gpu: GpuEnvironment, instance: int, questions: NvmlFields
+    nvml: Nvml, mig: Handle, gpu: GpuEnvironment, instance: int, fields: NvmlFields
 ) -> GpuEnvironment:
     """Of a MIG device: its own name, uuid and memory; the rest is the GPU's, but for the power limits."""
     for field in ("power_limit_w", "power_limit_default_w"):
-        questions.refuse(field, "belongs to the whole GPU")
+        fields.refuse(field, "belongs to the whole GPU")
     return gpu.model_copy(
         update={
             "mig_instance": instance,
-            "name": questions.ask(lambda: nvml.text(mig, "nvmlDeviceGetName"), "name")
-            or "unknown MIG device",
-            "uuid": questions.ask(lambda: nvml.text(mig, "nvmlDeviceGetUUID"), "uuid")
+            "name": fields.ask(lambda: nvml.text(mig, "nvmlDeviceGetName"), "name") or "unknown MIG device",
+            "uuid": fields.ask(lambda: nvml.text(mig, "nvmlDeviceGetUUID"), "uuid")
             or f"unknown-{gpu.device}-{instance}",
-            "memory_bytes": questions.ask(
-                lambda: nvml.number(mig, "nvmlDeviceGetMemoryInfo"), "memory_bytes"
-            ),
+            "memory_bytes": fields.ask(lambda: nvml.number(mig, "nvmlDeviceGetMemoryInfo"), "memory_bytes"),
             "power_limit_w": None,
             "power_limit_default_w": None,
         }

@@ -52,14 +52,14 @@ _OF_THE_WHOLE = (
 class GpuValues:
     """Groups of values of a whole GPU, each by the name of its field; one that has no answer is left out."""
 
-    def __init__(self, nvml: Nvml, gpu: Handle, questions: NvmlFields, mig: bool) -> None:
+    def __init__(self, nvml: Nvml, gpu: Handle, fields: NvmlFields, mig: bool) -> None:
         self._nvml = nvml
         self._gpu = gpu
-        self._questions = questions
-        self._gpm = Gpm(nvml, gpu, questions)
+        self._fields = fields
+        self._gpm = Gpm(nvml, gpu, fields)
         self._instant_power = True
         if mig:
-            questions.refuse("utilization", "MIG is on")
+            fields.refuse("utilization", "MIG is on")
 
     def energy(self) -> dict[str, Any]:
         return self._values(
@@ -98,7 +98,7 @@ class GpuValues:
         self._gpm.close()
 
     def _values(self, **queries: Callable[[], Any]) -> dict[str, Any]:
-        return values(self._questions, queries)
+        return values(self._fields, queries)
 
     def _power_w(self) -> float:
         """Now, where the driver has that; else what nvidia-smi shows, the last second's mean on most GPUs."""
@@ -146,33 +146,33 @@ class GpuValues:
 class MigValues:
     """Of a MIG device: its memory and processes, and GPM of its GPU instance; the rest is the whole GPU's."""
 
-    def __init__(self, nvml: Nvml, gpu: Handle, mig: Handle, questions: NvmlFields) -> None:
+    def __init__(self, nvml: Nvml, gpu: Handle, mig: Handle, fields: NvmlFields) -> None:
         self._nvml = nvml
         self._mig = mig
-        self._questions = questions
+        self._fields = fields
         self._gpm: Gpm | None = None
         for field in _OF_THE_WHOLE:
-            questions.refuse(field, "belongs to the whole GPU")
-        instance = questions.ask(lambda: nvml.number(mig, "nvmlDeviceGetGpuInstanceId"), *METRICS)
+            fields.refuse(field, "belongs to the whole GPU")
+        instance = fields.ask(lambda: nvml.number(mig, "nvmlDeviceGetGpuInstanceId"), *METRICS)
         if instance is not None:
-            self._gpm = Gpm(nvml, gpu, questions, instance)
+            self._gpm = Gpm(nvml, gpu, fields, instance)
 
     def activity(self) -> dict[str, Any]:
         return {} if self._gpm is None else self._gpm.read()
 
     def slow(self) -> dict[str, Any]:
-        return values(self._questions, {"memory_bytes": lambda: memory_bytes(self._nvml, self._mig)})
+        return values(self._fields, {"memory_bytes": lambda: memory_bytes(self._nvml, self._mig)})
 
     def processes(self) -> dict[str, Any]:
-        return values(self._questions, {"processes": lambda: processes(self._nvml, self._mig)})
+        return values(self._fields, {"processes": lambda: processes(self._nvml, self._mig)})
 
     def close(self) -> None:
         if self._gpm is not None:
             self._gpm.close()
 
 
-def values(questions: NvmlFields, queries: dict[str, Callable[[], Any]]) -> dict[str, Any]:
-    answers = {field: questions.ask(query, field) for field, query in queries.items()}
+def values(fields: NvmlFields, queries: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    answers = {field: fields.ask(query, field) for field, query in queries.items()}
     return {field: answer for field, answer in answers.items() if answer is not None}
 
 

@@ -21,8 +21,8 @@ from contextlib import suppress
 import psutil
 
 from harness.probe.environment import host_cores
+from harness.probe.gpus import Gpus, unsupported
 from harness.probe.host import SCAN_INTERVAL_S, Host
-from harness.probe.nvidia.gpus import Gpus
 from harness.probe.reader.spool import (
     Cost,
     End,
@@ -32,9 +32,9 @@ from harness.probe.reader.spool import (
     Line,
     Unsupported,
     boot_id,
-    line,
+    encoded,
 )
-from harness.probe.watch.foreign_processes import kin
+from harness.probe.watch.foreign_processes import process_info
 from harness.schema.samples import GpuReading
 
 INTERVAL_S = 0.05
@@ -63,16 +63,18 @@ def main() -> None:
     signal.alarm(OPEN_S)
     with Gpus() as gpus:
         reader = Reader(gpus, Host(server_pids, list) if given.host else None)
-        reader.say(hello(gpus))
+        reader.write(hello(gpus))
         if gpus.unavailable is None or given.host:
             reader.run(given.interval_s)
-        reader.last_words()
-    reader.say_all([End()])
+        reader.learn()
+        reader.write_all()
+    reader.write_all([End()])
 
 
 def hello(gpus: Gpus) -> Hello:
     """The machine and its GPUs."""
-    return Hello(gpus.devices, gpus.unavailable, platform.node() or "unknown", boot_id(), host_cores())
+    host = platform.node() or "unknown"
+    return Hello(gpus.devices, gpus.unavailable, host, boot_id(), host_cores(), gpus.sources)
 
 
 class Named:
@@ -97,7 +99,7 @@ class Reader:
         self._gpus, self._host, self._out = gpus, host, out
         self._pending = b""
         self._listed: set[int] = set()
-        self._ours = KnownProcesses((), ())
+        self._known = KnownProcesses((), ())
         self._learnt = Learnt((), ())
         self._began = 0.0
         self._cpu_s = 0.0
@@ -105,13 +107,13 @@ class Reader:
         self._counted_ns: dict[int, int] = {}
         """When each GPU's energy counter was last read."""
 
-    def say(self, said: Line) -> None:
-        """Put down, to be written with what follows."""
-        self._pending += line(said)
+    def write(self, line: Line) -> None:
+        """The line waits, to be written with what follows."""
+        self._pending += encoded(line)
 
-    def say_all(self, said: Iterable[Line] = ()) -> None:
-        for one in said:
-            self.say(one)
+    def write_all(self, lines: Iterable[Line] = ()) -> None:
+        for line in lines:
+            self.write(line)
         rest, self._pending = self._pending, b""
         while rest:
             rest = rest[os.write(self._out, rest) :]
@@ -131,7 +133,7 @@ class Reader:
                 self._read_host()
             if slow.now():
                 self._sum_up()
-            self.say_all()
+            self.write_all()
             signal.alarm(0)
             wait_s = max(0.0, min(gpus.at, host.at, slow.at) - time.monotonic())
             if ended_ns is not None:
@@ -141,7 +143,7 @@ class Reader:
         if self._host is not None:
             self._read_host()
         self._sum_up()
-        self.say_all()
+        self.write_all()
 
     def _covers(self, at_ns: int) -> bool:
         """Whether all that counts energy was read since, or it is no use to wait on."""
@@ -149,57 +151,56 @@ class Reader:
             return True
         return self._read_ns >= at_ns and all(counted >= at_ns for counted in self._counted_ns.values())
 
-    def last_words(self) -> None:
-        """What was learnt by the end, also where nothing could be read."""
-        self._learn()
-        self.say_all()
-
     def _read_gpus(self, *, everything: bool) -> None:
         readings = self._gpus.read(everything=everything)
-        self._note_kin(readings)
+        self._describe_processes(readings)
         for reading in readings:
-            self.say(reading)
+            self.write(reading)
             self._read_ns = reading.at_ns
             if reading.energy_j is not None:
                 self._counted_ns[reading.device] = reading.at_ns
 
-    def _note_kin(self, readings: tuple[GpuReading, ...]) -> None:
-        looked = [reading.processes for reading in readings if reading.processes is not None]
-        if not looked:
+    def _describe_processes(self, readings: tuple[GpuReading, ...]) -> None:
+        """Describe each process once, when it is first listed."""
+        lists = [reading.processes for reading in readings if reading.processes is not None]
+        if not lists:
             return
-        listed = {process.pid for processes in looked for process in processes}
+        listed = {process.pid for processes in lists for process in processes}
         found = {pid for pid in listed - self._listed if self._described(pid)}
         self._listed = (self._listed & listed) | found
 
     def _described(self, pid: int) -> bool:
-        described = kin(pid)
-        if described is not None:
-            self.say(described)
-        return described is not None
+        process = process_info(pid)
+        if process is not None:
+            self.write(process)
+        return process is not None
 
     def _read_host(self) -> None:
         assert self._host is not None
-        self.say(self._host.read())
+        self.write(self._host.read())
         # our parent is what serves the readings
         others = self._host.others | {os.getppid()}
-        ours = KnownProcesses(tuple(sorted(self._host.server)), tuple(sorted(others)))
-        if ours != self._ours:
-            self._ours = ours
-            self.say(ours)
+        known = KnownProcesses(tuple(sorted(self._host.server)), tuple(sorted(others)))
+        if known != self._known:
+            self._known = known
+            self.write(known)
 
     def _sum_up(self) -> None:
-        self.say(Cost(time.process_time() - self._cpu_s, time.monotonic() - self._began))
-        self._learn()
+        self.write(Cost(time.process_time() - self._cpu_s, time.monotonic() - self._began))
+        self.learn()
 
-    def _learn(self) -> None:
-        unsupported = tuple(
-            Unsupported(device, instance, dict(reasons))
-            for (device, instance), reasons in self._gpus.unsupported().items()
+    def learn(self) -> None:
+        """What can't be read and what went wrong so far, also where nothing could be read."""
+        learnt = Learnt(
+            tuple(self._gpus.problems),
+            tuple(
+                Unsupported(device, instance, reasons)
+                for (device, instance), reasons in unsupported(self._gpus.devices).items()
+            ),
         )
-        learnt = Learnt(tuple(self._gpus.problems), unsupported)
         if learnt != self._learnt:
             self._learnt = learnt
-            self.say(learnt)
+            self.write(learnt)
 
 
 class Due:

@@ -5,13 +5,17 @@ A line is one object with one key, which says what it is:
     hello    the devices, or why there are none, and the machine; the first line
     gpu      one GpuReading; what is None is left out
     host     one HostReading of the machine, where the reader was asked for them
-    kin      a process on a GPU, as /proc described it when it was first listed
-    ours     the processes that are the server's, and those of the observer, so far
+    kin      one ProcessInfo: a process on a GPU, as /proc described it when it was first listed
+    ours     KnownProcesses: those of the server and those of the observer, so far
     cost     what the reading has cost so far
     learnt   what can't be read, and what went wrong, so far
     end      the reader came to its end by itself
 
 Times are CLOCK_MONOTONIC of the machine that was read. A reader that was killed leaves all but its last line.
+
+`harness probe --serve` sends these lines to runs that may be of another version of harness, so the keys and
+the members' names stay what they were in 0.1; a member that came later may be absent, and an unknown one is
+left out.
 """
 
 from __future__ import annotations
@@ -45,6 +49,8 @@ class Hello:
     boot_id: str | None
     """The kernel's: the same for all that share its clock."""
     cores: Annotated[int, Field(gt=0, lt=1 << 20)]
+    sources: Annotated[tuple[str, ...], Field(max_length=64)] | None = None
+    """The vendors whose GPUs are read, by name (`harness.probe.vendors`). None from a reader of 0.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +117,10 @@ _PARSED = {word: TypeAdapter(kind) for word, kind in _KINDS.items()}
 _ABSENT: dict[str, dict[str, Any]] = {word: dict.fromkeys(_NAMES[kind]) for word, kind in _KINDS.items()}
 
 
-def line(said: Line) -> bytes:
-    """`said` as one line."""
-    kind = type(said)
-    values = {name: value for name in _NAMES[kind] if (value := getattr(said, name)) is not None}
+def encoded(line: Line) -> bytes:
+    """The line as it stands in the file."""
+    kind = type(line)
+    values = {name: value for name in _NAMES[kind] if (value := getattr(line, name)) is not None}
     return _JSON.encode({_WORDS[kind]: values}).encode() + b"\n"
 
 
@@ -140,25 +146,25 @@ _JSON = json.JSONEncoder(separators=(",", ":"), default=_plain)
 
 @dataclass(slots=True)
 class Spool:
-    """All that a reader has said."""
+    """All that a reader has written."""
 
     hello: Hello | None = None
     gpu: list[GpuReading] = field(default_factory=list)
     host: list[HostReading] = field(default_factory=list)
-    kin: dict[int, ProcessInfo] = field(default_factory=dict)
+    process_info: dict[int, ProcessInfo] = field(default_factory=dict)
     server: set[int] = field(default_factory=set)
     others: set[int] = field(default_factory=set)
     cost: Cost | None = None
     learnt: Learnt = field(default=Learnt((), ()))
     ended: bool = False
     unreadable: int = 0
-    """Lines that say nothing known, but for the last one, which may be cut off."""
+    """Lines that were not understood. The last one isn't counted: it may be cut off."""
     foreign: bool = False
     """It was written on another machine: its texts are made fit to be shown, its numbers are bounded."""
 
     @classmethod
     def read(cls, path: Path, *, foreign: bool = False) -> Spool:
-        """What stands in the file so far; nothing where there is none."""
+        """What stands in the file so far; an empty spool where there is no file."""
         spool = cls(foreign=foreign)
         try:
             with path.open("rb") as lines:
@@ -168,7 +174,7 @@ class Spool:
         return spool
 
     def take(self, lines: Iterable[bytes]) -> None:
-        """Go on with more lines. One without its end is left out."""
+        """Go on with more lines. A line without its end is left out."""
         for text in lines:
             if not text.endswith(b"\n"):
                 return
@@ -176,33 +182,33 @@ class Spool:
                 if len(text) > LONGEST_LINE:
                     raise ValueError("a line that no reader writes")
                 ((word, values),) = self._parsed(text).items()
-                said = _PARSED[word].validate_python(_ABSENT[word] | values)
+                line = _PARSED[word].validate_python(_ABSENT[word] | values)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError):
                 self.unreadable += 1
             else:
-                self._take(said)
+                self._take(line)
 
     def _parsed(self, text: bytes) -> Any:
-        said = parsed(text, _LARGEST)
-        return _in_bounds(said) if self.foreign else said
+        found = parsed(text, _LARGEST)
+        return _in_bounds(found) if self.foreign else found
 
-    def _take(self, said: Line) -> None:
-        match said:
+    def _take(self, line: Line) -> None:
+        match line:
             case GpuReading():
-                self.gpu.append(said)
+                self.gpu.append(line)
             case HostReading():
-                self.host.append(said)
+                self.host.append(line)
             case Hello():
-                self.hello = said
+                self.hello = line
             case ProcessInfo():
-                self.kin[said.pid] = said
+                self.process_info[line.pid] = line
             case KnownProcesses():
-                self.server |= set(said.server)
-                self.others |= set(said.others)
+                self.server |= set(line.server)
+                self.others |= set(line.others)
             case Cost():
-                self.cost = said
+                self.cost = line
             case Learnt():
-                self.learnt = said
+                self.learnt = line
             case End():
                 self.ended = True
 

@@ -7,7 +7,7 @@
     DELETE /v1/watches/ID       {"size": bytes in all, "problem": null or a sentence}: reading has ended, and
                                 the lines are there until nobody has asked for them for a while
 
-Who can reach it can read what NVML and /proc say of the machine's GPUs, server and load; nothing else, and
+Who can reach it can read what drivers and /proc say of the machine's GPUs, server and load; nothing else, and
 nothing can be changed. It asks for no password, and gives a browser nothing. A refusal is {"error": "a
 sentence"}. What one client takes is bounded (`http_server`, `watches`).
 """
@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from harness.probe.nvidia.gpus import Gpus
+from harness.probe.gpus import Gpus
 from harness.probe.reader.reader import INTERVAL_S, hello
-from harness.probe.reader.spool import line
+from harness.probe.reader.spool import encoded
 from harness.probe.service.http_server import Handler, Refused, Server
 from harness.probe.service.watches import Watches
 from harness.schema.errors import HarnessError
@@ -73,7 +73,7 @@ class ProbeServer:
             if self._machine is None or time.monotonic() > self._machine[0] + MACHINE_S:
                 with Gpus() as gpus:
                     gpus.read()  # what the driver refuses is known only then
-                    self._machine = (time.monotonic(), line(hello(gpus)))
+                    self._machine = (time.monotonic(), encoded(hello(gpus)))
             return self._machine[1]
 
 

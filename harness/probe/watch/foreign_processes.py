@@ -1,7 +1,7 @@
 """Which of the processes on a GPU are neither the server nor ours.
 
-NVML lists processes by id, and the id may be one of another namespace than ours: in a container some drivers
-give the host's, which match nothing here, or something else. So the rule is:
+A driver lists processes by id, and the id may be one of another namespace than ours: in a container some
+drivers give the host's, which match nothing here, or something else. So the rule is:
 
 - where none of the server's processes can be seen from here (it is remote), nothing can be told: None;
 - an id that /proc knows is foreign, unless it is of the server, of harness, or descends from either;
@@ -24,7 +24,7 @@ from harness.probe.reader.spool import ProcessInfo
 from harness.schema.samples import GpuProcess, GpuReading
 
 
-def kin(pid: int) -> ProcessInfo | None:
+def process_info(pid: int) -> ProcessInfo | None:
     """What /proc says of a process now; None where it knows none of this id."""
     try:
         process = psutil.Process(pid)
@@ -59,16 +59,16 @@ def foreign(
     """
     if not server:
         return None
-    ours = server | others
+    known_ids = server | others
     named: list[str] = []
     unknown: list[str] = []
     server_listed = False
     for pid in dict.fromkeys(process.pid for process in listed):
-        if pid in ours:
+        if pid in known_ids:
             server_listed |= pid in server
         elif (process := known.get(pid)) is None:
             unknown.append(f"unknown ({pid})")
-        elif ours.isdisjoint(process.ancestors):
+        elif known_ids.isdisjoint(process.ancestors):
             named.append(f"{process.name} ({pid})")
     if not server_listed and len(unknown) <= len(server):
         unknown = []

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import tempfile
 import time
 from collections.abc import Set
 from pathlib import Path
-from typing import Literal
 
-from harness.probe.nvidia import gpus as gpu
+from harness.probe.gpus import missing
 from harness.probe.reader.reader import INTERVAL_S
 from harness.probe.reader.reader_process import ReaderProcess
 from harness.probe.reader.spool import Spool
@@ -26,21 +24,17 @@ NOTICED_S = 0.5
 _LOOK_S = 0.05
 
 
-def here(spool: Path | None = None, interval_s: float = INTERVAL_S) -> Watch:
-    """A watch over this machine's GPUs; its lines go to `spool`, left out: to a file that isn't kept.
+def local_watch(spool: Path | None = None, interval_s: float = INTERVAL_S) -> Watch:
+    """A watch over this machine's GPUs. Its lines go to `spool`, by default to a file that isn't kept.
 
-    Where there is no driver no process is started: whether there is one is told by its library alone, so
-    that this process never opens NVML.
+    Where no vendor's driver is installed no process is started. This process never opens a driver.
     """
-    try:
-        ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return Nothing(gpu.availability() or "no NVIDIA driver")
-    return LocalWatch(spool, interval_s)
+    why = missing()
+    return LocalWatch(spool, interval_s) if why is None else Nothing(why)
 
 
 class LocalWatch:
-    """A `Watch` over the GPUs that NVML lists here."""
+    """A `Watch` over the GPUs that a reader process sees here."""
 
     def __init__(self, spool: Path | None, interval_s: float) -> None:
         self._interval_s = interval_s
@@ -80,8 +74,8 @@ class LocalWatch:
         return Seen(
             gpus=spool.devices(),
             no_gpu=spool.hello.unavailable,
-            gpu=judged(spool.gpu, spool.kin, server, others),
-            probe=probe_of(spool, "nvml", self._interval_s),
+            gpu=judged(spool.gpu, spool.process_info, server, others),
+            probe=probe_of(spool, ", ".join(spool.hello.sources or ()), self._interval_s),
             problems=tuple(problems),
         )
 
@@ -97,7 +91,7 @@ def wait_for_rest(path: Path) -> None:
         time.sleep(_LOOK_S)
 
 
-def probe_of(spool: Spool, source: Literal["nvml", "remote probe"], interval_s: float) -> GpuProbe | None:
+def probe_of(spool: Spool, source: str, interval_s: float) -> GpuProbe | None:
     """What the reading was and cost; None where there were no readings."""
     if not spool.gpu:
         return None

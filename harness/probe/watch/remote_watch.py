@@ -176,7 +176,7 @@ class RemoteWatch:
         return Seen(
             gpus=spool.devices(),
             no_gpu=spool.hello.unavailable,
-            gpu=judged(gpu, spool.kin, spool.server, spool.others),
+            gpu=judged(gpu, spool.process_info, spool.server, spool.others),
             probe=probe and probe.model_copy(update={"cpu_cores": None}),
             problems=(*spool.problems, *self._problems(clock, gpu, host, None if same else spool.hello)),
             host=host,

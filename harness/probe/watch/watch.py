@@ -1,4 +1,4 @@
-"""What observes the GPUs of one point, beside the readings of this host: by NVML here, or from elsewhere."""
+"""What observes the GPUs of one point, beside the readings of this host: from here, or from elsewhere."""
 
 from __future__ import annotations
 

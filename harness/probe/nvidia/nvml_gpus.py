@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pynvml
@@ -18,40 +17,10 @@ from harness.probe.nvidia.recording import Recorder
 from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuReading
 
-_OF_A_READING = frozenset(field.name for field in fields(GpuReading))
+NO_LIBRARY = "no NVIDIA driver: its library libnvidia-ml.so.1 was not found"
 
 
-@dataclass(frozen=True, slots=True)
-class Accelerator:
-    """One line for `harness doctor`: a GPU that can be used, or why there is none."""
-
-    usable: bool
-    description: str
-
-
-def availability() -> str | None:
-    """None when at least one GPU can be read, else the reason in words."""
-    with Gpus() as gpus:
-        return gpus.unavailable
-
-
-def devices() -> tuple[GpuEnvironment, ...]:
-    """The GPUs' identity, in NVML's order (PCI bus), each followed by its MIG devices; empty where there is
-    none. They have been read once, so that `unsupported` knows what the driver refuses."""
-    with Gpus() as gpus:
-        gpus.read()
-        return gpus.devices
-
-
-def accelerators() -> list[Accelerator]:
-    """Every GPU, or a single entry that is not usable and says why."""
-    with Gpus() as gpus:
-        if gpus.unavailable is not None:
-            return [Accelerator(usable=False, description=gpus.unavailable)]
-        return [Accelerator(usable=True, description=_described(device)) for device in gpus.devices]
-
-
-class Gpus:
+class NvmlGpus:
     """An open NVML. Never raises: what can't be read is None, and `problems` says what went wrong.
 
     A GPU or MIG device that is lost is read as all None once and is then left out, while the others go on.
@@ -83,7 +52,7 @@ class Gpus:
     def devices(self) -> tuple[GpuEnvironment, ...]:
         """Those there were at the start, with why their values are null, as learnt so far."""
         return tuple(
-            device.environment.model_copy(update={"unsupported": dict(device.questions.reasons)})
+            device.environment.model_copy(update={"unsupported": dict(device.fields.reasons)})
             for device in self._devices
         )
 
@@ -92,7 +61,7 @@ class Gpus:
         told = self._recorder.problem if self._recorder else None
         return self._problems if told is None else [*self._problems, told]
 
-    def __enter__(self) -> Gpus:
+    def __enter__(self) -> NvmlGpus:
         if self._record is not None:
             self._recorder = Recorder(self._record, self._clock)
             self._nvml = Nvml(self._recorder)
@@ -132,22 +101,13 @@ class Gpus:
             reading = device.read(self._clock(), self._cpu_clock, everything)
             if reading is not None:
                 readings.append(reading)
-            if device.questions.lost:
+            if device.fields.lost:
                 self._live.remove(device)
                 self._problems.append(
-                    f"{device.name} was lost (NVML: {device.questions.lost}) and is observed no more: "
+                    f"{device.name} was lost (NVML: {device.fields.lost}) and is observed no more: "
                     "see `dmesg` for its Xid error"
                 )
         return tuple(readings)
-
-    def unsupported(self) -> dict[tuple[int, int | None], dict[str, str]]:
-        """By device and MIG device, why fields of the readings are null, as learnt so far."""
-        return {
-            (device.environment.device, device.environment.mig_instance): {
-                field: why for field, why in device.questions.reasons.items() if field in _OF_A_READING
-            }
-            for device in self._devices
-        }
 
     def _add(self, index: int, count: int) -> None:
         try:
@@ -163,16 +123,9 @@ class Gpus:
             self._problems.append(f"the MIG devices of GPU {index} can't be listed: NVML says {str(error)!r}")
 
 
-def _described(gpu: GpuEnvironment) -> str:
-    memory = "memory unknown" if gpu.memory_bytes is None else f"{gpu.memory_bytes / 2**30:.0f} GiB"
-    name = f"GPU {gpu.device}" if gpu.mig_instance is None else f"GPU {gpu.device} MIG {gpu.mig_instance}"
-    mig = ", MIG on" if gpu.mig and gpu.mig_instance is None else ""
-    return f"{name}: {gpu.name}, {memory}, driver {gpu.driver or 'unknown'}{mig}"
-
-
 def _no_gpu_because(error: pynvml.NVMLError) -> str:
     if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-        return "no NVIDIA driver: its library libnvidia-ml.so.1 was not found"
+        return NO_LIBRARY
     if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
         return "the NVIDIA driver is installed, but its kernel module is not loaded"
     if error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:

@@ -1,0 +1,24 @@
+"""NVIDIA as a vendor of GPUs (`harness.probe.vendors`)."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from harness.probe.nvidia.nvml_gpus import NO_LIBRARY, NvmlGpus
+
+
+class Nvidia:
+    def missing(self) -> str | None:
+        """Whether there is a driver is told by its library alone, so that NVML isn't opened."""
+        try:
+            ctypes.CDLL("libnvidia-ml.so.1")
+        except OSError:
+            return NO_LIBRARY
+        return None
+
+    def open(self) -> NvmlGpus:
+        return NvmlGpus()
+
+    def record(self, file: Path) -> NvmlGpus:
+        return NvmlGpus(record=file)
