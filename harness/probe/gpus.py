@@ -32,7 +32,7 @@ class Accelerator:
 
 def missing() -> str | None:
     """Why there can be no GPU here by what is installed, without opening a driver; None where one may be."""
-    reasons = [vendor.missing() for vendor in vendors().values()]
+    reasons = [_missing(vendor) for vendor in vendors().values()]
     return None if None in reasons else "; ".join(reason for reason in reasons if reason is not None)
 
 
@@ -73,7 +73,7 @@ def recorded(file: Path) -> OpenGpus:
     for name, vendor in vendors().items():
         if not isinstance(vendor, RecordingVendor):
             reasons.append(f"GPUs of the vendor {name} can't be recorded")
-        elif (why := vendor.missing()) is not None:
+        elif (why := _missing(vendor)) is not None:
             reasons.append(why)
         else:
             return vendor.record(file)

@@ -64,7 +64,7 @@ def test_readings_come_back_as_they_were(gpu: list[GpuReading], host: list[HostR
 
 def test_everything_else_comes_back_too(tmp_path: Path) -> None:
     written: list[Line] = [
-        Hello((DEVICE,), None, "box", "an id", 8),
+        Hello((DEVICE,), None, "box", "an id", 8, ("nvml", "other")),
         ProcessInfo(7, "python", (3, 1)),
         KnownProcesses((1, 2), (3,)),
         KnownProcesses((2, 4), ()),
@@ -127,6 +127,24 @@ def test_nonsense_of_every_shape_is_no_reading() -> None:
     spool.take(each + b"\n" for each in wrong)
     assert spool.unreadable == len(wrong)
     assert (spool.gpu, spool.host, spool.hello, spool.process_info) == ([], [], None, {})
+
+
+def test_a_reader_of_0_1_and_one_of_today_understand_each_other() -> None:
+    """`harness probe --serve` and the run may be of different versions: keys and members keep their names."""
+    spool = Spool(foreign=True)
+    spool.take(
+        [
+            b'{"hello":{"devices":[],"host":"box","cores":8}}\n',
+            b'{"kin":{"pid":7,"name":"python","ancestors":[1]}}\n',
+            b'{"ours":{"server":[1],"others":[2]}}\n',
+        ]
+    )
+    assert spool.unreadable == 0
+    assert spool.hello == Hello((), None, "box", None, 8, sources=None)
+    assert spool.process_info == {7: ProcessInfo(7, "python", (1,))}
+    assert (spool.server, spool.others) == ({1}, {2})
+    assert encoded(ProcessInfo(7, "python", (1,))).startswith(b'{"kin":{"pid":')
+    assert encoded(KnownProcesses((1,), (2,))) == b'{"ours":{"server":[1],"others":[2]}}\n'
 
 
 def test_a_file_that_is_not_there_says_nothing(tmp_path: Path) -> None:
