@@ -33,8 +33,8 @@ class Host:
     """The server's process trees, the load generator's, harness's own, and the machine they run on.
 
     Harness's own is this process and whatever descends from it without being of the other two.
-    `server_hidden`: the server runs on this machine, and its processes can't be told from others. What
-    processes used in all is then left out, because no other use could be told from the server's.
+    `server_hidden`: the server runs on this machine, and its processes can't be distinguished from others.
+    What processes used in all is then left out, because the server's part of it is unknown.
     """
 
     def __init__(self, server_pids: Pids, client_pids: Pids, *, server_hidden: bool = False) -> None:
@@ -161,7 +161,7 @@ class ProcessTrees:
 
 
 class _Process:
-    """One process, told from a later one with the same pid by the time it began."""
+    """One process. The time it began distinguishes it from a later one with the same pid."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)

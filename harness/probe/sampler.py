@@ -62,9 +62,10 @@ class Sampler:
         return self._cpu_s / max((ended_ns - self._began_ns) / 1e9, 1e-9)
 
     def idle(self) -> tuple[int, int] | None:
-        """Wait, with nothing under way, until it is known what the GPUs use idle; the time since the enter.
+        """Wait, with no request in flight, until the GPUs' idle power is known. Returns the time since the
+        enter, from and to, in nanoseconds of CLOCK_MONOTONIC.
 
-        None, without waiting, where there is no GPU or it is looked at too rarely.
+        Returns None at once where there is no GPU, or it is read too rarely.
         """
         return (self._began_ns, time.monotonic_ns()) if self._watch.rest() else None
 

@@ -145,7 +145,7 @@ class GpuReading:
     at_ns: int
     device: int
     utilization: float | None
-    """Share of NVML's last sample period in which any kernel ran, 0 to 1. Not how busy the SMs were."""
+    """Share of the driver's last sample period in which any kernel ran, 0 to 1. Not how busy the SMs were."""
     memory_bytes: int | None
     power_w: float | None
     energy_j: float | None
@@ -154,7 +154,7 @@ class GpuReading:
     sm_clock_hz: float | None
     memory_clock_hz: float | None
     throttle_reasons: tuple[str, ...] | None
-    """Names of NVML's active clock event reasons; empty when none is active."""
+    """The active clock event reasons, under NVML's names; empty when none is active."""
     foreign_processes: tuple[str, ...] | None = None
     """Other processes that compute on this GPU, "name (pid)"; empty when there are none."""
     mig_instance: int | None = None

@@ -24,11 +24,11 @@ SECONDS = 5.0
 
 READ = """
 import json, sys, time
-from harness.probe.nvidia.nvml_gpus import NvmlGpus
+from harness.probe.gpus import Gpus
 
 seconds, look_s = map(float, sys.argv[1:])
 readings = 0
-with NvmlGpus() as gpus:
+with Gpus() as gpus:
     gpus.read()
     whole = sum(d.mig_instance is None for d in gpus.devices)
     cpu, began = time.thread_time(), time.monotonic()

@@ -26,7 +26,7 @@ METRICS = {
 """A reading's fields: the metric, and what turns its unit into the field's."""
 
 LEAST_NS = 105_000_000
-"""Between samples: a little over the 100 ms."""
+"""The least time between two samples: a little over the 100 ms."""
 
 INTERVAL_NS = 125_000_000
 
@@ -41,7 +41,7 @@ class Gpm:
         self._instance = gpu_instance
         self._samples: list[Any] = []
         self._whole = False
-        """Whether the first sample holds one to start from."""
+        """Whether the first sample was taken, so that there is one to start from."""
         self._request = pynvml.c_nvmlGpmMetricsGet_t()
         self._request.version = pynvml.NVML_GPM_METRICS_GET_VERSION
         self._request.numMetrics = len(METRICS)
@@ -53,7 +53,7 @@ class Gpm:
                 fields.refuse(field, why)
 
     def read(self) -> dict[str, float]:
-        """The means since the last time it gave some; those that there are none of are left out."""
+        """The means since the last time this gave some, without the metrics that have none."""
         return self._fields.ask(self._means, *METRICS) or {}
 
     def close(self) -> None:

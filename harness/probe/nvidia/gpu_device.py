@@ -23,7 +23,7 @@ Group = tuple[Pace, Callable[[], dict[str, Any]]]
 
 
 class Device:
-    """Who it is, and what it does when asked."""
+    """A GPU or MIG device: its identity, and its readings."""
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class Device:
         return gpu if instance is None else f"MIG device {instance} of {gpu}"
 
     def read(self, at_ns: int, cpu_clock: Callable[[], int], everything: bool = False) -> GpuReading | None:
-        """What is due at `at_ns`, which is now; None where nothing is, or nothing was answered. A reading
-        without any value says that the device is lost. With `everything`, what could be read and isn't due
-        is read as well."""
+        """The values that are due at `at_ns`, which is now; None where none is, or none was answered. A
+        reading without any value says that the device is lost. With `everything`, what could be read and
+        isn't due is read as well."""
         groups = [
             (pace, group)
             for pace, group in self._groups

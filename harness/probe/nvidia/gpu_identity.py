@@ -14,11 +14,11 @@ COMPUTE_MODES = {
     pynvml.NVML_COMPUTEMODE_PROHIBITED: "Prohibited",
     pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS: "Exclusive_Process",
 }
-"""Under the names that `nvidia-smi --query-gpu=compute_mode` gives them."""
+"""The modes under the names that `nvidia-smi --query-gpu=compute_mode` gives them."""
 
 
 def identity(nvml: Nvml, gpu: Handle, fields: NvmlFields) -> GpuEnvironment:
-    """Of a whole GPU."""
+    """The identity and settings of a whole GPU."""
 
     def text(field: str, call: str, of: Handle | None = gpu) -> str | None:
         return fields.ask(lambda: nvml.text(of, call), field)
@@ -80,7 +80,8 @@ def identity(nvml: Nvml, gpu: Handle, fields: NvmlFields) -> GpuEnvironment:
 def mig_identity(
     nvml: Nvml, mig: Handle, gpu: GpuEnvironment, instance: int, fields: NvmlFields
 ) -> GpuEnvironment:
-    """Of a MIG device: its own name, uuid and memory; the rest is the GPU's, but for the power limits."""
+    """The identity of a MIG device: its own name, uuid and memory. The rest is the GPU's, without the power
+    limits."""
     for field in ("power_limit_w", "power_limit_default_w"):
         fields.refuse(field, "belongs to the whole GPU")
     return gpu.model_copy(

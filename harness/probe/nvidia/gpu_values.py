@@ -37,7 +37,7 @@ CLOCK_EVENT_REASONS = {
 }
 """NVML's bits under the names that `nvidia-smi --query-gpu=clocks_event_reasons.*` gives them."""
 
-_OF_THE_WHOLE = (
+_WHOLE_GPU = (
     "utilization",
     "power_w",
     "energy_j",
@@ -50,7 +50,7 @@ _OF_THE_WHOLE = (
 
 
 class GpuValues:
-    """Groups of values of a whole GPU, each by the name of its field; one that has no answer is left out."""
+    """Groups of values of a whole GPU, by the names of their fields, without those that have no answer."""
 
     def __init__(self, nvml: Nvml, gpu: Handle, fields: NvmlFields, mig: bool) -> None:
         self._nvml = nvml
@@ -101,7 +101,8 @@ class GpuValues:
         return values(self._fields, queries)
 
     def _power_w(self) -> float:
-        """Now, where the driver has that; else what nvidia-smi shows, the last second's mean on most GPUs."""
+        """The power now, where the driver has that. Else it is what nvidia-smi shows, on most GPUs the mean
+        of the last second."""
         if self._instant_power:
             try:
                 return self._nvml.field(self._gpu, pynvml.NVML_FI_DEV_POWER_INSTANT) / 1e3
@@ -144,14 +145,15 @@ class GpuValues:
 
 
 class MigValues:
-    """Of a MIG device: its memory and processes, and GPM of its GPU instance; the rest is the whole GPU's."""
+    """The values of a MIG device: its memory, its processes and GPM of its GPU instance. The rest belongs
+    to the whole GPU."""
 
     def __init__(self, nvml: Nvml, gpu: Handle, mig: Handle, fields: NvmlFields) -> None:
         self._nvml = nvml
         self._mig = mig
         self._fields = fields
         self._gpm: Gpm | None = None
-        for field in _OF_THE_WHOLE:
+        for field in _WHOLE_GPU:
             fields.refuse(field, "belongs to the whole GPU")
         instance = fields.ask(lambda: nvml.number(mig, "nvmlDeviceGetGpuInstanceId"), *METRICS)
         if instance is not None:
@@ -177,13 +179,13 @@ def values(fields: NvmlFields, queries: dict[str, Callable[[], Any]]) -> dict[st
 
 
 def memory_bytes(nvml: Nvml, of: Handle) -> int:
-    """In use, with what the driver has reserved for itself."""
+    """The memory in use, with what the driver has reserved for itself."""
     _, _, used = nvml.numbers(of, "nvmlDeviceGetMemoryInfo")
     return used
 
 
 def processes(nvml: Nvml, of: Handle) -> tuple[GpuProcess, ...]:
-    """With a compute or a graphics context, each once, as the driver gives them."""
+    """The processes with a compute or a graphics context, each once, as the driver gives them."""
     listed = dict(nvml.processes(of, "nvmlDeviceGetComputeRunningProcesses_v3"))
     try:
         graphics = nvml.processes(of, "nvmlDeviceGetGraphicsRunningProcesses_v3")

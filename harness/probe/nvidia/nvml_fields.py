@@ -1,4 +1,4 @@
-"""What a device was asked, field by field: the answer, or None and the reason."""
+"""The fields that a device is asked for: each has an answer, or None and the reason."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 class NvmlFields:
-    """Of one device. A question that was refused isn't asked again; other errors may pass."""
+    """The fields of one device. One that was refused isn't asked for again; other errors may pass."""
 
     def __init__(self, reasons: dict[str, str] | None = None) -> None:
-        """`reasons` are known from elsewhere, and hold until the device itself is asked."""
+        """`reasons` are those that are known already. They hold until the device itself is asked."""
         self.lost: str | None = None
-        """What NVML said when the device was gone; nothing is asked after that."""
+        """NVML's error when the device was gone; nothing is asked after that."""
         self.reasons = dict(reasons or {})
         """Why a field has no value, by its name: a short phrase for a reader."""
         self._refused: set[str] = set()
@@ -40,14 +40,14 @@ class NvmlFields:
             return None
 
     def failed(self, field: str, error: pynvml.NVMLError) -> None:
-        """NVML answered the question for this field with an error."""
+        """Note that NVML answered the question for this field with an error."""
         if error.value in REFUSED:
             self.refuse(field, reason(error))
         else:
             self.reasons[field] = reason(error)
 
     def refuse(self, field: str, why: str) -> None:
-        """There is no use in asking."""
+        """Don't ask for this field again."""
         self._refused.add(field)
         self.reasons[field] = why
 

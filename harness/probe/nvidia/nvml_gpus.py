@@ -1,7 +1,4 @@
-"""What the GPUs do, through NVML. Source: NVIDIA's "NVML API Reference", device and system queries.
-
-Where there is no driver nothing is observed, and `availability` says why.
-"""
+"""The GPUs that NVML lists. Source: NVIDIA's "NVML API Reference", device and system queries."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ NO_LIBRARY = "no NVIDIA driver: its library libnvidia-ml.so.1 was not found"
 
 
 class NvmlGpus:
-    """An open NVML. Never raises: what can't be read is None, and `problems` says what went wrong.
+    """An open NVML, as `harness.probe.vendors.OpenGpus` describes it.
 
     A GPU or MIG device that is lost is read as all None once and is then left out, while the others go on.
     With `record`, what NVML answers is written to that file (`harness.probe.nvidia.recording`).
@@ -50,7 +47,7 @@ class NvmlGpus:
 
     @property
     def devices(self) -> tuple[GpuEnvironment, ...]:
-        """Those there were at the start, with why their values are null, as learnt so far."""
+        """The GPUs in NVML's order (PCI bus), each followed by its MIG devices."""
         return tuple(
             device.environment.model_copy(update={"unsupported": dict(device.fields.reasons)})
             for device in self._devices
@@ -58,8 +55,8 @@ class NvmlGpus:
 
     @property
     def problems(self) -> list[str]:
-        told = self._recorder.problem if self._recorder else None
-        return self._problems if told is None else [*self._problems, told]
+        unrecorded = self._recorder.problem if self._recorder else None
+        return self._problems if unrecorded is None else [*self._problems, unrecorded]
 
     def __enter__(self) -> NvmlGpus:
         if self._record is not None:
@@ -93,9 +90,7 @@ class NvmlGpus:
             self._recorder.close()
 
     def read(self, *, everything: bool = False) -> tuple[GpuReading, ...]:
-        """One reading a device that is still there and has a value due. `processes` are as the driver gives
-        them; `foreign_processes` are left to whoever knows the server. With `everything`, due or not: for the
-        last reading, which closes the window of what is counted."""
+        """One reading for each device that isn't lost and has a value due; with `everything`, for each."""
         readings = []
         for device in tuple(self._live):
             reading = device.read(self._clock(), self._cpu_clock, everything)

@@ -24,7 +24,7 @@ HEADER = "harness NVML recording 1"
 
 
 class Recorder:
-    """Writes a recording to `path`, from now on. Never raises: `problem` says in words what went wrong."""
+    """Writes a recording to `path`, from now on. It never raises: `problem` says what went wrong."""
 
     def __init__(self, path: Path, clock: Callable[[], int]) -> None:
         self.problem: str | None = None

@@ -10,7 +10,7 @@ from harness.probe.nvidia.nvml_gpus import NO_LIBRARY, NvmlGpus
 
 class Nvidia:
     def missing(self) -> str | None:
-        """Whether there is a driver is told by its library alone, so that NVML isn't opened."""
+        """Looks for the driver's library alone, so that NVML isn't opened."""
         try:
             ctypes.CDLL("libnvidia-ml.so.1")
         except OSError:

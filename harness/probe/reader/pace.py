@@ -10,8 +10,8 @@ class Pace:
     """
 
     def __init__(self, interval_ns: int, share: float, least_ns: int = 0) -> None:
-        """`share` is of one core, 0.002 for a fifth of a percent. Sooner than `least_ns` after the last time
-        it can't be read at all."""
+        """`share` is the share of one core that reading may take, 0.002 for a fifth of a percent. Less than
+        `least_ns` after the last time it can't be read at all."""
         self._interval_ns = interval_ns
         self._share = share
         self._least_ns = least_ns

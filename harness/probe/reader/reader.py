@@ -1,7 +1,7 @@
 """`python -m harness.probe.reader.reader`: reads the GPUs at a fixed pace in a process of its own.
 
-It reads until its stdin ends. So nothing of it takes time from the process that drives the load, and what it
-has read is kept whatever becomes of either. It writes the lines of `spool` to stdout, which is
+It reads until its stdin ends. So it takes no time from the process that drives the load, and what it has read
+is kept whatever becomes of either. It writes the lines of `spool` to stdout, which is
 a file: a line is written at once, and nobody needs to read along. It runs at a lower priority than what is
 measured: on a full machine a reading is a little late, which its time says, instead of in the server's way.
 """
@@ -43,7 +43,7 @@ NICE = 10
 OPEN_S = 30
 """The driver takes its time to wake GPUs that nobody holds awake (persistence mode)."""
 HUNG_S = 10
-"""A reader that hangs in the driver for so long is ended by the kernel, even where harness is gone."""
+"""A reader that hangs in the driver for this time is ended by the kernel, even where harness is gone."""
 LAST_S = 1.0
 """How long the end is put off for a last value of the energy counters, where the driver doesn't answer at
 once: a window needs one on both sides."""
@@ -53,8 +53,10 @@ SERVER = "tritonserver"
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--interval-s", type=float, default=INTERVAL_S)
-    options.add_argument("--host", action="store_true", help="read the host and the server's processes too")
-    options.add_argument("--pid", type=int, action="append", help="the server's; left out: by its name")
+    options.add_argument("--host", action="store_true", help="also read the host and the server's processes")
+    options.add_argument(
+        "--pid", type=int, action="append", help="a process of the server; by default it is found by its name"
+    )
     given = options.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for harness, which then closes our stdin
     with suppress(OSError):
@@ -78,7 +80,7 @@ def hello(gpus: Gpus) -> Hello:
 
 
 class Named:
-    """Processes of a name, looked for no more often than new children are."""
+    """The processes of a name, looked for no more often than new children are."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -93,7 +95,7 @@ class Named:
 
 
 class Reader:
-    """Reads and writes down, at the times that are due."""
+    """Reads at the times that are due, and writes down what it has read."""
 
     def __init__(self, gpus: Gpus, host: Host | None, out: int = 1) -> None:
         self._gpus, self._host, self._out = gpus, host, out
@@ -146,7 +148,7 @@ class Reader:
         self.write_all()
 
     def _covers(self, at_ns: int) -> bool:
-        """Whether all that counts energy was read since, or it is no use to wait on."""
+        """Whether every energy counter was read since, or waiting longer is of no use."""
         if self._gpus.unavailable is not None or time.monotonic_ns() > at_ns + LAST_S * 1e9:
             return True
         return self._read_ns >= at_ns and all(counted >= at_ns for counted in self._counted_ns.values())
@@ -204,7 +206,7 @@ class Reader:
 
 
 class Due:
-    """A pace in absolute times: a time that was missed isn't made up for. None: never."""
+    """A pace in absolute times: a time that was missed isn't made up for. None is never due."""
 
     def __init__(self, interval_s: float | None) -> None:
         self._interval_s = interval_s

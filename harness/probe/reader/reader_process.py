@@ -14,9 +14,9 @@ from harness.interpreter import python
 from harness.probe.reader.spool import Spool
 
 START_S = 32.0
-"""As long as the reader itself may take to open the driver."""
+"""A little longer than the reader itself may take to open the driver."""
 END_S = 2.0
-"""For its last reading; a reader that takes longer hangs."""
+"""How long the reader may take for its last reading; one that takes longer hangs."""
 KILLED_S = 1.0
 """A process that the kernel can't end is left behind: it hangs in the driver."""
 _LOOK_S = 0.005
@@ -49,7 +49,7 @@ class ReaderProcess:
         return None if self._process is None else self._process.pid
 
     def wait_for_hello(self, limit_s: float = START_S) -> Spool:
-        """What it has said once it has said anything, which its first readings are part of; else nothing."""
+        """What it has written, its first readings among it, once there is anything; else an empty spool."""
         give_up = time.monotonic() + limit_s
         while self._process is not None:
             spool = Spool.read(self.spool)
@@ -66,7 +66,7 @@ class ReaderProcess:
         return Spool()
 
     def end(self) -> str | None:
-        """End it, with a last reading. Why it did not come to its end by itself; None if it did."""
+        """End it, with a last reading. Returns why it did not end by itself; None if it did."""
         if self._process is None or self._process.stdin is None:
             return self._failure
         already = self._process.poll()

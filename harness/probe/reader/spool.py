@@ -34,10 +34,10 @@ from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuReading, HostReading
 
 LONGEST_LINE = 1 << 20
-"""Bytes; the longest is of a machine's devices, a kilobyte or two each."""
+"""The most bytes of a line. The longest describes a machine's devices, in a kilobyte or two each."""
 MOST_DEVICES = 1024
 _LARGEST = 1 << 63
-"""Below which whole numbers are, so that they fit where they are counted with."""
+"""Whole numbers are below this, so that they fit where they are counted with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Hello:
     host: str
     """The machine's name for itself."""
     boot_id: str | None
-    """The kernel's: the same for all that share its clock."""
+    """The running kernel's id, which is the same for all that share its clock."""
     cores: Annotated[int, Field(gt=0, lt=1 << 20)]
     sources: Annotated[tuple[str, ...], Field(max_length=64)] | None = None
     """The vendors whose GPUs are read, by name (`harness.probe.vendors`). None from a reader of 0.1."""
@@ -70,7 +70,7 @@ class KnownProcesses:
 class Cost:
     cpu_s: float
     over_s: float
-    """Since the first reading, as is `cpu_s`."""
+    """Seconds since the first reading, over which `cpu_s` was used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class End:
 
 
 def boot_id() -> str | None:
-    """The running kernel's, as `Hello` has it."""
+    """The running kernel's id, as `Hello` has it."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -129,7 +129,7 @@ def _plain(value: Any) -> Any:
 
 
 def _in_bounds(value: Any) -> Any:
-    """A line's value with every text in it fit to be shown. ValueError for a number that measures nothing."""
+    """A line's value with every text in it fit to be shown. Raises ValueError for a number without bounds."""
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, list):

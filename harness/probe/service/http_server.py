@@ -1,8 +1,9 @@
 """An HTTP/1.1 server that strangers may reach, on a machine that is being measured: bounded in all it takes.
 
 A connection has a time for its question and one for its answer, whatever comes in between, and a question has
-a largest size. Connections are so many in all and of one address (`harness.guests`), and so are questions in
-a time. A browser gets nothing: what speaks to this is a program, and a page on somebody's screen must not.
+a largest size. The number of connections is bounded, in all and for one address (`harness.guests`), and so is
+the rate of questions. A browser gets nothing: what speaks to this is a program, and a page on somebody's
+screen must not.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ BODY_BYTES = 4096
 IDLE_S = 10.0
 """A connection without a question is closed after this."""
 QUESTION_S = 5.0
-"""From the first byte of a question to its last."""
+"""How long a question may take from its first byte to its last."""
 ANSWER_S = 30.0
-"""For a whole answer: who takes longer to read it is dropped."""
+"""How long a whole answer may take: a client that takes longer to read it is dropped."""
 CONNECTIONS, CONNECTIONS_EACH = 64, 8
 THREADS = 2 * CONNECTIONS
 """A connection that had to leave may still have one for a moment."""
 AT_ONCE, PER_S = 200, 40.0
-"""Questions of one address, and connections: the clock takes 17, and then a run asks twice a second."""
+"""The questions and connections that one address may make: the clock takes 17, then a run 2 a second."""
 METHODS = ("GET", "POST", "DELETE")
 BREATH_S = 0.1
 """How long nothing is accepted where this process has no more descriptors or memory."""
@@ -62,7 +63,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def server_bind(self) -> None:
-        """Without the look-up of this machine's full name, which takes seconds where DNS doesn't answer."""
+        """Bind without looking up this machine's full name, which takes seconds where DNS doesn't answer."""
         TCPServer.server_bind(self)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -111,7 +112,7 @@ class Incoming:
         self._due = 0.0
 
     def head(self) -> bytes:
-        """The next one up to its body; nothing where the client is gone or has no more.
+        """The next question up to its body; empty where the client is gone or has no more.
 
         Raises Refused for one that is too large, OSError for one that doesn't come in time.
         """
@@ -132,7 +133,7 @@ class Incoming:
                 return b""
 
     def body(self, size: int) -> bytes:
-        """So many bytes, in what is left of the question's time. Raises OSError where they don't come."""
+        """The next `size` bytes. Raises OSError where they don't come in the question's time."""
         while len(self._had) < size:
             if not self._more():
                 raise ConnectionResetError
@@ -159,7 +160,8 @@ class Handler(BaseHTTPRequestHandler, ABC):
 
     @abstractmethod
     def answer(self, body: bytes) -> tuple[int, Iterable[bytes]]:
-        """To the question in `command`, `path` and `headers`: how many bytes, and those. Raises Refused."""
+        """Answer the question in `command`, `path` and `headers`: the number of bytes, and the bytes in
+        pieces. Raises Refused."""
 
     def setup(self) -> None:
         self.connection = self.request
@@ -213,7 +215,7 @@ class Handler(BaseHTTPRequestHandler, ABC):
         return True
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the base class refuses by itself: no HTTP, another version of it, too many headers."""
+        """Called for what the base class refuses: no HTTP, another version of it, or too many headers."""
         self._send_error(code, message or explain or "bad request")
 
     def _send_error(self, status: int, why: str) -> None:
@@ -237,11 +239,11 @@ class Handler(BaseHTTPRequestHandler, ABC):
             head = b""
 
     def log_message(self, *_: Any) -> None:
-        """Nothing: it would be a line each second."""
+        """Log nothing: it would be a line each second."""
 
 
 _OF_BROWSERS = ("Origin", "Referer", "Cookie", "Accept-Language", "Sec-Fetch-Site", "Sec-Fetch-Mode")
-"""What no script can keep its browser from sending: one of them, or its name."""
+"""Headers of which a browser sends at least one, or else its name, whatever its script wants."""
 
 
 def refuse_browsers(headers: Message, bound: str) -> None:
@@ -272,7 +274,7 @@ def _is_loopback(bound: str) -> bool:
 
 
 def _length(headers: Message, command: str) -> int:
-    """Of the body: only what is posted has one. Raises Refused where it isn't said, or too large."""
+    """The body's length: only a POST has a body. Raises Refused for one without a length, or too large."""
     lengths = headers.get_all("Content-Length", [])
     if "Transfer-Encoding" in headers or len(lengths) > 1:
         raise Refused(411, "the body must have one Content-Length")

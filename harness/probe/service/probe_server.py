@@ -32,11 +32,12 @@ from harness.schema.errors import HarnessError
 
 FASTEST_S, SLOWEST_S = 0.01, 10.0
 MACHINE_S = 5.0
-"""How long what was told of the machine is told again: to ask the driver is work."""
+"""How long one answer about the machine is given again: asking the driver is work."""
 
 
 class ProbeServer:
-    """Answers at `host`:`port` (0: a free one) until closed. `pids`: the server's; none: found by its name.
+    """It answers at `host`:`port` (0: a free one) until closed. `pids` are the server's processes; without
+    any, they are found by the server's name.
 
     Raises HarnessError where the address can't be listened on.
     """
@@ -85,7 +86,7 @@ class _Handler(Handler):
             parts = urlsplit(self.path)
             path, query = parts.path, parse_qs(parts.query)
         except ValueError:
-            raise Refused(400, "the path of the question is none") from None
+            raise Refused(400, "the path of the question is not a path") from None
         match self.command:
             case "GET":
                 return self._get(path, query)
@@ -118,7 +119,7 @@ def _whole(answer: bytes) -> tuple[int, Iterable[bytes]]:
 
 
 def _words(error: OSError) -> str:
-    """The system's own for a socket's failure; Python puts the address into it."""
+    """The system's words for a socket's failure, into which Python puts the address."""
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 

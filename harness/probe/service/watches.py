@@ -1,7 +1,7 @@
 """The watches of `harness probe --serve`: readers of this machine that runs elsewhere have begun.
 
-Each is a process and a file on this machine, which is measured meanwhile: they are so many in all and of one
-client's address, begin no oftener than points do, and leave no more than so much.
+Each is a process and a file on this machine, which is measured meanwhile. So their number is bounded, in all
+and for one client's address, as are how often they begin and how much they leave on the disk.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ AT_ONCE, PER_S = 8, 0.5
 LINES_BYTES = 1 << 30
 """A watch with more lines is ended: hours of a machine with eight GPUs, whose disk this is."""
 CHUNK_BYTES = 4 << 20
-"""Of one answer."""
+"""The most bytes of one answer."""
 PIECE_BYTES = 1 << 16
 FORGOTTEN_S = 30.0
-"""A watch that nobody has asked about for so long is ended: its run is gone."""
+"""A watch that nobody has asked about for this time is ended: its run is gone."""
 
 
 class Watches:
-    """`arguments` are those of `harness.probe.reader.reader`, for each."""
+    """The watches that run or have ended. `arguments` are those of each `harness.probe.reader.reader`."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self._arguments = arguments
@@ -44,7 +44,8 @@ class Watches:
         self._folder = tempfile.TemporaryDirectory(prefix="harness-probe-")
 
     def begin(self, address: str, interval_s: float) -> str:
-        """Begin a watch for a client at `address`, wait for its first readings; its key. Raises Refused."""
+        """Begin a watch for a client at `address` and wait for its first readings. Returns the watch's key.
+        Raises Refused."""
         if not self._pace.take(address):
             raise Refused(429, "too many watches were begun from there in a short time: try again later")
         with self._lock:
@@ -60,7 +61,8 @@ class Watches:
         return key
 
     def _room_for(self, address: str) -> Watch | None:
-        """What has to go so that `address` can begin another watch: of who has most, where that isn't one."""
+        """The watch that has to go so that `address` can begin another: one of the address that has most,
+        where that isn't this one; None where there is room."""
         running = Counter(watch.address for watch in self._all.values() if not watch.ended)
         if running[address] >= WATCHES_EACH:
             raise Refused(429, f"{WATCHES_EACH} runs of your address are watching here: too many")
@@ -113,7 +115,7 @@ class Watch:
         self._ending = threading.Lock()
 
     def size(self) -> int:
-        """Bytes of lines so far; none where they are gone."""
+        """Bytes of lines so far; 0 where the file is gone."""
         try:
             return self.reader.spool.stat().st_size
         except FileNotFoundError:

@@ -45,7 +45,7 @@ class GpuSource:
 
 
 def unseen() -> Watch:
-    """Where the server is on another machine and nothing is given: the GPUs here aren't the ones it uses."""
+    """The watch for a server elsewhere without --probe or --metrics-url: the GPUs here aren't its."""
     return Nothing(UNSEEN)
 
 

@@ -16,11 +16,11 @@ from harness.probe.watch.watch import Nothing, Seen, Watch, looked
 from harness.schema.result import GpuProbe
 
 IDLE_S = 1.5
-"""Without work, until what a GPU uses idle can be read off; its utilization looks back for up to a second."""
+"""After this time without work a GPU's idle power can be read; its utilization looks back for up to 1 s."""
 RESTLESS_S = 4.0
-"""A GPU that works for so long does so for somebody else."""
+"""A GPU that still works after this time does so for somebody else."""
 NOTICED_S = 0.5
-"""Readings that end so long before the stop ended early."""
+"""Readings that end more than this before the stop ended early."""
 _LOOK_S = 0.05
 
 
@@ -105,7 +105,7 @@ def probe_of(spool: Spool, source: str, interval_s: float) -> GpuProbe | None:
 
 
 def cut_off(failure: str, last_ns: int | None, stopped_ns: int) -> str:
-    """The failure, with what is missing for it."""
+    """The failure as a sentence that also says which readings are missing because of it."""
     if last_ns is None:
         return f"{failure}: there are no readings"
     early_s = (stopped_ns - last_ns) / 1e9

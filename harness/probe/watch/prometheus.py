@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LONGEST_LINE = 16 * 1024
-"""Characters. Triton's have some hundreds."""
+"""The most characters of a line. Triton's have some hundreds."""
 
 # What a part has taken it doesn't give back (*+, ++): a line is then read in a time that grows as it does.
 _SAMPLE = re.compile(

@@ -39,19 +39,19 @@ END_S = 5.0
 START_S = 40.0
 """The first readings wait for the driver there (`reader_process.START_S`)."""
 STOP_S = 15.0
-"""For all that is left, on a slow network."""
+"""How long fetching all that is left may take on a slow network."""
 FETCH_INTERVAL_S = 1.0
 ROUNDS = 16
 CLOCK_ERROR_S = 0.005
-"""Over which it is told: a tenth of a point's shortest events."""
+"""An error of the clock above this is reported: it is a tenth of a point's shortest events."""
 
 ANSWER_BYTES = 8 << 20
-"""More than a probe sends at once."""
+"""The most bytes of an answer, which is more than a probe sends at once."""
 SPOOL_BYTES = 8 << 20
 SPOOL_BYTES_PER_S = 512 << 10
-"""What is kept: so much, and so much more for each second, twice what eight GPUs in MIG mode make."""
+"""What is kept: SPOOL_BYTES, and this for each second, which is twice what eight GPUs in MIG mode make."""
 MOST_SPOOL_BYTES = 512 << 20
-"""What is read at once when the point ends; eight GPUs make it in three hours."""
+"""The most bytes that are kept and read when the point ends; eight GPUs make them in three hours."""
 NO_PROBE = "it answers as no probe does"
 TOO_MUCH = "it sends more than a probe reads"
 
@@ -211,7 +211,7 @@ class RemoteWatch:
                 self._missing = None
 
     def _fetch(self) -> int:
-        """Bytes that came. Raises HTTPException where all of them together are too many."""
+        """Fetch what is new. Returns the number of bytes; raises HTTPException where all are too many."""
         lines = self._address.ask("GET", f"{self._watch}?from={self._fetched}")
         most = SPOOL_BYTES + SPOOL_BYTES_PER_S * (time.monotonic() - self._began)
         if self._fetched + len(lines) > min(most, MOST_SPOOL_BYTES):

@@ -1,7 +1,7 @@
-"""What a Triton's own metrics endpoint tells of its GPUs, for a server elsewhere that has no probe beside it.
+"""What a Triton's own metrics endpoint says of its GPUs, for a server elsewhere that has no probe beside it.
 
 Source: Triton's "Metrics" (docs/user_guide/metrics.md) and `src/metrics.cc` of its core. Triton asks DCGM for
-new values at `--metrics-interval-ms` (2000 unless told otherwise), so a value is up to that old when it is
+new values at `--metrics-interval-ms` (2000 by default), so a value is up to that old when it is
 read, and the energy of a window is that of a window up to 2 s earlier. It writes 0 where DCGM gave it no
 value: no GPU draws 0 W or has 0 bytes, so these are taken for what they are.
 """
@@ -23,19 +23,19 @@ from harness.schema.result import GpuEnvironment, GpuProbe
 from harness.schema.samples import GpuReading
 
 INTERVAL_S = 0.5
-"""Between two looks: a change is seen soon after Triton has it."""
+"""The time between two looks: a change is seen soon after Triton has it."""
 UNCHANGED_S = 2.0
-"""A look that finds what the last one found is no news, and kept only after so long."""
+"""A look that finds what the last one found is kept only after this time."""
 ANSWER_S = 2.0
-"""For the whole page."""
+"""How long the whole page may take."""
 PAGE_BYTES = 8 << 20
-"""More is no page: the last number of a part of one may be a part of a number."""
+"""The most bytes of a page. A longer one is refused, because a cut page may end in a part of a number."""
 MOST_GPUS = 256
-"""Of one machine, with all their MIG instances, and more than any has."""
+"""The most GPUs that are read of one page, which is more than any machine has, MIG instances included."""
 LONGEST_UUID = 100
 MOST_PROBLEMS = 10
 _BOUND = float(1 << 63)
-"""Of every value: bytes, joules and watts stay below it."""
+"""Every value, in bytes, joules or watts, is below this."""
 
 NOT_TOLD = "Triton's metrics don't tell it"
 
@@ -56,7 +56,7 @@ _NAMES = (*_READING, "nv_gpu_memory_total_bytes", "nv_gpu_power_limit")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`http://host:port/path` of a metrics page."""
+    """The address of a metrics page, `http://host:port/path`."""
 
     url: str
     host: str
@@ -97,11 +97,11 @@ class Endpoint:
 
 
 Values = dict[str, float]
-"""Of one GPU, by Triton's names; a value that isn't there wasn't told."""
+"""The values of one GPU by Triton's names, without those that Triton doesn't have."""
 
 
 def listed(page: Iterable[Sample]) -> dict[str, Values]:
-    """The GPUs of a page, by their UUID, in its order; no more than MOST_GPUS of them."""
+    """The GPUs of a page by their UUID, in the page's order, and no more than MOST_GPUS of them."""
     gpus: dict[str, Values] = {}
     for sample in page:
         uuid = sample.labels.get("gpu_uuid")
@@ -110,8 +110,8 @@ def listed(page: Iterable[Sample]) -> dict[str, Values]:
         if uuid not in gpus and len(gpus) >= MOST_GPUS:
             continue
         values = gpus.setdefault(uuid, {})
-        told = sample.value > 0 or (sample.value == 0 and sample.name not in _NEVER_ZERO)
-        if told and sample.value < _BOUND:
+        known = sample.value > 0 or (sample.value == 0 and sample.name not in _NEVER_ZERO)
+        if known and sample.value < _BOUND:
             values[sample.name] = sample.value
     return gpus
 
@@ -134,10 +134,10 @@ def reading(at_ns: int, device: int, values: Values) -> GpuReading:
 
 
 def environment(device: int, gpu: tuple[str, Values]) -> GpuEnvironment:
-    """What the page tells of a GPU, and why the rest is null."""
+    """What the page says of a GPU, and why the rest is null."""
     uuid, values = gpu
     memory = values.get("nv_gpu_memory_total_bytes")
-    told = GpuEnvironment(
+    known = GpuEnvironment(
         device=device,
         name="unknown GPU",
         uuid=uuid,
@@ -149,7 +149,7 @@ def environment(device: int, gpu: tuple[str, Values]) -> GpuEnvironment:
         ecc=None,
         mig=None,
     )
-    names = [n for n in GpuEnvironment.model_fields if n != "mig_instance" and getattr(told, n) is None]
+    names = [n for n in GpuEnvironment.model_fields if n != "mig_instance" and getattr(known, n) is None]
     absent = {field for name, field in _READING.items() if name not in values}
     always = {field.name for field in fields(GpuReading)} - {
         "at_ns",
@@ -157,7 +157,7 @@ def environment(device: int, gpu: tuple[str, Values]) -> GpuEnvironment:
         "mig_instance",
         *_READING.values(),
     }
-    return told.model_copy(
+    return known.model_copy(
         update={"unsupported": dict.fromkeys([*names, *sorted(absent | always)], NOT_TOLD)}
     )
 

@@ -2,8 +2,8 @@
 
 The rows stay this machine's, at its times. From the other one come the server's CPU time, read off between
 its readings, and the server's memory, as it was last read. What processes used in all then counts the
-server's part as well, wherever it ran: so what is left of it without the server, the load and harness is
-what others used on this machine, as it is where the server runs here.
+server's part as well, wherever it ran. Without the server, the load and harness, what others used on this
+machine is left, as it is where the server runs here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from harness.schema.samples import HostReading
 
 FOREIGN_SHARE = 0.1
-"""Of the cores of the server's machine, over which it is told."""
+"""The share of the cores of the server's machine above which the use by others is reported."""
 
 
 def with_server(
@@ -67,7 +67,7 @@ def _foreign_s(row: HostReading) -> float:
 
 
 def _read_off(there: Sequence[HostReading], field: str, here: Sequence[HostReading]) -> list[float | None]:
-    """A counter of theirs at our times; None where it wasn't read on both sides."""
+    """Their counter `field` at our times; None where it wasn't read before and after."""
     known = [(r.at_ns, getattr(r, field)) for r in there if getattr(r, field) is not None]
     if not known:
         return [None] * len(here)

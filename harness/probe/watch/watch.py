@@ -12,7 +12,7 @@ from harness.schema.samples import GpuReading, HostReading
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came of it. Times are CLOCK_MONOTONIC of this machine."""
+    """What a watch has observed. Times are CLOCK_MONOTONIC of this machine."""
 
     gpus: tuple[GpuEnvironment, ...] = ()
     no_gpu: str | None = None
@@ -22,26 +22,27 @@ class Seen:
     """None where nothing was read."""
     problems: tuple[str, ...] = ()
     host: Sequence[HostReading] = ()
-    """Of the server's machine, where that is another."""
+    """The readings of the server's machine, where that is another."""
     same_host: bool = True
-    """`host`, if there is any, is of this machine's kernel."""
+    """Whether `host`, if there is any, was read on this machine's kernel."""
 
 
 class Watch(Protocol):
-    """Used once: started, stopped, then asked. Nothing that goes wrong raises; it is one of the problems."""
+    """A watch is used once: started, stopped, then asked. It never raises: what goes wrong is a problem."""
 
     def start(self) -> None:
-        """Return with the first readings taken."""
+        """Begin, and return once the first readings are taken."""
 
     def rest(self) -> bool:
-        """Wait until the GPUs have done nothing for long enough to know what that costs, or it is no use to
-        wait on. False, at once, where there is no GPU or it is looked at too rarely."""
+        """Wait until the GPUs have been idle for long enough to know their idle power, or waiting longer is
+        of no use. Returns False at once where there is no GPU, or it is read too rarely."""
 
     def stop(self) -> None:
         """Take the last readings, and end whatever runs. Takes a few seconds at most."""
 
     def seen(self, server: Set[int], others: Set[int]) -> Seen:
-        """After the stop. `server` and `others`: the ids that the server's and harness's processes had."""
+        """What was observed, after the stop. `server` and `others` are the ids that the server's and
+        harness's processes had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,6 @@ class Nothing:
 
 
 def looked(readings: Sequence[GpuReading], nominal_s: float) -> float:
-    """Seconds between two looks, as they came."""
+    """Mean seconds between two readings of a device; `nominal_s` where there is one reading only."""
     times = sorted({reading.at_ns for reading in readings if reading.device == readings[0].device})
     return (times[-1] - times[0]) / 1e9 / (len(times) - 1) if len(times) > 1 else nominal_s
