@@ -58,7 +58,8 @@ def test_the_gpus_of_this_machine_are_not_those_of_a_server_elsewhere():
         points = tuple(p.model_copy(update={"gpu_probe": probe}) for p in TWO.points)
         return environment.ran_on(TWO.model_copy(update={"environment": where, "points": points}))
 
-    assert ran_on("http://10.0.0.7:8000", "nvml").startswith("GPU: of an unknown kind")
+    for source in ("nvml", "another-vendor"):
+        assert ran_on("http://10.0.0.7:8000", source).startswith("GPU: of an unknown kind")
     assert ran_on("http://10.0.0.7:8000", "remote probe").startswith("GPU: 2 × NVIDIA H200")
     assert ran_on("http://127.0.0.1:8000", "nvml").startswith("GPU: 2 × NVIDIA H200")
     assert ran_on("127.0.0.1:8000", "nvml").startswith("GPU: 2 × NVIDIA H200")
@@ -204,6 +205,9 @@ def test_who_read_the_gpus_is_told_with_what_it_cost():
     away = point.gpu_probe.model_copy(update={"source": "remote probe", "cpu_cores": None})
     words = gpus.probe_words(point.model_copy(update={"gpu_probe": away}))
     assert words == "Read by a probe on the server's machine: 4,800 readings, one each 50.0 ms."
+    both = point.gpu_probe.model_copy(update={"source": "nvml, another-vendor"})
+    words = gpus.probe_words(point.model_copy(update={"gpu_probe": both}))
+    assert words.startswith("Read by NVML and another-vendor: 4,800 readings")
     assert gpus.probe_words(point.model_copy(update={"gpu_probe": None})) == ""
 
 
