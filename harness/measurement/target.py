@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from harness.load.address import LOOPBACK, is_loopback
 from harness.load.tls import Tls
-from harness.probe.execution_providers import execution_providers
 from harness.probe import gpus as gpu
+from harness.probe.execution_providers import execution_providers
 from harness.schema.errors import InputError
 from harness.schema.scenario import SharedMemory
 from harness.triton.modes import DEFAULT, server_modes
