@@ -30,8 +30,8 @@ def collect(folder: RunFolder, known: dict[str, Derived]) -> RunResult:
 
     Raises InputError for a folder in which no point was finished.
     """
-    loaded = folder.read_scenario()
-    finished = [(p, seen) for p in loaded.points if (seen := folder.observed(p.id)) is not None]
+    name, (planned, begun) = folder.scenario_name, folder.points()
+    finished = [(p, seen) for p in begun if (seen := folder.observed(p.id)) is not None]
     models, environment = folder.read_models(), folder.read(Environment)
     if not finished or not models or environment is None:
         raise InputError(
@@ -40,14 +40,14 @@ def collect(folder: RunFolder, known: dict[str, Derived]) -> RunResult:
     for point, seen in finished:
         if point.id not in known:
             known[point.id] = derived(point, folder, seen)
-    complete = len(finished) == len(loaded.points)
+    complete = planned is not None and {point.id for point, _ in finished}.issuperset(planned)
     return RunResult(
         run_id=folder.run_id,
         path=str(folder.path),
-        scenario=loaded.name,
+        scenario=name,
         started_at=min(seen.started_at for _, seen in finished),
         finished_at=max(seen.finished_at for _, seen in finished) if complete else None,
-        planned=tuple(p.id for p in loaded.points),
+        planned=tuple(point.id for point in begun) if planned is None else planned,
         model=models[0],
         other_models=models[1:],
         environment=environment,

@@ -4,24 +4,29 @@ What a scenario names is executed or read: a factory, a model's files, data. In 
 sent, that would be their choice. So a run goes on as it began only where this user's harness began it, which
 its seal shows, or where the user names the scenario file themselves, or where nothing is named but what ships
 with harness.
+
+Which points are missing is known by expanding the scenario, and never read from the folder: what the folder
+says of its points must agree.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.commands.progress import Progress
 from harness.model.catalog import CATALOG
+from harness.plain_text import quoted
 from harness.schema.errors import InputError
+from harness.schema.point import Point, expand
 from harness.schema.scenario import Scenario
-from harness.store.run_folder import RunFolder, latest_unfinished, open_run
+from harness.store.run_folder import RunFolder, StoredScenario, latest_unfinished, open_run
 from harness.store.scenario_file import LoadedScenario, load_scenario
 
 
 def resumable(what: Path | None, results: Path, progress: Progress) -> tuple[RunFolder, LoadedScenario]:
-    """The run that is meant, and its scenario. Raises InputError where there is none, or where it can't be
-    trusted with what it names.
+    """The run that is meant, and its scenario. Raises InputError where there is none, where it can't be
+    trusted with what it names, and where it has other points than its scenario.
 
     `what`: a run's folder, a scenario file (its latest unfinished run), or None (the latest unfinished run).
     """
@@ -29,21 +34,59 @@ def resumable(what: Path | None, results: Path, progress: Progress) -> tuple[Run
         folder, own = open_run(what), None
     else:
         folder, own = latest_unfinished(results, what, progress.say), what
+    loaded = _trusted(folder, own)
+    _check_points(folder, loaded.points)
+    with folder.locked():
+        folder.bring_up_to_date()
+    return folder, loaded
+
+
+def _trusted(folder: RunFolder, own: Path | None) -> LoadedScenario:
+    """The run's scenario, with files where it may name some. `own`: the scenario file that the user gave."""
     begun = folder.read_scenario()
     if folder.begun_here:
-        return folder, begun
+        return _expanded(begun, begun.folder)
     if own is not None:
-        return folder, _same(begun, load_scenario(own), folder)
+        return _same(begun, load_scenario(own), folder)
     if named := _named(begun.scenario):
         raise InputError(
             f"your harness didn't begin {folder.path} (or its cache was emptied since), and going on would "
             f"use {named}, which its scenario names: give the scenario file if it is yours, as in "
             f"`harness run {begun.name}.yaml --resume` with the run under results/, or start a new run"
         )
-    return folder, replace(begun, folder=folder.path)
+    return _expanded(begun, folder.path)
 
 
-def _same(begun: LoadedScenario, own: LoadedScenario, folder: RunFolder) -> LoadedScenario:
+def _expanded(begun: StoredScenario, folder: Path) -> LoadedScenario:
+    return LoadedScenario(begun.name, folder, begun.text, begun.scenario, expand(begun.scenario))
+
+
+def _check_points(folder: RunFolder, listed: Sequence[Point]) -> None:
+    """Raise InputError where the folder has other points than its scenario: one table would hold both."""
+    planned, begun = folder.points()
+    if planned is None:
+        raise InputError(
+            f"the points of {folder.path} were chosen one after another, so no scenario lists what is "
+            "missing: start a new run"
+        )
+    by_id = {point.id: point for point in listed}
+    held = dict.fromkeys((*planned, *(point.id for point in begun)))
+    differ = {
+        "has points that its scenario doesn't list": [id_ for id_ in held if id_ not in by_id],
+        "was begun without points that its scenario lists": [id_ for id_ in by_id if id_ not in planned],
+        "has points that its scenario describes otherwise": [
+            point.id for point in begun if point != by_id.get(point.id, point)
+        ],
+    }
+    for how, ids in differ.items():
+        if ids:
+            raise InputError(
+                f"{folder.path} {how} (of {len(ids)} the first is {quoted(ids[0], 100)}): finish it with the "
+                "harness that began it, or start a new run"
+            )
+
+
+def _same(begun: StoredScenario, own: LoadedScenario, folder: RunFolder) -> LoadedScenario:
     """The user's own scenario, which must be the one that the run was begun with."""
     if own.scenario != begun.scenario:
         raise InputError(

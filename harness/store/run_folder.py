@@ -3,14 +3,16 @@
     scenario.yaml      the file the user gave, as it was
     scenario.json      what it meant: overrides applied, defaults filled in
     scenario.seal      who began the run (harness.store.seal)
+    run.json           which points are planned (harness.store.run_points)
     model.json         what was exported and proven, or taken as it is
     other_models.json  the same in other dtypes, where points name several
     environment.json   where it was measured
     result.json        RunResult, made of all of these and rewritten after each point
-    points/<id>/       requests.parquet, host.parquet, gpu.parquet, observed.json, load.log, …
+    points/<id>/       point.json, requests.parquet, host.parquet, gpu.parquet, observed.json, load/, …
     server.log, report.html, summary.md, perf_analyzer-*.csv
 
-A point is finished when its `observed.json` is there: it is written last, after the samples.
+A point has begun when its `point.json` is there, and is finished when its `observed.json` is: it is written
+last, after the samples.
 
 A folder may come from somebody else. Only plain files and folders may lie where harness reads and writes, so
 that it does neither elsewhere; they are read up to a size that they can have.
@@ -28,7 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter
 
@@ -37,11 +39,12 @@ from harness.schema.errors import HarnessError, InputError
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
 from harness.schema.observed import Observed
-from harness.schema.point import Point, expand
+from harness.schema.point import Point
 from harness.schema.result import Environment, RunResult
 from harness.schema.scenario import Scenario
-from harness.store import atomic, record
+from harness.store import atomic, record, run_folder_0_1, run_points
 from harness.store.record import read_record
+from harness.store.run_points import RunPoints
 from harness.store.scenario_file import LoadedScenario
 from harness.store.seal import seal
 
@@ -66,6 +69,15 @@ class _Resolved(Frozen):
     scenario: JsonValue
 
 
+class StoredScenario(NamedTuple):
+    """As LoadedScenario, without the points that the scenario lists."""
+
+    name: str
+    folder: Path
+    text: str
+    scenario: Scenario
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """One run on disk."""
@@ -83,20 +95,39 @@ class RunFolder:
     def point(self, point_id: str) -> Path:
         return self.path / "points" / point_id
 
+    def points(self) -> RunPoints:
+        """Which points the run has. Raises InputError for a folder that doesn't say so as it should."""
+        if run_points.has_planned(self.path):
+            return run_points.read_points(self.path)
+        return run_folder_0_1.points_of(self.path, self.read_scenario().scenario)
+
+    def end(self) -> None:
+        """Say of a run whose points a caller began one after another that no more of them follow."""
+        begun = [point.id for point in self.points().begun]
+        run_points.write_planned(self.path, [id_ for id_ in begun if self.observed(id_) is not None])
+
+    def bring_up_to_date(self) -> None:
+        """Write what a folder of an earlier harness doesn't say about its points."""
+        if not run_points.has_planned(self.path):
+            run_folder_0_1.bring_up_to_date(self.path, self.read_scenario().scenario)
+
     def observed(self, point_id: str) -> Observed | None:
         """The facts of a finished point; None while it isn't finished."""
         file = self.point(point_id) / "observed.json"
         return read_record(file, Observed.model_validate_json) if file.exists() else None
 
     def begin_point(self, point: Point) -> Path:
-        """An empty folder for a point; what an earlier, killed attempt at it left is set aside, not lost."""
+        """A folder for a point, in which nothing but the point itself stands; what an earlier, killed attempt
+        at it left is set aside, not lost."""
         folder = self.point(point.id)
+        number = run_points.next_number(self.path, point.id)
         if folder.exists():
             attempt = 1
             while (aside := folder.with_name(f"{folder.name}.unfinished-{attempt}")).exists():
                 attempt += 1
             folder.rename(aside)
         folder.mkdir(parents=True)
+        run_points.write_point(folder, number, point)
         return folder
 
     def finish_point(self, point: Point, observed: Observed) -> None:
@@ -129,20 +160,28 @@ class RunFolder:
         file = self.path / name
         return read_record(file, kind.model_validate_json, most_bytes) if file.exists() else None
 
-    def read_scenario(self) -> LoadedScenario:
-        """The scenario as it was resolved when the run began."""
+    @property
+    def scenario_name(self) -> str:
+        """Name of the scenario file, without its folder and ending."""
+        return self._resolved().name
+
+    def read_scenario(self) -> StoredScenario:
+        """The scenario as it was resolved when the run began. Raises InputError where it can't be read."""
+        stored = self._resolved()
+        try:
+            scenario = Scenario.model_validate_json(json.dumps(stored.scenario))
+            text = read_plain(self.path / "scenario.yaml", record.MOST_BYTES).decode()
+        except (ValueError, FileNotFoundError) as error:
+            raise record.not_ours(self.path / "scenario.json") from error
+        return StoredScenario(stored.name, Path(stored.folder), text, scenario)
+
+    def _resolved(self) -> _Resolved:
         file = self.path / "scenario.json"
         if not file.exists():
             raise InputError(
                 f"{self.path} isn't a run's folder: name one under results/ that `harness run` made"
             )
-        stored = read_record(file, _Resolved.model_validate_json)
-        try:
-            scenario = Scenario.model_validate_json(json.dumps(stored.scenario))
-            text = read_plain(self.path / "scenario.yaml", record.MOST_BYTES).decode()
-        except (ValueError, FileNotFoundError) as error:
-            raise record.not_ours(file) from error
-        return LoadedScenario(stored.name, Path(stored.folder), text, scenario, expand(scenario))
+        return read_record(file, _Resolved.model_validate_json)
 
     @property
     def begun_here(self) -> bool:
@@ -178,8 +217,12 @@ class RunFolder:
             os.close(held)
 
 
-def create_run(results: Path, loaded: LoadedScenario) -> RunFolder:
-    """A new folder under `results`, named by time and scenario, with the scenario in it."""
+def create_run(results: Path, loaded: LoadedScenario, *, one_after_another: bool = False) -> RunFolder:
+    """A new folder under `results`, named by time and scenario, with the scenario in it.
+
+    `one_after_another`: not the scenario but the caller says which points the run has, by beginning them, and
+    `RunFolder.end` that it has no more.
+    """
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", loaded.name)[:60] or "scenario"
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     for suffix in ("", *(f"-{n}" for n in range(2, 100))):
@@ -201,6 +244,7 @@ def create_run(results: Path, loaded: LoadedScenario) -> RunFolder:
         }
         atomic.write_text(path / "scenario.json", json.dumps(resolved, indent=1))
         atomic.write_text(path / "scenario.seal", folder._seal())
+        run_points.write_planned(path, None if one_after_another else [point.id for point in loaded.points])
         return folder
     raise HarnessError(f"a hundred runs of {slug} began in one second in {results}: wait a second")
 
@@ -215,20 +259,21 @@ def open_run(path: Path) -> RunFolder:
 
 
 def latest_unfinished(results: Path, scenario: Path | None, say: Callable[[str], None]) -> RunFolder:
-    """The newest run under `results` with points missing, of `scenario` where given. Raises InputError.
+    """The newest run under `results` with planned points missing, of `scenario` where given.
 
-    One that can't be read is passed over, and `say` told why.
+    One that can't be read is passed over, and `say` told why. Raises InputError where there is none.
     """
     for path in sorted(results.glob("*/scenario.json"), reverse=True):
         try:
             folder = open_run(path.parent)
-            loaded = folder.read_scenario()
-            unfinished = any(folder.observed(p.id) is None for p in loaded.points)
+            begun = folder.read_scenario()
+            planned, points = folder.points()
+            finished = {point.id for point in points if folder.observed(point.id) is not None}
         except InputError as error:
             say(f"passed over: {error}")
             continue
-        of_it = scenario is None or (loaded.name, loaded.folder) == (scenario.stem, scenario.resolve().parent)
-        if of_it and unfinished:
+        of_it = scenario is None or (begun.name, begun.folder) == (scenario.stem, scenario.resolve().parent)
+        if of_it and planned is not None and not finished.issuperset(planned):
             return folder
     of = f" of {scenario}" if scenario else ""
     raise InputError(f"{results} has no unfinished run{of}: start one with `harness run` without --resume")

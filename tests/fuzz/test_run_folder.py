@@ -27,7 +27,10 @@ from harness.store.run_folder import RunFolder, open_run
 from tests.fuzz import fuzz, mutated
 from tests.store.finished import finished_run
 
-RECORDS = ("scenario.json", "model.json", "environment.json", "points/P/observed.json")
+RECORDS = (
+    *("scenario.json", "run.json", "model.json", "environment.json"),
+    *("points/P/point.json", "points/P/observed.json"),
+)
 SAMPLES = ("requests.parquet", "host.parquet", "gpu.parquet")
 
 page._templates = functools.cache(page._templates)  # compiling them takes most of a page's time

@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.commands import report
 from harness.commands.derived import derived, keep
 from harness.schema.observed import Observed
+from harness.schema.point import expand
 from harness.schema.samples import GpuReading, HostReading, Window
 from harness.store.run_folder import RunFolder, create_run
 from harness.store.scenario_file import load_scenario
@@ -41,7 +42,7 @@ def begun_run(results: Path, text: str = SCENARIO, scenario: Path | None = None)
 def finished_run(results: Path, text: str = SCENARIO, requests: int = 500) -> RunFolder:
     """A run's folder with every point finished, and its result."""
     folder = begun_run(results, text)
-    for point in folder.read_scenario().points:
+    for point in expand(folder.read_scenario().scenario):
         window = write_spools(folder.begin_point(point) / "load", requests)
         host: list[HostReading] = readings(window)
         gpu = [

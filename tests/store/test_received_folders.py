@@ -55,9 +55,11 @@ def test_a_folder_as_it_was_sent_is_reported(received: Path) -> None:
 
 
 PLACES = [
-    *(".lock", "scenario.json", "scenario.yaml", "model.json", "other_models.json", "environment.json"),
+    *(".lock", "scenario.json", "scenario.yaml", "run.json"),
+    *("model.json", "other_models.json", "environment.json"),
     *("result.json", "report.html", "summary.md", "perf_analyzer-request-rate.csv", "server.log", "note"),
-    *("points/P/observed.json", "points/P/requests.parquet", "points/P/host.parquet", "points/P/gpu.parquet"),
+    *("points/P/point.json", "points/P/observed.json"),
+    *("points/P/requests.parquet", "points/P/host.parquet", "points/P/gpu.parquet"),
 ]
 FOLDERS = ["points", "points/P", "points/P/load", "points/other"]
 
@@ -175,7 +177,7 @@ def test_a_link_that_comes_between_the_look_and_the_opening_is_not_followed(
 
 
 def test_more_than_a_record_can_have_is_not_read(received: Path) -> None:
-    for place in ("scenario.json", "points/P/observed.json"):
+    for place in ("scenario.json", "run.json", "points/P/point.json", "points/P/observed.json"):
         at(received, place).write_text(" " * 4_000_001)
         with pytest.raises(InputError, match=r"is over 4 MB"):
             report.rebuild(received, QUIET)
