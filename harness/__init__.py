@@ -1,8 +1,9 @@
 """Measure a model behind NVIDIA Triton before it goes on GPUs.
 
 What the command line does can be called from Python: `run`, `dry_run`, `resume`, `rebuild`, `export_model`,
-`serve`, `examine` (what `harness doctor` prints). Each raises `HarnessError`, one sentence with the remedy.
-Imports are made when a function is called: `import harness` stays cheap.
+`serve`, `examine` (what `harness doctor` prints); `samples` gives the requests of a point. Each raises
+`HarnessError`, one sentence with the remedy. Imports are made when a function is called: `import harness`
+stays cheap.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from harness.schema.errors import HarnessError, InputError, ServerError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.commands.doctor import Report
     from harness.commands.dry_run import Plan
+    from harness.commands.samples import PhaseName
     from harness.commands.serve import Serving
     from harness.schema.model import ModelArtifact
-    from harness.schema.result import RunResult
+    from harness.schema.result import PointResult, RunResult
     from harness.schema.scenario import Dtype
 
 __version__ = "0.1.0"
@@ -34,6 +38,7 @@ __all__ = [
     "rebuild",
     "resume",
     "run",
+    "samples",
     "serve",
 ]
 
@@ -107,6 +112,29 @@ def rebuild(run_folder: str | Path) -> RunResult:
     from harness.commands import report as story
 
     return story.rebuild(Path(run_folder))
+
+
+def samples(
+    run: RunResult | str | Path, point: PointResult | str, *, phase: PhaseName = "measure"
+) -> pd.DataFrame:
+    """The requests of one point: a row each, in the order in which they were due. Nothing is written.
+
+    `run` is a result or a run's folder; `point` is a point of it, its id or the beginning of that, or its
+    label in the table; `phase` is "measure" or "warmup". The columns:
+
+    - `request` (the class), `status` (`ok`, `refused`, `connection`, `timeout`, `protocol`) and `reason` (of
+      a failure, in words; otherwise missing) are categories;
+    - `scheduled_s`, `sent_s`, `first_byte_s` and `completed_s` are seconds from the start of the measured
+      window, so that those of a warm-up are negative; `first_byte_s` is NaN where no answer came;
+    - `latency_s` are seconds from when the request was due to its last byte, NaN where it failed;
+    - `request_bytes` and `response_bytes` are sizes on the wire, headers included;
+    - `load_process` is the number of the load process that sent it.
+
+    The figures of a result leave out the first `steady_state.skipped_requests` of the successes.
+    """
+    from harness.commands import samples as story
+
+    return story.samples(run, point, phase=phase)
 
 
 def export_model(model: str, *, base_dir: str | Path = ".", dtype: Dtype | None = None) -> ModelArtifact:

@@ -156,12 +156,13 @@ def read_samples(path: Path) -> Stored:
 
 
 def read_requests(path: Path) -> StoredRequests:
-    """Exactly what was written. Raises InputError when `path` is no such file, or is damaged."""
+    """Exactly what was written. Raises InputError when `path` is no such file, is damaged, or has times that
+    no point's requests can have."""
     with Opened(path, _REQUESTS) as file:
         classes, reasons = names_noted(file, "classes"), names_noted(file, "reasons")
         requests = np.zeros(file.metadata.num_rows, dtype=REQUEST)
         start = 0
-        for columns in _chunks(file, classes, reasons, _REQUESTS.names):
+        for columns in _possible(_chunks(file, classes, reasons, _REQUESTS.names)):
             rows = requests[start : start + columns["status"].size]
             for name, column in columns.items():
                 rows[name] = column

@@ -262,6 +262,13 @@ def test_the_same_from_python(workplace: Workplace, monkeypatch: pytest.MonkeyPa
     result = harness.run(workplace.scenario(), overrides=["server.max_batch=8"], quiet=True)
     assert [p.verdict for p in result.points] != ["invalid"], result.points[0].reasons
     assert harness.rebuild(result.path).points == result.points
+    (point,) = result.points
+    requests = harness.samples(result, point)
+    assert (len(requests), int((requests.status != "ok").sum())) == (point.requests, point.errors)
+    assert point.steady_state is not None
+    steady = requests[requests.status == "ok"].iloc[point.steady_state.skipped_requests :]
+    assert steady.latency_s.mean() == pytest.approx(point.latency_s.mean)
+    assert len(harness.samples(result.path, point.point.label, phase="warmup")) > 0
     with (
         harness.serve("double.onnx") as at,
         urllib.request.urlopen(f"{at.http}/v2/models/double/ready") as ready,

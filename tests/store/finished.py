@@ -7,7 +7,8 @@ from pathlib import Path
 from harness.commands import report
 from harness.commands.derived import derived, keep
 from harness.schema.observed import Observed
-from harness.schema.point import expand
+from harness.schema.point import Point, expand
+from harness.schema.result import PointResult
 from harness.schema.samples import GpuReading, HostReading, Window
 from harness.store.run_folder import RunFolder, create_run
 from harness.store.scenario_file import load_scenario
@@ -28,12 +29,14 @@ def facts(window: Window) -> Observed:
     return observed(500).model_copy(update={"window_ns": (window.start_ns, window.end_ns)})
 
 
-def begun_run(results: Path, text: str = SCENARIO, scenario: Path | None = None) -> RunFolder:
+def begun_run(
+    results: Path, text: str = SCENARIO, scenario: Path | None = None, *, one_after_another: bool = False
+) -> RunFolder:
     """A run's folder in which no point was finished."""
     file = scenario or results / "small.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
-    folder = create_run(results, load_scenario(file))
+    folder = create_run(results, load_scenario(file), one_after_another=one_after_another)
     folder.write_models([artifact()])
     folder.write(environment(gpu=True))
     return folder
@@ -43,14 +46,21 @@ def finished_run(results: Path, text: str = SCENARIO, requests: int = 500) -> Ru
     """A run's folder with every point finished, and its result."""
     folder = begun_run(results, text)
     for point in expand(folder.read_scenario().scenario):
-        window = write_spools(folder.begin_point(point) / "load", requests)
-        host: list[HostReading] = readings(window)
-        gpu = [
-            GpuReading(host[i].at_ns, 0, 0.5, 2**30, 300.0, 10.0 * i, 60.0, 1e9, 1e9, (), ("other (7)",))
-            for i in range(len(host))
-        ]
-        keep(point, folder, window=window, host=host, gpu=gpu)
-        folder.finish_point(point, facts(window))
-        assert derived(point, folder, facts(window)).result.requests == requests
+        finish(folder, point, requests)
     folder.write(report.collect(folder, {}))
     return folder
+
+
+def finish(folder: RunFolder, point: Point, requests: int = 500) -> PointResult:
+    """Begin a point, and finish it with made-up samples."""
+    window = write_spools(folder.begin_point(point) / "load", requests)
+    host: list[HostReading] = readings(window)
+    gpu = [
+        GpuReading(host[i].at_ns, 0, 0.5, 2**30, 300.0, 10.0 * i, 60.0, 1e9, 1e9, (), ("other (7)",))
+        for i in range(len(host))
+    ]
+    keep(point, folder, window=window, host=host, gpu=gpu)
+    folder.finish_point(point, facts(window))
+    result = derived(point, folder, facts(window)).result
+    assert result.requests == requests
+    return result

@@ -27,9 +27,12 @@ from harness.schema.samples import (
     Window,
 )
 from harness.store import parquet, samples_file
+from harness.store.record import LARGEST
 
 texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), unique=True, max_size=5)
 counts = st.integers(0, 2**63 - 1)
+gaps_ns = st.integers(0, samples_file.LONGEST_NS // 3)
+starts_ns = st.integers(0, LARGEST - samples_file.LONGEST_NS)
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 listed = st.none() | st.lists(names, max_size=3).map(tuple)
 floats = st.none() | st.floats(allow_nan=False, allow_infinity=False)
@@ -49,17 +52,21 @@ def recorded(draw: st.DrawFn) -> tuple[Requests, list[str], list[str]]:
                 st.sampled_from(Phase),
                 st.integers(0, 2**16 - 1),
                 st.integers(0, len(reasons)),
-                counts,
-                counts,
+                gaps_ns,
+                gaps_ns,
                 st.just(-1) | counts,
-                counts,
+                gaps_ns,
                 st.integers(0, 2**32 - 1),
                 st.integers(0, 2**32 - 1),
             ),
             max_size=30,
         )
     )
-    return np.array(rows, dtype=REQUEST), classes, reasons
+    requests = np.array(rows, dtype=REQUEST)
+    requests["intended_ns"] += draw(starts_ns)
+    requests["sent_ns"] += requests["intended_ns"]
+    requests["completed_ns"] += requests["sent_ns"]
+    return requests, classes, reasons
 
 
 @pytest.fixture(scope="module")
