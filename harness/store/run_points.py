@@ -5,11 +5,11 @@ Both say `schema_version` 2. A folder of harness 0.1 has neither (harness.store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from harness.schema.frozen import Frozen
 from harness.schema.point import Point
@@ -34,12 +34,21 @@ class _Run(Frozen):
     planned: tuple[PointId, ...] | None
 
 
-class _BegunPoint(Frozen):
-    """`point.json`."""
+class _Place(Frozen):
+    """The part of `point.json` that is quickly read."""
+
+    model_config = ConfigDict(extra="ignore")
 
     schema_version: Literal[2] = 2
     number: Annotated[int, Field(ge=1)]
     """The point's place in the run's table."""
+
+
+class _BegunPoint(_Place):
+    """`point.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
     point: Point
 
     @model_validator(mode="after")
@@ -71,7 +80,7 @@ def next_number(run: Path, point_id: str) -> int:
     planned = _planned(run) or ()
     if point_id in planned:
         return planned.index(point_id) + 1
-    numbers = {one.point.id: one.number for one in _begun(run)}
+    numbers = {file.parent.name: read_record(file, _Place.model_validate_json).number for file in _files(run)}
     return numbers.get(point_id, 1 + max([len(planned), *numbers.values()]))
 
 
@@ -88,13 +97,17 @@ def _planned(run: Path) -> tuple[str, ...] | None:
 def _begun(run: Path) -> list[_BegunPoint]:
     """In no order. What a killed attempt left under another name is none of the run's points."""
     found = []
-    for file in (run / "points").glob("*/point.json"):
+    for file in _files(run):
         begun = read_record(file, _BegunPoint.model_validate_json)
         if begun.point.id == file.parent.name:
             found.append(begun)
         elif not file.parent.name.startswith(f"{begun.point.id}.unfinished-"):
             raise not_ours(file)
     return found
+
+
+def _files(run: Path) -> Iterator[Path]:
+    return (run / "points").glob("*/point.json")
 
 
 def _tuple(planned: Sequence[str] | None) -> tuple[str, ...] | None:

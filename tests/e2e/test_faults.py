@@ -166,6 +166,22 @@ def test_a_harness_killed_before_it_wrote_the_result_loses_nothing(workplace: Wo
     assert (run / "report.html").exists()
 
 
+def test_a_run_that_harness_0_1_began_goes_on(workplace: Workplace) -> None:
+    """As 0.1 left it: nothing in it says which points it has, and its last one isn't finished."""
+    done = workplace.run("run", workplace.scenario(), "--json")
+    first, last = (point["id"] for point in done.document["points"])
+    run = Path(done.document["path"])
+    for file in (run / "run.json", *run.glob("points/*/point.json"), run / "points" / last / "observed.json"):
+        file.unlink()
+    assert not workplace.run("report", run, "--json").document["finished_at"]
+    again = workplace.run("run", "--resume", "--json")
+    assert again.code in MEASURED, again.stderr
+    assert [point["id"] for point in again.document["points"]] == [first, last]
+    assert again.document["points"][0] == done.document["points"][0], "it was not measured again"
+    assert (run / "run.json").exists() and (run / "points" / f"{last}.unfinished-1").exists()
+    assert all((run / "points" / point / "point.json").exists() for point in (first, last))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can only be mounted by root")
 def test_a_full_disk_is_told_and_earlier_points_are_kept(workplace: Workplace) -> None:
     disk = workplace.path / "disk"
