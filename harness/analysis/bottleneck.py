@@ -221,7 +221,7 @@ def _rule(point: Point, seen: _Seen) -> tuple[LimiterName, str]:
         return "compute", f"{seen.saturated}, though {busy}"
     if point.load.open_loop:
         return "nothing", f"the server keeps up: {busy} and {waits}"
-    users = point.load.concurrency
+    users = point.load.shape.users
     return "load", f"{busy} with {users} user{'' if users == 1 else 's'}: more would raise the throughput"
 
 

@@ -148,7 +148,7 @@ def _client(point: Point, observed: Observed, facts: Facts) -> Iterator[str]:
 
 def _under_way(point: Point, facts: Facts) -> Iterator[str]:
     """Little's law: what is under way is rate times time, as the users have it and as Triton has it."""
-    users, under_way = point.load.concurrency, facts.in_flight_mean
+    users, under_way = point.load.shape.users, facts.in_flight_mean
     if users is not None and under_way is not None:
         if under_way < BUSY_USERS * users:
             yield (

@@ -14,6 +14,7 @@ from harness.calibration.station import NULL_WIDTH, PROTOCOLS, Station
 from harness.schema.calibration import Client, Comparison
 from harness.schema.point import PointLoad
 from harness.schema.scenario import Measure, Protocol, Validity
+from harness.schema.shapes.concurrency import Concurrency
 from harness.triton.truth import NULL, NULL_INPUT
 
 CONCURRENCIES = (1, 8, 32)
@@ -130,7 +131,7 @@ def _turns(
     """One turn of each, or why there is none."""
     drive = station.measure_null(
         protocol=protocol,
-        load=PointLoad(concurrency=concurrency),
+        load=PointLoad(shape=Concurrency(concurrency=concurrency)),
         measure=Measure(warmup_s=0.5, duration_s=seconds),
     )
     result, measured = drive.result, drive.measured

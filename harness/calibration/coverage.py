@@ -18,6 +18,7 @@ from harness.schema.calibration import Coverage, CoverageCheck
 from harness.schema.point import PointLoad
 from harness.schema.result import PointResult
 from harness.schema.scenario import Measure, Protocol
+from harness.schema.shapes.rate import Rate
 
 SHARE = 0.93
 """Of the repeated runs, at least: 95% is what is claimed, and a hundred runs tell it to some 2%."""
@@ -34,7 +35,7 @@ MOST_TRIED = 3
 QUEUE = Queue(
     "exponential service",
     Service.exponential(0.01),
-    PointLoad(rate_per_s=20.0, arrivals="poisson"),
+    PointLoad(shape=Rate(rate_per_s=20.0), arrivals="poisson"),
     stalling=False,
     theory="M/M/1",
 )
@@ -134,7 +135,7 @@ def beyond_the_path(queue: Queue, drive: Drive) -> Added:
 
 
 def truths(added: Added) -> dict[str, float]:
-    rate = QUEUE.load.rate_per_s or 0.0
+    rate = QUEUE.load.shape.nominal_rate_per_s or 0.0
     mean_s = mm1_mean_sojourn_s(rate, QUEUE.service.mean_s)
     return {**theoretical(QUEUE, added), "mean": mean_s + float(added.seconds.mean())}
 

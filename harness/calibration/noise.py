@@ -20,6 +20,7 @@ from harness.schema.calibration import Noise, NoisyPoint
 from harness.schema.point import PointLoad
 from harness.schema.result import PointResult
 from harness.schema.scenario import Measure, Protocol
+from harness.schema.shapes.concurrency import Concurrency
 from harness.triton.truth import SERVICE
 
 WANTED = 20
@@ -68,7 +69,7 @@ def noise(
             service,
             stalling=stalling,
             lane=Lane(protocol),
-            load=PointLoad(concurrency=concurrency),
+            load=PointLoad(shape=Concurrency(concurrency=concurrency)),
             measure=Measure(warmup_s=1.0, duration_s=min(5.0, at_most_s), at_most_s=at_most_s),
             seed=tried,
         ).result

@@ -67,7 +67,7 @@ NOTHING = Added.always(0.0)
 def theoretical(queue: Queue, added: Added) -> dict[str, float]:
     """The figures of the queue in its steady state, `added` as a distribution on top; empty where there is no
     formula for it."""
-    rate, mean_s = queue.load.rate_per_s, queue.service.mean_s
+    rate, mean_s = queue.load.shape.nominal_rate_per_s, queue.service.mean_s
     if queue.theory is None or rate is None:
         return {}
     within = _mm1(rate, mean_s) if queue.theory == "M/M/1" else _md1(rate, mean_s)

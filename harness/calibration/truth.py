@@ -16,6 +16,7 @@ from harness.calibration.wire import WIRES, wires
 from harness.schema.calibration import FigureCheck, TruthCase
 from harness.schema.point import PointLoad
 from harness.schema.scenario import Measure, Protocol
+from harness.schema.shapes.rate import Rate
 
 ATTEMPTS = 3
 """A point that harness's own gates call invalid says nothing of its accuracy, and is measured again."""
@@ -29,28 +30,28 @@ QUEUES = (
     Queue(
         "constant service",
         Service.constant(0.012),
-        PointLoad(rate_per_s=25.0, arrivals="poisson"),
+        PointLoad(shape=Rate(rate_per_s=25.0), arrivals="poisson"),
         stalling=False,
         theory="M/D/1",
     ),
     Queue(
         "exponential service",
         Service.exponential(0.01),
-        PointLoad(rate_per_s=40.0, arrivals="poisson"),
+        PointLoad(shape=Rate(rate_per_s=40.0), arrivals="poisson"),
         stalling=False,
         theory="M/M/1",
     ),
     Queue(
         "constant service, stalls",
         Service.constant(0.01),
-        PointLoad(rate_per_s=60.0, arrivals="constant"),
+        PointLoad(shape=Rate(rate_per_s=60.0), arrivals="constant"),
         stalling=True,
         theory=None,
     ),
     Queue(
         "bimodal service, stalls",
         Service.bimodal(0.008, 0.03, 0.2),
-        PointLoad(rate_per_s=25.0, arrivals="poisson"),
+        PointLoad(shape=Rate(rate_per_s=25.0), arrivals="poisson"),
         stalling=True,
         theory=None,
     ),

@@ -103,4 +103,4 @@ def _named(scenario: Scenario) -> str | None:
     folders = [request.folder for request in scenario.requests if request.folder is not None]
     if folders:
         return f"the files of {folders[0]!r}"
-    return None if scenario.load.replay is None else f"the file {scenario.load.replay.file!r}"
+    return next((f"the file {file!r}" for file in scenario.load.files.values()), None)

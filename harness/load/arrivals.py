@@ -17,7 +17,10 @@ import numpy.typing as npt
 
 from harness.confined import confined
 from harness.schema.errors import InputError
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
+from harness.schema.quantities import MOST_PER_S
+from harness.schema.shapes.profile import GivenTimes, RateOverTime, RecordedTimes
+from harness.schema.shapes.rate import Rate
 
 Times = npt.NDArray[np.float64]
 
@@ -31,24 +34,14 @@ def schedule(load: PointLoad, duration_s: float, seed: int, base_dir: Path) -> T
     `base_dir` is the scenario's folder, for the file of a replay. Raises InputError for a file that can't be
     replayed, for a load without a single arrival and for one with more than 10 million.
     """
-    if load.replay is not None:
-        times = _recorded(load.replay.file, base_dir)
-        times = times[times < duration_s]
-    else:
-        rate = _Rate.of(load, duration_s)
-        if rate.total > MOST_ARRIVALS:
-            raise InputError(
-                f"the load makes {rate.total:.3g} requests, and a phase has at most {MOST_ARRIVALS:,}: "
-                "lower the rate, measure.duration_s or measure.at_most_s"
-            )
-        if load.arrivals == "poisson":
-            counts = _renewals(rate.total, 1.0, seed)
-        elif load.arrivals == "gamma":
-            counts = _renewals(rate.total, load.cv or 1.0, seed)
-        else:
-            counts = np.arange(math.ceil(rate.total - 1e-9), dtype=np.float64)
-        times = rate.when(counts)
-        times = times[times < duration_s]
+    match load.shape.profile(duration_s):
+        case RateOverTime() as profile:
+            times = _spaced(_CumulativeRate.of(profile), load, seed)
+        case RecordedTimes(file, key):
+            times = _recorded(file, key, base_dir)
+        case GivenTimes(seconds):
+            times = _given(seconds, load)
+    times = times[times < duration_s]
     if not len(times):
         raise InputError(
             f"the load ({load.label}) has no arrival within {duration_s:g} s: "
@@ -57,20 +50,15 @@ def schedule(load: PointLoad, duration_s: float, seed: int, base_dir: Path) -> T
     return times
 
 
-def warmup_load(load: PointLoad, times: Times) -> PointLoad:
-    """What warms up an open loop: its own rate; of a ramp or spike the first; of a replay its mean.
+def warmup_load(load: PointLoad, times: Times, duration_s: float) -> PointLoad:
+    """What warms up an open loop: the rate that it begins with; where it gives times, their mean rate.
 
-    `times` is the schedule of the measured phase.
+    `times` is the schedule of the measured phase, of `duration_s`.
     """
-    if load.rate_per_s is not None:
-        return load
-    if load.ramp is not None:
-        rate = load.ramp.from_per_s
-    elif load.spike is not None:
-        rate = load.spike.base_per_s
-    else:
-        rate = len(times) / max(float(times[-1]), 1.0)
-    return PointLoad(rate_per_s=rate, arrivals=load.arrivals or "constant", cv=load.cv)
+    profile = load.shape.profile(duration_s)
+    rate = profile.segments[0].first_per_s if isinstance(profile, RateOverTime) else 0.0
+    rate = rate or min(len(times) / max(float(times[-1]), 1.0), MOST_PER_S)
+    return PointLoad(shape=Rate(rate_per_s=rate), arrivals=load.arrivals or "constant", cv=load.cv)
 
 
 def draws(
@@ -92,7 +80,7 @@ def draws(
 
 
 @dataclass(frozen=True, slots=True)
-class _Rate:
+class _CumulativeRate:
     """A rate that is linear within each segment: the cumulative count at the segments' ends, and inverse."""
 
     ends_s: Times
@@ -100,23 +88,11 @@ class _Rate:
     """(segments, 2): at the segment's begin and end, per second."""
 
     @classmethod
-    def of(cls, load: PointLoad, duration_s: float) -> _Rate:
-        if load.rate_per_s is not None:
-            segments = [(duration_s, load.rate_per_s, load.rate_per_s)]
-        elif load.ramp is not None:
-            segments = [(duration_s, load.ramp.from_per_s, load.ramp.to_per_s)]
-        elif load.spike is not None:
-            spike = load.spike
-            start = min(spike.at_s, duration_s)
-            stop = min(spike.at_s + spike.for_s, duration_s)
-            segments = [
-                (start, spike.base_per_s, spike.base_per_s),
-                (stop, spike.peak_per_s, spike.peak_per_s),
-                (duration_s, spike.base_per_s, spike.base_per_s),
-            ]
-        else:
-            raise ValueError("a closed loop has no schedule")
-        return cls(np.array([s[0] for s in segments]), np.array([s[1:] for s in segments]))
+    def of(cls, profile: RateOverTime) -> _CumulativeRate:
+        return cls(
+            np.array([each.end_s for each in profile.segments]),
+            np.array([(each.first_per_s, each.last_per_s) for each in profile.segments]),
+        )
 
     @property
     def starts_s(self) -> Times:
@@ -141,9 +117,27 @@ class _Rate:
         slope = np.divide(last - first, length, out=np.zeros_like(length), where=length > 0)
         # The root of first·t + slope·t²/2 = beyond, in the form that is also exact for slope 0.
         root = np.sqrt(np.maximum(first**2 + 2 * slope * beyond, 0.0))
-        times: Times = start + 2 * beyond / (first + root)
+        # Where the rate begins at 0, and nothing is beyond yet, it is 0 over 0.
+        within = np.divide(2 * beyond, first + root, out=np.zeros_like(beyond), where=first + root > 0)
+        times: Times = start + within
         # Of two counts that are nearly the same, rounding may give the later one the earlier time.
         return np.maximum.accumulate(times)
+
+
+def _spaced(rate: _CumulativeRate, load: PointLoad, seed: int) -> Times:
+    """The arrivals of `rate`, spaced as the load says."""
+    if rate.total > MOST_ARRIVALS:
+        raise InputError(
+            f"the load makes {rate.total:.3g} requests, and a phase has at most {MOST_ARRIVALS:,}: "
+            "lower the rate, measure.duration_s or measure.at_most_s"
+        )
+    if load.arrivals == "poisson":
+        counts = _renewals(rate.total, 1.0, seed)
+    elif load.arrivals == "gamma":
+        counts = _renewals(rate.total, load.cv or 1.0, seed)
+    else:
+        counts = np.arange(math.ceil(rate.total - 1e-9), dtype=np.float64)
+    return rate.when(counts)
 
 
 def _renewals(total: float, cv: float, seed: int) -> Times:
@@ -160,9 +154,27 @@ def _renewals(total: float, cv: float, seed: int) -> Times:
             return points[points < total]
 
 
-def _recorded(file: str, base_dir: Path) -> Times:
+def _given(seconds: Sequence[float], load: PointLoad) -> Times:
+    times = np.array(seconds, dtype=np.float64)
+    if (
+        times.ndim != 1
+        or not (np.diff(times, prepend=0.0, append=np.inf) >= 0).all()
+        or np.isinf(times).any()
+    ):
+        raise InputError(
+            f"the load ({load.label}) gives times that aren't seconds from the start in ascending order: "
+            "change its values, or mend the package that adds its shape"
+        )
+    if len(times) > MOST_ARRIVALS:
+        raise InputError(
+            f"the load gives {len(times):,} times, and a phase has at most {MOST_ARRIVALS:,}: give fewer"
+        )
+    return times
+
+
+def _recorded(file: str, key: str, base_dir: Path) -> Times:
     """The times in a replay's file. Blank lines and lines that begin with # are passed over."""
-    path = confined(base_dir, file, f"load.replay.file {file!r}")
+    path = confined(base_dir, file, f"{key} {file!r}")
     times: list[float] = []
     try:
         with path.open(encoding="utf-8") as lines:
@@ -173,9 +185,7 @@ def _recorded(file: str, base_dir: Path) -> Times:
                 if text and not text.startswith("#"):
                     times.append(_time(file, number, text, times[-1] if times else 0.0))
     except OSError as error:
-        raise InputError(
-            f"the replay file {path} can't be read ({error.strerror}): check load.replay.file"
-        ) from error
+        raise InputError(f"the replay file {path} can't be read ({error.strerror}): check {key}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not a text file: give one time in seconds per line") from error
     if not times:

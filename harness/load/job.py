@@ -15,7 +15,8 @@ from harness.load.shared_memory.region_control import RegionControl
 from harness.load.shared_memory.regions import OPEN_LOOP_SLOTS, Make, SharedMemory, Target
 from harness.load.shared_memory.system_memory import SystemMemory
 from harness.load.tls import Tls
-from harness.schema.point import Point, PointLoad
+from harness.schema.load import PointLoad
+from harness.schema.point import Point
 from harness.schema.tensors import Tensors
 
 
@@ -57,7 +58,7 @@ class Job:
     @property
     def users(self) -> int:
         """Locust users of all load processes together: an open loop needs one in each."""
-        return self.load.concurrency or self.load.workers
+        return self.load.shape.users or self.load.workers
 
 
 def check_memory(points: Iterable[Point]) -> None:
@@ -101,7 +102,7 @@ def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
     target = Target(
         point.protocol, job.model, job.host, job.port, http_port, point.measure.timeout_s, job.tls, job.access
     )
-    slots = job.load.concurrency or OPEN_LOOP_SLOTS
+    slots = job.load.shape.users or OPEN_LOOP_SLOTS
     with SharedMemory(target, classes, job.outputs, slots, _memory(point, target)) as memory:
         yield (
             slots,
@@ -130,8 +131,8 @@ def write_job(
     if job.load.open_loop:
         times["measure"] = arrivals.schedule(job.load, limit_s, point.seed, job.base_dir)
         if warmup_s > 0:
-            load = arrivals.warmup_load(job.load, times["measure"])
-            warmup_s = max(warmup_s, 1 / (load.rate_per_s or 1))  # at least one arrival
+            load = arrivals.warmup_load(job.load, times["measure"], limit_s)
+            warmup_s = max(warmup_s, 1 / (load.shape.nominal_rate_per_s or 1))  # at least one arrival
             times["warmup"] = arrivals.schedule(load, warmup_s, point.seed + 1, job.base_dir)
     for old in (*job.folder.glob("load-times-*"), *job.folder.glob("requests-*")):
         old.unlink()
@@ -148,7 +149,7 @@ def write_job(
         seed=point.seed,
         timeout_s=measure.timeout_s,
         slots=slots,
-        concurrency=job.load.concurrency,
+        concurrency=job.load.shape.users,
         warmup_s=warmup_s,
         limit_s=limit_s,
     )

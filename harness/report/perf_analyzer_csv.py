@@ -50,12 +50,12 @@ OWN = ("Point", "Verdict")
 def csv_files(run: RunResult) -> dict[str, str]:
     """Text by file name: one file for the closed loops (`Concurrency`) and one for constant or Poisson rates
     (`Request Rate`), because a file of perf_analyzer's has one of the two. Only files with a row are there;
-    ramps, spikes and replays have no single rate, and no row.
+    what has no single rate, as a ramp, has no row.
     """
     usable = [p for p in run.points if p.verdict != "invalid" and p.throughput_inferences_per_s is not None]
     usable.sort(key=lambda p: p.throughput_inferences_per_s or 0.0)
-    closed = [(p.point.load.concurrency, p) for p in usable if p.point.load.concurrency is not None]
-    rates = [(p.point.load.rate_per_s, p) for p in usable if p.point.load.rate_per_s is not None]
+    closed = [(users, p) for p in usable if (users := p.point.load.shape.users) is not None]
+    rates = [(rate, p) for p in usable if (rate := p.point.load.shape.nominal_rate_per_s) is not None]
     files = {}
     if closed:
         files[CLOSED] = _csv("Concurrency", closed, run.environment)
@@ -64,9 +64,7 @@ def csv_files(run: RunResult) -> dict[str, str]:
     return files
 
 
-def _csv(
-    load: str, points: Sequence[tuple[int | float | None, PointResult]], environment: Environment
-) -> str:
+def _csv(load: str, points: Sequence[tuple[float, PointResult]], environment: Environment) -> str:
     with_gpus = any(used_any(point) for _, point in points)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

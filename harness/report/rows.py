@@ -46,7 +46,9 @@ def columns(run: RunResult) -> tuple[Column, ...]:
             Column(names[path], "", 0, _param(path), numeric=_numeric(run, path), varied=True)
             for path in varied
         ),
-        Column("load", "", 0, lambda p: Cell(p.point.load.label, order=_load_order(p)), numeric=False),
+        Column(
+            "load", "", 0, lambda p: Cell(p.point.load.label, order=p.point.load.shape.size), numeric=False
+        ),
         Column("verdict", "", 0, lambda p: Cell(p.verdict, order=p.verdict), numeric=False),
         *(
             [Column("objective", "", 2, _objective, numeric=False)]
@@ -112,11 +114,6 @@ def _skipped(point: PointResult) -> int:
 
 def _numeric(run: RunResult, path: str) -> bool:
     return not any(isinstance(p.params.get(path), str) for p in run.points)
-
-
-def _load_order(point: PointResult) -> float | None:
-    load = point.point.load
-    return load.concurrency if load.concurrency is not None else load.rate_per_s
 
 
 def _param(path: str) -> Callable[[PointResult], Cell]:

@@ -1,17 +1,22 @@
-"""One fully specified measurement, and how a scenario becomes a list of them."""
+"""One fully specified measurement, and how a scenario becomes a list of them, or one at named settings."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from harness.schema.errors import InputError
+from harness.schema.faults import explained, nearest, short
 from harness.schema.frozen import Frozen
+from harness.schema.load import PointLoad as PointLoad
+from harness.schema.load import load_places
 from harness.schema.scenario import (
-    Arrivals,
     Dtype,
     Kind,
     Measure,
@@ -19,13 +24,12 @@ from harness.schema.scenario import (
     PayloadSource,
     Protocol,
     Provider,
-    Ramp,
-    Replay,
     Scenario,
     SharedMemory,
-    Spike,
     Validity,
 )
+
+Setting = str | int | float | bool
 
 
 class ServerSettings(Frozen):
@@ -56,53 +60,14 @@ class PointClass(Frozen):
     high: float | None
 
 
-class PointLoad(Frozen):
-    """Exactly one of the five shapes is given; `arrivals` is None for a closed loop and a replay."""
-
-    concurrency: int | None = None
-    rate_per_s: float | None = None
-    ramp: Ramp | None = None
-    spike: Spike | None = None
-    replay: Replay | None = None
-    arrivals: Arrivals | None = None
-    cv: float | None = None
-    workers: int = 1
-
-    @property
-    def open_loop(self) -> bool:
-        return self.concurrency is None
-
-    @property
-    def steady_by_design(self) -> bool:
-        """Whether the load asks for the same at any time, so that it can be looked at for longer."""
-        return self.concurrency is not None or self.rate_per_s is not None
-
-    @property
-    def label(self) -> str:
-        """In a reader's words: "concurrency 8", "50/s poisson", …"""
-        if self.concurrency is not None:
-            return f"concurrency {self.concurrency}"
-        if self.replay is not None:
-            return f"replay {self.replay.file}"
-        if self.rate_per_s is not None:
-            shape = f"{self.rate_per_s:g}/s"
-        elif self.ramp is not None:
-            shape = f"ramp {self.ramp.from_per_s:g} to {self.ramp.to_per_s:g}/s"
-        elif self.spike is not None:
-            shape = f"spike {self.spike.base_per_s:g} to {self.spike.peak_per_s:g}/s"
-        else:
-            raise AssertionError("a load has a shape")
-        bursts = "" if self.cv is None else f" (cv {self.cv:g})"
-        return f"{shape} {self.arrivals}{bursts}"
-
-
 class Point(Frozen):
     """A scenario with every list resolved to one value."""
 
     id: str
     """The same for the same specification in every run and on every machine."""
-    params: dict[str, str | int | float | bool]
-    """What the scenario varies, by its dotted path; with a single point, empty."""
+    params: dict[str, Setting]
+    """What the scenario varies, and what a caller of `point_at` named, by its dotted path. Of a scenario's
+    single point, empty."""
     model: str
     dtype: Dtype | None = None
     """None: as the model is."""
@@ -127,51 +92,105 @@ def expand(scenario: Scenario) -> tuple[Point, ...]:
 
     Raises InputError for a combination that cannot be served, and for more than 1,000 points.
     """
-    choices = [(path, values) for path, values in _varied(scenario)]
+    choices = _choices(scenario)
     total = 1
-    for _, values in choices:
+    for values in choices.values():
         total *= len(values)
     if total > 1000:
         raise InputError(f"the lists make {total} points, and a run has at most 1000: shorten a list")
-    varied = [path for path, values in choices if len(values) > 1]
+    varied = [path for path, values in choices.items() if len(values) > 1]
     points = []
-    for combination in itertools.product(*(values for _, values in choices)):
-        chosen = dict(zip((path for path, _ in choices), combination, strict=True))
-        points.append(_point(scenario, chosen, {path: chosen[path] for path in varied}))
+    for combination in itertools.product(*choices.values()):
+        chosen = dict(zip(choices, combination, strict=True))
+        params = {path: chosen[path] for path in varied}
+        points.append(_point(scenario, chosen, params, named=varied))
     ids = [p.id for p in points]
     for twice in {i for i in ids if ids.count(i) > 1}:
         raise InputError(f"a list in the scenario has the same value twice (point {twice}): keep one of them")
     return tuple(points)
 
 
+def point_at(scenario: Scenario, settings: Mapping[str, Setting]) -> Point:
+    """The point of `scenario` at `settings`, whether or not `expand` lists it.
+
+    `settings` names values by dotted paths as in `Point.params`: "server.max_batch", "requests.short.tokens",
+    "load.rate_per_s", "load.arrivals", … They need not be in the scenario's lists, and are checked as the
+    scenario's own are. What isn't named has the scenario's only or first value; a load of another shape
+    than the scenario's takes its place.
+
+    Raises InputError for a path that the scenario hasn't, for a value that it couldn't have, and for a
+    combination that cannot be served. The id is the one that `expand` gives to the same specification.
+    """
+    ours = _choices(scenario)
+    asked = _with(scenario, settings)
+    choices = _choices(asked)
+    chosen = {path: values[0] for path, values in choices.items()}
+    params = {p: v for p, v in chosen.items() if p in settings or len(ours.get(p, ())) > 1}
+    # A value that is the scenario's only one is in no id that `expand` gives.
+    return _point(asked, chosen, params, named=[p for p, v in params.items() if ours.get(p) != (v,)])
+
+
+def _with(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
+    """The scenario with each of `settings` in place of its own."""
+    places: dict[str, _Where] = {path: where for path, where, _ in _served(scenario)}
+    places |= load_places()
+    data = scenario.model_dump(mode="json", exclude_none=True)
+    data["load"] = scenario.load.room_for(settings)
+    for path, value in settings.items():
+        if path not in places:
+            near = nearest(path, places) or f": name one of {', '.join(places)}"
+            raise InputError(f"the scenario has no setting {short(path)!r}{near}")
+        if not isinstance(value, Setting):
+            raise InputError(
+                f"{path} is {short(repr(value))}, and a point has one value of it: give a plain value"
+            )
+        *way, last = places[path]
+        here: Any = data
+        for step in way:
+            here = here.setdefault(step, {}) if isinstance(here, dict) else here[step]
+        here[last] = value
+    try:
+        return Scenario.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise InputError(*(sentence for _, sentence in explained(Scenario, data, error))) from None
+
+
 _AXES = ("tokens", "height", "width")
 
+_Where = tuple[str | int, ...]
 
-def _varied(scenario: Scenario) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """(dotted path, values) of each key that may be a list."""
+
+def _choices(scenario: Scenario) -> dict[str, tuple[Any, ...]]:
+    """The values of everything in it that decides what is measured and that may be named, by dotted path."""
+    return {path: values for path, _, values in _served(scenario)} | dict(scenario.load.choices())
+
+
+def _served(scenario: Scenario) -> Iterator[tuple[str, _Where, tuple[Any, ...]]]:
+    """(dotted path, where in the scenario's data, values) of each key outside `load` that may be a list."""
 
     def values(value: Any) -> tuple[Any, ...]:
         return value if isinstance(value, tuple) else (value,)
 
-    yield "dtype", values(scenario.dtype)
+    yield "dtype", ("dtype",), values(scenario.dtype)
     for key in ("max_batch", "queue_delay_us", "instances", "threads", "provider", "cuda_graph"):
-        yield f"server.{key}", values(getattr(scenario.server, key))
-    yield "protocol", values(scenario.protocol)
-    yield "shared_memory", values(scenario.shared_memory)
-    for request in scenario.requests:
-        yield f"requests.{request.name}.batch", values(request.batch)
+        yield f"server.{key}", ("server", key), values(getattr(scenario.server, key))
+    yield "protocol", ("protocol",), values(scenario.protocol)
+    yield "shared_memory", ("shared_memory",), values(scenario.shared_memory)
+    for index, request in enumerate(scenario.requests):
+        name, where = f"requests.{request.name}", ("requests", index)
+        yield f"{name}.batch", (*where, "batch"), values(request.batch)
         for axis in _AXES:
             size = getattr(request, axis)
             if size is not None:
-                yield f"requests.{request.name}.{axis}", values(size)
+                yield f"{name}.{axis}", (*where, axis), values(size)
         for axis, size in request.axes.items():
-            yield f"requests.{request.name}.axes.{axis}", values(size)
-    for key in ("concurrency", "rate_per_s"):
-        if getattr(scenario.load, key) is not None:
-            yield f"load.{key}", values(getattr(scenario.load, key))
+            yield f"{name}.axes.{axis}", (*where, "axes", axis), values(size)
 
 
-def _point(scenario: Scenario, chosen: dict[str, Any], params: dict[str, Any]) -> Point:
+def _point(
+    scenario: Scenario, chosen: Mapping[str, Any], params: dict[str, Setting], named: Iterable[str]
+) -> Point:
+    """With the value of each path in `chosen`; its id names those of `named`."""
     server = ServerSettings(
         max_batch=chosen["server.max_batch"],
         queue_delay_us=chosen["server.queue_delay_us"],
@@ -208,23 +227,10 @@ def _point(scenario: Scenario, chosen: dict[str, Any], params: dict[str, Any]) -
                 high=request.high,
             )
         )
-    load = scenario.load
-    arrivals: Arrivals | None = None
-    if load.concurrency is None and load.replay is None:
-        arrivals = load.arrivals or "constant"
-    point_load = PointLoad(
-        concurrency=chosen.get("load.concurrency"),
-        rate_per_s=chosen.get("load.rate_per_s"),
-        ramp=load.ramp,
-        spike=load.spike,
-        replay=load.replay,
-        arrivals=arrivals,
-        cv=load.cv,
-        workers=load.workers,
-    )
-    if scenario.measure.precision is not None and not point_load.steady_by_design:
+    load = scenario.load.at(chosen)
+    if scenario.measure.precision is not None and not load.steady_by_design:
         raise InputError(
-            f"measure.precision asks for more of the same, and the load ({point_load.label}) changes "
+            f"measure.precision asks for more of the same, and the load ({load.label}) changes "
             "by design: leave out measure.precision, or give load.rate_per_s or load.concurrency"
         )
     point = Point(
@@ -236,13 +242,13 @@ def _point(scenario: Scenario, chosen: dict[str, Any], params: dict[str, Any]) -
         shared_memory=chosen["shared_memory"],
         server=server,
         requests=tuple(classes),
-        load=point_load,
+        load=load,
         measure=scenario.measure,
         objective=scenario.objective,
         validity=scenario.validity,
         seed=scenario.seed,
     )
-    return point.model_copy(update={"id": _identity(point)})
+    return point.model_copy(update={"id": _identity(point, {path: params[path] for path in named})})
 
 
 def _check_server(server: ServerSettings, shared_memory: SharedMemory) -> None:
@@ -269,16 +275,17 @@ def _check_server(server: ServerSettings, shared_memory: SharedMemory) -> None:
             )
 
 
-def _identity(point: Point) -> str:
-    """Readable varied values, then a hash of everything that decides what is measured.
+def _identity(point: Point, named: Mapping[str, Setting]) -> str:
+    """The values of `named`, readable, then a hash of everything that decides what is measured.
 
     `params` says only what else was in the scenario, objective and validity only judge, and how many
     processes share the load isn't the load, so none of them counts. Nor does what isn't given, so that a key
     that a later version adds leaves the ids of today's scenarios as they are.
     """
-    judged: Any = {"id": True, "params": True, "objective": True, "validity": True, "load": {"workers"}}
-    spec = point.model_dump_json(exclude=judged, exclude_none=True)
+    by_anybody = point.load.model_copy(update={"workers": None})
+    measured = point.model_copy(update={"load": by_anybody})
+    spec = measured.model_dump_json(exclude={"id", "params", "objective", "validity"}, exclude_none=True)
     digest = hashlib.sha256(spec.encode()).hexdigest()[:8]
-    words = [f"{path.split('.')[-1]}-{value}" for path, value in point.params.items()]
+    words = [f"{path.split('.')[-1]}-{value}" for path, value in named.items()]
     slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(words).lower()).strip("-")[:80]
     return f"{slug}-{digest}" if slug else digest

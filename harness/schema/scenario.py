@@ -1,7 +1,7 @@
 """What a user asks for: the YAML file under `scenarios/`, parsed once, then frozen.
 
-A list is varied, one point for each value; a plain value is fixed (`Varied`). This file says what is
-well-formed; `harness.schema.point` expands it, and the model says which axes exist.
+A list is varied, one point for each value; a plain value is fixed. This file says what is well-formed,
+`harness.schema.load` for the load; `harness.schema.point` expands it, and the model says which axes exist.
 """
 
 from __future__ import annotations
@@ -11,30 +11,29 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from harness.schema.frozen import Frozen
+from harness.schema.load import Load
+from harness.schema.quantities import (
+    MANY,
+    AxisSize,
+    FileName,
+    GpuIndex,
+    Instances,
+    MaxBatch,
+    Microseconds,
+    Milliseconds,
+    Name,
+    PrecisionShare,
+    RatePerS,
+    Seconds,
+    Threads,
+)
 
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Microseconds = Annotated[int, Field(ge=0, le=10_000_000)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Rate = Annotated[float, Field(gt=0, le=1_000_000)]
-AxisSize = Annotated[int, Field(ge=1, le=100_000_000)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-
-
-MaxBatch = Annotated[int, Field(ge=1, le=4096)]
-Instances = Annotated[int, Field(ge=1, le=64)]
-Threads = Annotated[int, Field(ge=1, le=1024)]
-GpuIndex = Annotated[int, Field(ge=0, le=255)]
-Concurrency = Annotated[int, Field(ge=1, le=4096)]
 Protocol = Literal["http", "grpc"]
 Kind = Literal["auto", "cpu", "gpu"]
-Arrivals = Literal["constant", "poisson", "gamma"]
 SharedMemory = Literal["none", "system", "cuda"]
 Dtype = Literal["fp32", "fp16"]
 Provider = Literal["cuda", "tensorrt"]
-PrecisionShare = Annotated[float, Field(gt=0, lt=1)]
 PayloadSource = Literal["text", "bytes", "random"]
-
-MANY = Field(min_length=1, max_length=64)
 
 
 class Server(Frozen):
@@ -77,7 +76,7 @@ class RequestClass(Frozen):
     payload: PayloadSource | None = None
     """`text`: real sentences, tokenized; `bytes`: real file contents; `random`: seeded, in the model's
     valid range. Left out: what suits the model."""
-    folder: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    folder: FileName | None = None
     """Files (text, or raw bytes, as the payload says) to draw from, relative to the scenario file."""
     low: float | None = None
     high: float | None = None
@@ -93,59 +92,6 @@ class RequestClass(Frozen):
             raise ValueError("`low` and `high` go together")
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError(f"`low` ({self.low:g}) must be under `high` ({self.high:g})")
-        return self
-
-
-class Ramp(Frozen):
-    """A rate that grows or falls linearly over the measured time."""
-
-    from_per_s: Rate
-    to_per_s: Rate
-
-
-class Spike(Frozen):
-    """A base rate with one rectangle of a higher rate on it."""
-
-    base_per_s: Rate
-    peak_per_s: Rate
-    at_s: Annotated[float, Field(ge=0, le=86_400)]
-    for_s: Seconds
-
-
-class Replay(Frozen):
-    """Arrivals as they were recorded: a text file, one time in seconds per line, ascending."""
-
-    file: Annotated[str, Field(min_length=1, max_length=1024)]
-
-
-class Load(Frozen):
-    """Exactly one of `concurrency` (closed loop) and `rate_per_s`, `ramp`, `spike`, `replay` (open loop)."""
-
-    concurrency: Concurrency | Annotated[tuple[Concurrency, ...], MANY] | None = None
-    """Users that each wait for their answer before they send again."""
-    rate_per_s: Rate | Annotated[tuple[Rate, ...], MANY] | None = None
-    """Requests a second, whatever the server does."""
-    ramp: Ramp | None = None
-    spike: Spike | None = None
-    replay: Replay | None = None
-    arrivals: Arrivals | None = None
-    """Spacing of an open loop: `constant` (the default), `poisson`, or `gamma`, which comes in bursts."""
-    cv: Annotated[float, Field(gt=0, le=100)] | None = None
-    """Coefficient of variation of the gaps of `gamma` arrivals: 1 is Poisson, more comes in bursts."""
-    workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """Load processes that share the load: the union of what they send is the load that is asked for."""
-
-    @model_validator(mode="after")
-    def _one_shape(self) -> Load:
-        shapes = ("concurrency", "rate_per_s", "ramp", "spike", "replay")
-        given = [s for s in shapes if getattr(self, s) is not None]
-        if len(given) != 1:
-            said = " and ".join(f"`{g}`" for g in given) or "none"
-            raise ValueError(f"give exactly one of {', '.join(f'`{s}`' for s in shapes)}; here: {said}")
-        if self.arrivals is not None and given[0] in ("concurrency", "replay"):
-            raise ValueError(f"`arrivals` spaces an open loop's requests; `{given[0]}` has its own")
-        if (self.cv is not None) != (self.arrivals == "gamma"):
-            raise ValueError("`cv` and `arrivals: gamma` go together")
         return self
 
 
@@ -191,9 +137,6 @@ class Measure(Frozen):
         return self
 
 
-Milliseconds = Annotated[float, Field(gt=0, le=86_400_000)]
-
-
 class Objective(Frozen):
     """What the deployment must hold. A point that misses one ends the run with exit code 1."""
 
@@ -204,7 +147,7 @@ class Objective(Frozen):
     p999_ms: Milliseconds | None = None
     errors: Annotated[float, Field(ge=0, le=1)] | None = None
     """Largest share of requests that may fail."""
-    throughput_per_s: Rate | None = None
+    throughput_per_s: RatePerS | None = None
     """Smallest number of inferences a second."""
 
 

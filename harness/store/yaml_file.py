@@ -14,15 +14,13 @@ from typing import Any
 import yaml
 
 from harness.schema.errors import InputError
+from harness.schema.faults import Where, short
 
 MAX_BYTES = 250_000
 MAX_DEPTH = 20
 MAX_VALUES = 5_000
 """Values, keys, lists and mappings of one file. The largest scenario that can be run, of 64 classes and 1,000
 points, needs half as many. PyYAML takes half a second for either, at worst."""
-
-Where = tuple[str | int, ...]
-"""Path of a value: keys and list indices from the top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +135,6 @@ def _mapping(node: yaml.MappingNode, where: Where, document: Document) -> dict[s
         document.lines[(*where, key)] = line
         mapping[key] = _data(value_node, (*where, key), document)
     return mapping
-
-
-def short(text: str) -> str:
-    """As much of what a file says as a sentence can hold."""
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 _INT = re.compile(r"[-+]?[0-9]+")

@@ -31,6 +31,7 @@ from harness.schema.calibration import (
 )
 from harness.schema.point import PointLoad, expand
 from harness.schema.samples import REQUEST, Measured, Phase, Status, Window
+from harness.schema.shapes.rate import Rate
 from tests.report.factory import DEMO, point_result
 
 WIRE_S = 0.0005
@@ -41,7 +42,7 @@ QUEUES = {queue.name: queue for queue in truth.QUEUES}
 def sampled(queue: Queue, *, factor: float = 1.0, requests: int = 20_000, seed: int = 1) -> Drive:
     """What a faultless harness would measure of this queue; with a `factor`, one that is wrong by it."""
     rng = np.random.default_rng(seed)
-    rate = queue.load.rate_per_s or 0.0
+    rate = queue.load.shape.nominal_rate_per_s or 0.0
     gaps = (
         rng.exponential(1 / rate, requests)
         if queue.load.arrivals == "poisson"
@@ -149,8 +150,8 @@ def test_a_case_without_a_median_or_a_valid_point_fails() -> None:
 def unlucky(name: str) -> Drive:
     """A faultless measurement of arrivals that were fewer than they are in the long run."""
     queue = QUEUES[name]
-    rate = queue.load.rate_per_s or 0.0
-    return sampled(replace(queue, load=queue.load.model_copy(update={"rate_per_s": 0.8 * rate})))
+    rate = queue.load.shape.nominal_rate_per_s or 0.0
+    return sampled(replace(queue, load=queue.load.model_copy(update={"shape": Rate(rate_per_s=0.8 * rate)})))
 
 
 @pytest.fixture

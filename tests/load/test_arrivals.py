@@ -16,7 +16,10 @@ from scipy import stats
 from harness.load.arrivals import draws, schedule, warmup_load
 from harness.schema.errors import InputError
 from harness.schema.point import PointLoad
-from harness.schema.scenario import Ramp, Replay, Spike
+from harness.schema.shapes.ramp import Ramp
+from harness.schema.shapes.rate import Rate
+from harness.schema.shapes.replay import Replay
+from harness.schema.shapes.spike import Spike
 
 HERE = Path(__file__).parent
 rates = st.floats(0.5, 2000)
@@ -42,13 +45,14 @@ def shapes(draw: st.DrawFn) -> PointLoad:
 
 def rate_at(load: PointLoad, duration_s: float, at_s: np.ndarray) -> np.ndarray:
     """The rate by its definition, to integrate numerically."""
-    if load.rate_per_s is not None:
-        return np.full_like(at_s, load.rate_per_s)
-    if load.ramp is not None:
-        return load.ramp.from_per_s + (load.ramp.to_per_s - load.ramp.from_per_s) * at_s / duration_s
-    assert load.spike is not None
-    inside = (at_s >= load.spike.at_s) & (at_s < load.spike.at_s + load.spike.for_s)
-    return np.where(inside, load.spike.peak_per_s, load.spike.base_per_s)
+    shape = load.shape
+    if isinstance(shape, Rate):
+        return np.full_like(at_s, shape.rate_per_s)
+    if isinstance(shape, Ramp):
+        return shape.from_per_s + (shape.to_per_s - shape.from_per_s) * at_s / duration_s
+    assert isinstance(shape, Spike)
+    inside = (at_s >= shape.at_s) & (at_s < shape.at_s + shape.for_s)
+    return np.where(inside, shape.peak_per_s, shape.base_per_s)
 
 
 @given(shapes(), st.floats(3, 20), st.integers(0, 2**32 - 1))
@@ -254,12 +258,14 @@ def test_a_replay_file_that_is_not_there_is_refused() -> None:
 
 
 def test_warm_up_has_the_loads_own_first_rate() -> None:
-    times = np.arange(0, 10, 0.1)
-    assert warmup_load(PointLoad(rate_per_s=5, arrivals="poisson"), times).rate_per_s == 5
-    assert warmup_load(PointLoad(ramp=Ramp(from_per_s=3, to_per_s=9)), times).rate_per_s == 3
-    spike = Spike(base_per_s=4, peak_per_s=9, at_s=1, for_s=1)
-    assert warmup_load(PointLoad(spike=spike), times).rate_per_s == 4
-    assert warmup_load(PointLoad(replay=Replay(file="x")), times).rate_per_s == pytest.approx(10, rel=0.02)
+    def rate(**load: Any) -> float | None:
+        return warmup_load(PointLoad(**load), np.arange(0, 10, 0.1), 10).shape.nominal_rate_per_s
+
+    assert rate(rate_per_s=5, arrivals="poisson") == 5
+    assert rate(ramp=Ramp(from_per_s=3, to_per_s=9)) == 3
+    assert rate(spike=Spike(base_per_s=4, peak_per_s=9, at_s=1, for_s=1)) == 4
+    assert rate(spike=Spike(base_per_s=4, peak_per_s=9, at_s=0, for_s=1)) == 4
+    assert rate(replay=Replay(file="x")) == pytest.approx(10, rel=0.02)
 
 
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=5), st.integers(0, 2**32 - 1))

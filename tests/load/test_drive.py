@@ -23,7 +23,9 @@ from harness.load.process.recorder import read_spool
 from harness.schema.errors import InputError
 from harness.schema.point import Point, PointClass, PointLoad, ServerSettings
 from harness.schema.samples import Measured, Phase, Status
-from harness.schema.scenario import Measure, Objective, Precision, Protocol, Ramp, Replay
+from harness.schema.scenario import Measure, Objective, Precision, Protocol
+from harness.schema.shapes.ramp import Ramp
+from harness.schema.shapes.replay import Replay
 from harness.triton.embedded import EmbeddedServer
 from tests.load.triton_models import tiny_triton
 
@@ -137,7 +139,7 @@ def test_the_measured_requests_are_those_that_triton_counted(
     assert outcome.stopped_by == "duration"
     if load.open_loop:
         due = np.diff(np.sort(measured["intended_ns"])) / 1e9
-        if load.replay is not None:
+        if isinstance(load.shape, Replay):
             assert due == pytest.approx([0.1, 0, 0, 0.3, 0.45], abs=1e-6)
         elif load.arrivals == "constant":
             assert len(measured) == 200 and due == pytest.approx(np.full(199, 0.005), abs=1e-6)

@@ -30,7 +30,7 @@ from harness.load.process.recorder import read_spool
 from harness.schema.errors import InputError
 from harness.schema.point import PointLoad
 from harness.schema.samples import Phase, Requests, Status
-from harness.schema.scenario import Replay
+from harness.schema.shapes.replay import Replay
 from harness.triton.embedded import EmbeddedServer
 from tests.load.test_drive import PAYLOADS, counting, job, left_over, point, run
 

@@ -153,12 +153,10 @@ def base_s(point: Point) -> float:
 def served_s(point: Point) -> float:
     """A closed loop waits for the others, less so in batches; an open one for the server's utilization."""
     compute = base_s(point)
-    load = point.load
-    if load.concurrency is not None:
-        return compute * (
-            1 + (load.concurrency - 1) / (1 + min(point.server.max_batch, load.concurrency) / 8)
-        )
-    busy = min((load.rate_per_s or 1.0) * compute / 2, 0.95)
+    users = point.load.shape.users
+    if users is not None:
+        return compute * (1 + (users - 1) / (1 + min(point.server.max_batch, users) / 8))
+    busy = min((point.load.shape.nominal_rate_per_s or 1.0) * compute / 2, 0.95)
     return compute / (1 - busy)
 
 
@@ -192,7 +190,7 @@ def steady_state(point: Point, requests: int, *, never: bool) -> SteadyState:
     if never:
         why = "latency grew steadily from 13 ms to 41 ms over the measured phase"
         return SteadyState(steady=False, skipped_requests=0, skipped_s=0.0, why=why)
-    skipped = requests // 25 if (point.load.concurrency or 0) > 4 else 0
+    skipped = requests // 25 if (point.load.shape.users or 0) > 4 else 0
     cut = f"after the first {skipped} requests (0.4 s), " if skipped else ""
     return SteadyState(
         steady=True,
@@ -231,8 +229,8 @@ def point_result(
     never_steady: bool = False,
 ) -> PointResult:
     mean = served_s(point)
-    load = point.load
-    rate = load.concurrency / mean if load.concurrency else min(load.rate_per_s or 1.0, 1.9 / base_s(point))
+    users, asked = point.load.shape.users, point.load.shape.nominal_rate_per_s
+    rate = users / mean if users else min(asked or 1.0, 1.9 / base_s(point))
     died = verdict == "invalid"
     requests = 40 if verdict == "inconclusive" else int(rate * 10)
     errors = max(requests // 8, 1) if died else requests // 2500
@@ -298,7 +296,7 @@ def point_result(
         throughput_interval_95=(rate * batch * 0.97, rate * batch * 1.03),
         latency_s=figures,
         service_s=service,
-        send_lag_p99_s=0.0004 if load.open_loop else None,
+        send_lag_p99_s=0.0004 if point.load.open_loop else None,
         classes=tuple(
             ClassFigures(
                 name=c.name,
@@ -315,9 +313,9 @@ def point_result(
         server=figures_server if server else None,
         time_s=split(figures, service, figures_server if server else None),
         limiter=Limiter(
-            name="load" if load.concurrency == 1 else "compute",
+            name="load" if users == 1 else "compute",
             why="the instance was busy 41% of the time with 1 user: more would raise the throughput"
-            if load.concurrency == 1
+            if users == 1
             else "the instance was busy 97% of the time, a request waits 8.13 ms for 4.02 ms of the model's "
             "own time, and 1.9 of 2 cores were busy, 1.8 of them with the server",
         )

@@ -7,6 +7,7 @@ from harness.report.charts import points as charts
 from harness.report.charts.breakdown import breakdown
 from harness.report.charts.figure import DASHES, styles
 from harness.report.charts.percentiles import MOST_CURVES, percentile_curves
+from harness.schema.load import Load
 from tests.report import factory, samples
 
 
@@ -47,9 +48,7 @@ def test_the_error_bars_are_the_intervals():
 
 
 def test_no_line_passes_through_or_over_a_point_that_is_not_valid():
-    scenario = factory.ONE_POINT.model_copy(
-        update={"load": factory.ONE_POINT.load.model_copy(update={"concurrency": (1, 2, 4, 8)})}
-    )
+    scenario = factory.ONE_POINT.model_copy(update={"load": Load(concurrency=(1, 2, 4, 8))})
     run = factory.run_of(scenario, verdicts={1: "invalid", 3: "inconclusive"})
     line, apart = traces(charts.latency_throughput(run), "p50")
     assert line["connectgaps"] is False

@@ -12,6 +12,7 @@ import yaml
 from harness.report.markdown import summary
 from harness.report.page.resolved import resolved_scenario
 from harness.report.perf_analyzer_csv import CLOSED, OPEN, csv_files
+from harness.schema.load import Load
 from harness.schema.point import expand
 from harness.schema.result import (
     Environment,
@@ -26,7 +27,7 @@ from harness.schema.result import (
     TimeSplit,
 )
 from harness.schema.samples import GpuReading
-from harness.schema.scenario import Ramp
+from harness.schema.shapes.ramp import Ramp
 from tests.report import factory, gpu_factory
 
 DOCS = Path(__file__).parents[2] / "docs" / "results.md"
@@ -53,7 +54,7 @@ def test_the_csv_holds_the_figures_in_microseconds_by_throughput():
     assert set(frame["Point"]) == {p.id for p in RUN.points if p.verdict != "invalid"}
     for _, row in frame.iterrows():
         point = by_id[row["Point"]]
-        assert row["Concurrency"] == point.point.load.concurrency
+        assert row["Concurrency"] == point.point.load.shape.users
         assert row["Inferences/Second"] == pytest.approx(point.throughput_inferences_per_s, rel=1e-5)
         assert row["p50 latency"] == pytest.approx(point.service_s.p50 * 1e6, abs=0.51)
         if point.server is None:
@@ -78,9 +79,7 @@ def test_open_loop_points_go_to_a_file_of_their_own():
 
 
 def test_a_ramp_has_no_row_because_it_has_no_rate():
-    load = factory.OPEN_LOOP.load.model_copy(
-        update={"rate_per_s": None, "ramp": Ramp(from_per_s=1.0, to_per_s=9.0)}
-    )
+    load = Load(ramp=Ramp(from_per_s=1.0, to_per_s=9.0))
     assert csv_files(factory.run_of(factory.OPEN_LOOP.model_copy(update={"load": load}))) == {}
 
 

@@ -3,7 +3,9 @@
 import pytest
 
 from harness.commands.progress import Progress
-from harness.schema.scenario import Load, Measure, Ramp
+from harness.schema.load import Load
+from harness.schema.scenario import Measure
+from harness.schema.shapes.ramp import Ramp
 from tests.report import factory
 
 
@@ -35,5 +37,5 @@ def test_a_point_that_goes_on_says_why(monkeypatch, phase, elapsed_s, goes_on):
             monkeypatch.setattr(progress._status, "update", seen.append)
             progress.load(phase, elapsed_s, 1234, 0)
         assert ("not precise enough yet, goes on to 30 s at most" in seen[0]) == (
-            goes_on and load.ramp is None
+            goes_on and load.shape is not Ramp
         )

@@ -39,7 +39,7 @@ def test_the_schema_for_editors_is_the_one_of_the_code() -> None:
 def test_a_list_is_varied_and_server_settings_vary_slowest(tmp_path: Path) -> None:
     text = GOOD.replace("max_batch: 8", "max_batch: [8, 16]").replace("concurrency: 8", "concurrency: [1, 8]")
     points = load_scenario(written(tmp_path, text)).points
-    assert [(p.server.max_batch, p.load.concurrency) for p in points] == [(8, 1), (8, 8), (16, 1), (16, 8)]
+    assert [(p.server.max_batch, p.load.shape.users) for p in points] == [(8, 1), (8, 8), (16, 1), (16, 8)]
     assert points[0].params == {"server.max_batch": 8, "load.concurrency": 1}
 
 

@@ -42,7 +42,7 @@ def percentiles(run: RunResult) -> list[str]:
 
 def latency_throughput(run: RunResult) -> Figure:
     """One line a configuration, its points in the order of their load."""
-    points = sorted(run.points, key=lambda p: p.point.load.concurrency or p.point.load.rate_per_s or 0)
+    points = sorted(run.points, key=lambda p: p.point.load.shape.size or 0)
     names = _line_names(run)
     marks = [
         Mark(
@@ -50,7 +50,7 @@ def latency_throughput(run: RunResult) -> Figure:
             x=p.throughput_inferences_per_s,
             x_interval=p.throughput_interval_95,
             latency=p.latency_s,
-            label=_load_label(p),
+            label=p.point.load.short_label,
             point=p,
         )
         for p in points
@@ -200,10 +200,3 @@ def _axis_of(name: str) -> Callable[[str], bool]:
 
 def _batch_of(name: str) -> Callable[[str], bool]:
     return lambda path: path == f"requests.{name}.batch"
-
-
-def _load_label(point: PointResult) -> str:
-    load = point.point.load
-    if load.concurrency is not None:
-        return str(load.concurrency)
-    return f"{load.rate_per_s:g}/s" if load.rate_per_s is not None else load.label

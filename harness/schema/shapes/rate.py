@@ -1,0 +1,34 @@
+"""An open loop of one rate."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from harness.schema.quantities import RatePerS
+from harness.schema.shapes.profile import Profile, RateOverTime
+from harness.schema.shapes.shape import LoadShape
+
+
+class Rate(LoadShape):
+    """Requests a second, whatever the server does."""
+
+    key: ClassVar[str] = "rate_per_s"
+    varied: ClassVar[tuple[str, ...]] = ("rate_per_s",)
+    steady_by_design: ClassVar[bool] = True
+
+    rate_per_s: RatePerS
+
+    @property
+    def label(self) -> str:
+        return f"{self.rate_per_s:g}/s"
+
+    @property
+    def short_label(self) -> str:
+        return self.label
+
+    @property
+    def nominal_rate_per_s(self) -> float:
+        return self.rate_per_s
+
+    def profile(self, duration_s: float) -> Profile:
+        return RateOverTime.constant(self.rate_per_s, duration_s)
