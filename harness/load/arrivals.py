@@ -156,11 +156,8 @@ def _renewals(total: float, cv: float, seed: int) -> Times:
 
 def _given(seconds: Sequence[float], load: PointLoad) -> Times:
     times = np.array(seconds, dtype=np.float64)
-    if (
-        times.ndim != 1
-        or not (np.diff(times, prepend=0.0, append=np.inf) >= 0).all()
-        or np.isinf(times).any()
-    ):
+    good = times.ndim == 1 and np.isfinite(times).all() and (np.diff(times, prepend=0.0) >= 0).all()
+    if not good:
         raise InputError(
             f"the load ({load.label}) gives times that aren't seconds from the start in ascending order: "
             "change its values, or mend the package that adds its shape"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from harness.schema.quantities import Users
 from harness.schema.shapes.shape import LoadShape
 
@@ -11,10 +9,10 @@ from harness.schema.shapes.shape import LoadShape
 class Concurrency(LoadShape):
     """Users that each wait for their answer before they send again."""
 
-    key: ClassVar[str] = "concurrency"
-    varied: ClassVar[tuple[str, ...]] = ("concurrency",)
-    spaced: ClassVar[bool] = False
-    steady_by_design: ClassVar[bool] = True
+    key = "concurrency"
+    varied = ("concurrency",)
+    spaced = False
+    steady_by_design = True
 
     concurrency: Users
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from harness.schema.quantities import RatePerS
 from harness.schema.shapes.profile import Profile, RateOverTime, Segment
 from harness.schema.shapes.shape import LoadShape
@@ -12,7 +10,7 @@ from harness.schema.shapes.shape import LoadShape
 class Ramp(LoadShape):
     """A rate that grows or falls linearly over the measured time."""
 
-    key: ClassVar[str] = "ramp"
+    key = "ramp"
 
     from_per_s: RatePerS
     to_per_s: RatePerS

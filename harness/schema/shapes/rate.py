@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from harness.schema.quantities import RatePerS
 from harness.schema.shapes.profile import Profile, RateOverTime
 from harness.schema.shapes.shape import LoadShape
@@ -12,9 +10,9 @@ from harness.schema.shapes.shape import LoadShape
 class Rate(LoadShape):
     """Requests a second, whatever the server does."""
 
-    key: ClassVar[str] = "rate_per_s"
-    varied: ClassVar[tuple[str, ...]] = ("rate_per_s",)
-    steady_by_design: ClassVar[bool] = True
+    key = "rate_per_s"
+    varied = ("rate_per_s",)
+    steady_by_design = True
 
     rate_per_s: RatePerS
 

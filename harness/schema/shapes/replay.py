@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from harness.schema.quantities import FileName
 from harness.schema.shapes.profile import Profile, RecordedTimes
 from harness.schema.shapes.shape import LoadShape
@@ -12,9 +10,9 @@ from harness.schema.shapes.shape import LoadShape
 class Replay(LoadShape):
     """Arrivals as they were recorded: a text file, one time in seconds per line, ascending."""
 
-    key: ClassVar[str] = "replay"
-    files: ClassVar[tuple[str, ...]] = ("file",)
-    spaced: ClassVar[bool] = False
+    key = "replay"
+    files = ("file",)
+    spaced = False
 
     file: FileName
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from harness.schema.shapes.shape import LoadShape
 class Spike(LoadShape):
     """A base rate with one rectangle of a higher rate on it."""
 
-    key: ClassVar[str] = "spike"
+    key = "spike"
 
     base_per_s: RatePerS
     peak_per_s: RatePerS
