@@ -57,8 +57,9 @@ def warmup_load(load: PointLoad, times: Times, duration_s: float) -> PointLoad:
     """
     profile = load.shape.profile(duration_s)
     rate = profile.segments[0].first_per_s if isinstance(profile, RateOverTime) else 0.0
-    rate = rate or min(len(times) / max(float(times[-1]), 1.0), MOST_PER_S)
-    return PointLoad(shape=Rate(rate_per_s=rate), arrivals=load.arrivals or "constant", cv=load.cv)
+    rate = rate or len(times) / max(float(times[-1]), 1.0)
+    steady = Rate(rate_per_s=min(rate, MOST_PER_S))
+    return PointLoad(shape=steady, arrivals=load.arrivals or "constant", cv=load.cv)
 
 
 def draws(

@@ -32,6 +32,8 @@ class RateOverTime:
     segments: tuple[Segment, ...]
 
     def __post_init__(self) -> None:
+        if not self.segments:
+            raise InputError("the load has no rate at any time: mend the package that adds its shape")
         before_s = 0.0
         for each in self.segments:
             rates = (each.first_per_s, each.last_per_s)
