@@ -12,7 +12,7 @@ from harness.calibration.figures import quantile
 from harness.calibration.perf_analyzer import Finished, PerfAnalyzer
 from harness.calibration.station import NULL_WIDTH, PROTOCOLS, Station
 from harness.schema.calibration import Client, Comparison
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.scenario import Measure, Protocol, Validity
 from harness.schema.shapes.concurrency import Concurrency
 from harness.triton.truth import NULL, NULL_INPUT

@@ -15,7 +15,7 @@ from harness.calibration.queues import NOTHING, Added, Queue, sojourns_s, theore
 from harness.calibration.service import Service
 from harness.calibration.station import LANES, MOST_AT_ONCE, PROTOCOLS, Drive, Station, lanes
 from harness.schema.calibration import Coverage, CoverageCheck
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.result import PointResult
 from harness.schema.scenario import Measure, Protocol
 from harness.schema.shapes.rate import Rate

@@ -17,7 +17,7 @@ from harness.calibration.perf_analyzer import PerfAnalyzer
 from harness.calibration.service import Service
 from harness.calibration.station import PROTOCOLS, Station
 from harness.schema.calibration import Noise, NoisyPoint
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.result import PointResult
 from harness.schema.scenario import Measure, Protocol
 from harness.schema.shapes.concurrency import Concurrency

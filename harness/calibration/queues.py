@@ -12,7 +12,7 @@ from harness.analysis import queueing
 from harness.calibration.figures import SHARES, THROUGHPUT, quantile
 from harness.calibration.service import Service
 from harness.calibration.station import PERIOD_S, STALL_S
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.samples import Measured
 
 Seconds = npt.NDArray[np.float64]

@@ -22,7 +22,8 @@ from harness.load.process.recorder import Spools
 from harness.measurement.session import Session
 from harness.measurement.workload import Workload
 from harness.probe.environment import available_cores
-from harness.schema.point import Point, PointClass, PointLoad, ServerSettings
+from harness.schema.load import PointLoad
+from harness.schema.point import Point, PointClass, ServerSettings
 from harness.schema.result import PointResult
 from harness.schema.samples import Measured, Window
 from harness.schema.scenario import Measure, Objective, Protocol, Validity

@@ -14,7 +14,7 @@ from harness.calibration.service import Service
 from harness.calibration.station import LANES, Drive, Station, lanes
 from harness.calibration.wire import WIRES, wires
 from harness.schema.calibration import FigureCheck, TruthCase
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.scenario import Measure, Protocol
 from harness.schema.shapes.rate import Rate
 

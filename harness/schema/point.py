@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from harness.schema.errors import InputError
 from harness.schema.faults import explained, nearest, short
 from harness.schema.frozen import Frozen
-from harness.schema.load import PointLoad as PointLoad
-from harness.schema.load import load_places
+from harness.schema.load import PointLoad, load_places
 from harness.schema.scenario import (
     Dtype,
     Kind,

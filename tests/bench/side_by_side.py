@@ -14,7 +14,8 @@ from harness.calibration.perf_analyzer import Finished, PerfAnalyzer
 from harness.load.process.recorder import read_spool
 from harness.measurement.session import Session
 from harness.measurement.workload import Workload
-from harness.schema.point import Point, PointClass, PointLoad, ServerSettings
+from harness.schema.load import PointLoad
+from harness.schema.point import Point, PointClass, ServerSettings
 from harness.schema.samples import Phase, Status
 from harness.schema.scenario import Measure, Objective, Protocol, SharedMemory
 from harness.triton.embedded import EmbeddedServer

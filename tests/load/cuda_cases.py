@@ -25,7 +25,7 @@ from harness.load.shared_memory.cuda_memory import CudaMemory
 from harness.load.shared_memory.regions import SharedMemory, Target
 from harness.load.wire import open_connection
 from harness.schema.errors import HarnessError
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors

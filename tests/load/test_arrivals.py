@@ -15,7 +15,7 @@ from scipy import stats
 
 from harness.load.arrivals import draws, schedule, warmup_load
 from harness.schema.errors import InputError
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.shapes.ramp import Ramp
 from harness.schema.shapes.rate import Rate
 from harness.schema.shapes.replay import Replay

@@ -20,7 +20,7 @@ from harness.load.distributed.secret import SECRET_VARIABLE
 from harness.load.job import Job
 from harness.load.process.recorder import read_spool
 from harness.schema.errors import HarnessError, InputError
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from tests.load.rogue_worker import Rogue, besieged, joined
 from tests.load.test_drive import job, point
 from tests.load.test_workers import supervised

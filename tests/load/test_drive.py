@@ -21,7 +21,8 @@ from harness.load.coordinator.driver import LoadOutcome, Progress, drive
 from harness.load.job import Job
 from harness.load.process.recorder import read_spool
 from harness.schema.errors import InputError
-from harness.schema.point import Point, PointClass, PointLoad, ServerSettings
+from harness.schema.load import PointLoad
+from harness.schema.point import Point, PointClass, ServerSettings
 from harness.schema.samples import Measured, Phase, Status
 from harness.schema.scenario import Measure, Objective, Precision, Protocol
 from harness.schema.shapes.ramp import Ramp
@@ -376,7 +377,7 @@ def test_the_load_dies_with_a_harness_that_is_killed(triton: EmbeddedServer, tmp
 from pathlib import Path
 from tests.load.test_drive import job, point
 from harness.load.coordinator.driver import drive
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 what = point("http", PointLoad(concurrency=2), duration_s=60.0)
 drive(job(what, {triton.http_port}, Path({str(tmp_path)!r})),
       between=lambda: print("measuring", flush=True))

@@ -23,7 +23,8 @@ from harness.load.distributed.secret import SECRET_VARIABLE
 from harness.load.job import Job
 from harness.load.process.recorder import read_spool
 from harness.schema.errors import HarnessError
-from harness.schema.point import Point, PointLoad
+from harness.schema.load import PointLoad
+from harness.schema.point import Point
 from harness.schema.samples import Phase, Requests, Status
 from harness.triton.embedded import EmbeddedServer
 from tests.load.test_drive import PAYLOADS, point

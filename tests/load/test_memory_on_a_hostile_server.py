@@ -11,7 +11,7 @@ import pytest
 
 from harness.load.coordinator.driver import drive
 from harness.load.process.recorder import read_spool
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.samples import Status
 from tests.load.greedy import CASES, PIECE, PIECES, pings_unheard
 from tests.load.rogue import grpc_says, rogue_server

@@ -22,7 +22,7 @@ from harness.load.shared_memory.regions import SharedMemory, Target
 from harness.load.shared_memory.system_memory import SystemMemory
 from harness.load.wire import open_connection, prepare
 from harness.schema.errors import HarnessError, InputError, ServerError
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors

@@ -22,7 +22,7 @@ from harness.load.wire import Reply, Tls, open_connection, prepare
 from harness.load.wire.grpc import http2
 from harness.load.wire.grpc.http2 import Kind
 from harness.schema.errors import ExitCode, InputError
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
 from harness.triton.embedded import EmbeddedServer

@@ -28,7 +28,7 @@ from harness.load.coordinator.driver import LoadOutcome, drive
 from harness.load.coordinator.load_processes import checked_address
 from harness.load.process.recorder import read_spool
 from harness.schema.errors import InputError
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 from harness.schema.samples import Phase, Requests, Status
 from harness.schema.shapes.replay import Replay
 from harness.triton.embedded import EmbeddedServer
@@ -204,7 +204,7 @@ def test_several_load_processes_die_with_a_harness_that_is_killed(
 from pathlib import Path
 from tests.load.test_drive import job, point
 from harness.load.coordinator.driver import drive
-from harness.schema.point import PointLoad
+from harness.schema.load import PointLoad
 what = point("http", PointLoad(concurrency=2, workers=2), duration_s=60.0)
 drive(job(what, {triton.http_port}, Path({str(tmp_path)!r})),
       between=lambda: print("measuring", flush=True))

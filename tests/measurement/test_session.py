@@ -14,8 +14,9 @@ from harness.measurement import testbed
 from harness.measurement.session import Recorded, Session
 from harness.model.export import export
 from harness.schema.errors import InputError
+from harness.schema.load import PointLoad
 from harness.schema.model import ModelArtifact
-from harness.schema.point import Point, PointLoad
+from harness.schema.point import Point
 from harness.store.scenario_file import load_scenario
 
 SCENARIO = """\
