@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from harness.schema.frozen import Frozen
 from harness.schema.point import Point
@@ -50,12 +50,6 @@ class _BegunPoint(_Place):
     model_config = ConfigDict(extra="forbid")
 
     point: Point
-
-    @model_validator(mode="after")
-    def _a_load(self) -> _BegunPoint:
-        if not self.point.load.label:
-            raise ValueError("a load has a shape")
-        return self
 
 
 def write_planned(run: Path, planned: Sequence[str] | None) -> None:

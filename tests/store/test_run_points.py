@@ -40,7 +40,7 @@ def edited(file: Path, **changes: Any) -> None:
 
 
 def rates(result: RunResult) -> list[float | None]:
-    return [each.point.load.rate_per_s for each in result.points]
+    return [each.point.load.shape.nominal_rate_per_s for each in result.points]
 
 
 def test_points_that_a_caller_chose_one_after_another_are_reported(tmp_path: Path) -> None:
