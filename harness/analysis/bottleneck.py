@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.analysis.facts import Facts
-from harness.analysis.gpu import on_cpu, used
+from harness.analysis.gpu import may_use, on_cpu
 from harness.analysis.window import mean
 from harness.schema.observed import Observed
 from harness.schema.point import Point
@@ -149,7 +149,7 @@ def _gpu_level(point: Point, observed: Observed, facts: Facts) -> _Level | None:
     """Of the GPUs on which the server's memory was seen, or else of all that it may use; None where it can't
     be seen."""
     provider = observed.execution_provider
-    mine = [gpu for gpu in facts.gpu or () if used(point, gpu.device, provider)]
+    mine = [gpu for gpu in facts.gpu or () if may_use(point, gpu.device, provider)]
     mine = [gpu for gpu in mine if gpu.server_memory_bytes_max is not None] or mine
     sm = mean(gpu.sm_activity_mean for gpu in mine)
     if sm is None:

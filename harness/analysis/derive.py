@@ -10,6 +10,8 @@ import numpy.typing as npt
 from harness.analysis import objective, steady, validity
 from harness.analysis.bottleneck import limiter
 from harness.analysis.facts import Facts
+from harness.analysis.gates.gate import Evidence, Gate
+from harness.analysis.gates.table import GATES
 from harness.analysis.gpu import gpu_figures, gpu_watch
 from harness.analysis.host import host_figures
 from harness.analysis.latency import Seconds, rate, summarize
@@ -43,11 +45,12 @@ def derive(
     gpu: Sequence[GpuReading],
     *,
     samples: str,
+    gates: Sequence[Gate] = GATES,
 ) -> PointResult:
     """The figures and verdict of one point.
 
     `measured` are the requests of the measured phase; `texts` the error texts that their `reason` points
-    into; `samples` the folder they are kept in, relative to the run's.
+    into; `samples` the folder they are kept in, relative to the run's; `gates` what the point must pass.
     """
     ok = measured.ok
     window = Window(*observed.window_ns) if observed.window_ns else None
@@ -89,7 +92,7 @@ def derive(
             throughput_interval=throughput.interval,
         ),
     )
-    judgement = validity.judge(point, observed, facts)
+    judgement = validity.judge(Evidence(point, observed, facts, measured, host, gpu), gates)
     return PointResult(
         id=point.id,
         params=point.params,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 from harness.analysis.gpu_processes import HIDDEN, server_memory
 from harness.analysis.window import (
@@ -98,9 +98,18 @@ class GpuWatch:
     """It was there, and then it was gone."""
 
 
-def named(device: int, mig_instance: int | None) -> str:
+class _Device(Protocol):
+    """A GPU, or a MIG instance of it."""
+
+    @property
+    def device(self) -> int: ...
+    @property
+    def mig_instance(self) -> int | None: ...
+
+
+def gpu_name(gpu: _Device) -> str:
     """ "GPU 1", or "GPU 1 MIG 3"."""
-    return f"GPU {device}" if mig_instance is None else f"GPU {device} MIG {mig_instance}"
+    return f"GPU {gpu.device}" if gpu.mig_instance is None else f"GPU {gpu.device} MIG {gpu.mig_instance}"
 
 
 def on_cpu(point: Point, provider: str | None) -> bool:
@@ -108,7 +117,7 @@ def on_cpu(point: Point, provider: str | None) -> bool:
     return point.server.kind == "cpu" or (provider is not None and provider.startswith("CPU"))
 
 
-def used(point: Point, device: int, provider: str | None) -> bool:
+def may_use(point: Point, device: int, provider: str | None) -> bool:
     """Whether the point's server may have used a GPU: all of them, or those of `server.gpus`."""
     return not on_cpu(point, provider) and (point.server.gpus is None or device in point.server.gpus)
 

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.batches import BATCHES, CELLS, Cells, spread
+from harness.schema import percentiles
+from harness.schema.percentiles import PERCENTILES
 from harness.schema.result import Interval, Latency
 
 Seconds = npt.NDArray[np.float64]
@@ -23,8 +25,6 @@ CENTRAL, FEWEST = 0.45, 100
 average, says nothing of the share of requests below its median. But that is in the middle 90% of the sample:
 in 97 to 100 of 100 simulated runs with stretches of a tenth to a fifth of the phase
 (`tests/analysis/test_latency.py`). From 100 requests on."""
-
-PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
 def requests_needed(share: float) -> int:
@@ -43,10 +43,10 @@ def summarize(latency_s: Seconds) -> Latency:
     intervals: dict[str, Interval] = {}
     unsupported: dict[str, str] = {}
     ordered = np.sort(latency_s)
-    for name, share in PERCENTILES.items():
-        figures[name], interval = percentile(latency_s, ordered, share)
+    for name in PERCENTILES:
+        figures[name], interval = percentile(latency_s, ordered, percentiles.share(name))
         if interval is None:
-            unsupported[name] = _why(share, latency_s.size)
+            unsupported[name] = _why(name, latency_s.size)
         else:
             intervals[name] = interval
     if ordered.size == 0:
@@ -124,10 +124,10 @@ def rate(completed_s: Seconds, seconds: float) -> tuple[float, Interval | None]:
     return per_second, (max(0.0, per_second - half), per_second + half)
 
 
-def _why(share: float, n: int) -> str:
+def _why(name: str, n: int) -> str:
     """Why a sample of `n` doesn't support a percentile."""
+    share, called = percentiles.share(name), percentiles.figure_title(name)
     needed = requests_needed(share)
-    called = f"p{100 * share:g}"
     if n == 0:
         return "no request succeeded"
     if n < needed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.analysis.latency import PERCENTILES, requests_needed
+from harness.analysis.latency import requests_needed
+from harness.schema.percentiles import PERCENTILES, limit_key, share
 from harness.schema.result import Interval, Latency, ObjectiveCheck
 from harness.schema.scenario import Objective
 
@@ -23,16 +24,16 @@ def check(
     answer: if every one of enough requests was under the limit, it is met.
     """
     checks = []
-    for name, share in PERCENTILES.items():
-        limit = getattr(objective, f"{name}_ms")
+    for name in PERCENTILES:
+        limit = getattr(objective, limit_key(name))
         if limit is not None:
             value = getattr(latency, name)
             low, high = latency.interval_95.get(name, (None, None))
-            if value is None and requests - errors >= requests_needed(share):
+            if value is None and requests - errors >= requests_needed(share(name)):
                 low, high = latency.min, latency.max
             checks.append(
                 ObjectiveCheck(
-                    name=f"{name}_ms",
+                    name=limit_key(name),
                     limit=limit,
                     observed=None if value is None else value * 1e3,
                     met=_below(limit / 1e3, low, high),

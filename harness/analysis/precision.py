@@ -20,14 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis import steady
-from harness.analysis.latency import (
-    PERCENTILES,
-    Seconds,
-    interval_of_mean,
-    percentile,
-    rate,
-    share_half_width,
-)
+from harness.analysis.latency import Seconds, interval_of_mean, percentile, rate, share_half_width
+from harness.schema import percentiles
+from harness.schema.percentiles import PERCENTILES
 from harness.schema.point import Point
 from harness.schema.result import Interval
 from harness.schema.samples import Measured
@@ -67,9 +62,9 @@ def enough(point: Point, measured: Measured) -> bool:
         del due_s
     ordered = np.sort(latency_s)
     if precision is None:
-        return percentile(latency_s, ordered, PERCENTILES["p99"])[0] is not None
-    for name, share in PERCENTILES.items():
-        wanted = getattr(precision, name)
+        return percentile(latency_s, ordered, percentiles.share("p99"))[0] is not None
+    for name in PERCENTILES:
+        wanted, share = getattr(precision, name), percentiles.share(name)
         if wanted is not None and not _percentile_known(latency_s, ordered, share, wanted):
             return False
     return precision.mean is None or _mean_known(latency_s, precision.mean)

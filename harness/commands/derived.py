@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.analysis.derive import derive
+from harness.analysis.gates.table import gates_for
 from harness.load.process.recorder import Spools
 from harness.report.page.series import PointSeries, series_of
 from harness.schema.errors import InputError
@@ -73,6 +74,7 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
         host,
         gpu,
         samples=str(folder.relative_to(run.path)),
+        gates=gates_for(point.validity),
     )
     series = series_of(
         stored.warmup,

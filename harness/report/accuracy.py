@@ -17,11 +17,11 @@ from harness.schema.calibration import (
     PartRun,
     TruthCase,
 )
+from harness.schema.percentiles import figure_title
 from harness.schema.result import Interval
 from harness.schema.scenario import Validity
 
 _PASSED = {True: Markdown("pass"), False: Markdown("**fail**"), None: Markdown("no answer")}
-_NAMES = {"p999": "p99.9"}
 _PACKAGES = ("numpy", "locust", "gevent", "tritonclient", "grpcio")
 
 Row = tuple[str, ...]
@@ -108,7 +108,7 @@ def _figure(kind: str, figure: FigureCheck) -> Row:
         bare = figure.measured / figure.truth_without_wire - 1
     return (
         kind,
-        _NAMES.get(figure.name, figure.name),
+        figure_title(figure.name),
         show(figure.measured) if figure.why is None else f"null: {figure.why}",
         _interval(figure.interval_95, show),
         show(figure.truth),
@@ -122,7 +122,7 @@ def _checks(found: Coverage) -> Iterator[Row]:
     for check in found.checks:
         yield (
             check.protocol,
-            _NAMES.get(check.figure, check.figure),
+            figure_title(check.figure),
             (_rate if check.figure == "throughput" else _ms)(check.truth),
             str(check.runs),
             str(check.supported),

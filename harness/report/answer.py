@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal, get_args
 
-from harness.report.format import count, ms, number, percentile, setting, span
+from harness.report.format import count, ms, number, setting, span
+from harness.schema.percentiles import PERCENTILES, figure_title, limit_key, share
 from harness.schema.result import ObjectiveCheck, PointResult, RunResult, Verdict
 from harness.schema.scenario import Objective
 
@@ -71,10 +72,10 @@ def objective_line(run: RunResult) -> str:
 def objective_words(objective: Objective) -> str:
     """ "p99 ≤ 200 ms, errors ≤ 0.1%"; empty without an objective."""
     words = []
-    for name in ("p50", "p90", "p95", "p99", "p999"):
-        limit = getattr(objective, f"{name}_ms")
+    for name in PERCENTILES:
+        limit = getattr(objective, limit_key(name))
         if limit is not None:
-            words.append(f"{percentile(name)} ≤ {limit:g} ms")
+            words.append(f"{figure_title(name)} ≤ {limit:g} ms")
     if objective.errors is not None:
         words.append(f"errors ≤ {objective.errors * 100:g}%")
     if objective.throughput_per_s is not None:
@@ -105,10 +106,10 @@ def best_line(run: RunResult) -> str:
 
 def _tail(point: PointResult) -> str:
     """The highest percentile up to p99 that there is, with its interval."""
-    for name in ("p99", "p95", "p90", "p50"):
+    for name in reversed([name for name in PERCENTILES if share(name) <= 0.99]):
         value, interval = getattr(point.latency_s, name), point.latency_s.interval_95.get(name)
         if value is not None:
-            return f", {name} {ms(value)} ms" + (f" ({span(interval, ms)})" if interval else "")
+            return f", {figure_title(name)} {ms(value)} ms" + (f" ({span(interval, ms)})" if interval else "")
     return ""
 
 

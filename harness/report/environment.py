@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from harness.analysis.gpu import named, used
+from harness.analysis.gpu import may_use
 from harness.report.cell import Cell, missing
 from harness.report.format import count, memory, number
 from harness.schema.result import Environment, GpuEnvironment, RunResult
@@ -40,7 +40,7 @@ def _served_on(run: RunResult) -> list[str]:
             g.device: g.name
             for p in watched
             for g in p.gpu or ()
-            if g.mig_instance is None and used(p.point, g.device, p.execution_provider)
+            if g.mig_instance is None and may_use(p.point, g.device, p.execution_provider)
         }
         return list(there.values())
     points = run.points
@@ -48,7 +48,7 @@ def _served_on(run: RunResult) -> list[str]:
         gpu.name
         for gpu in run.environment.gpus
         if gpu.mig_instance is None
-        and (not points or any(used(p.point, gpu.device, p.execution_provider) for p in points))
+        and (not points or any(may_use(p.point, gpu.device, p.execution_provider) for p in points))
     ]
 
 
@@ -106,10 +106,6 @@ GPU_FACTS: tuple[tuple[str, Callable[[GpuEnvironment], Cell]], ...] = (
     ("VBIOS", lambda g: _cell(g, "vbios", str)),
 )
 """What the page tells of each GPU of the machine, in order."""
-
-
-def gpu_name(gpu: GpuEnvironment) -> str:
-    return named(gpu.device, gpu.mig_instance)
 
 
 def _cell(gpu: GpuEnvironment, field: str, words: Callable[[float], str] | Callable[[str], str]) -> Cell:

@@ -27,11 +27,6 @@ def ms(seconds: float) -> str:
     return number(seconds * 1e3)
 
 
-def percentile(name: str) -> str:
-    """ "p99.9" of a figure named p999: that of four digits has a tenth."""
-    return f"p{name[1:3]}.{name[3:]}" if len(name) > 3 else name
-
-
 def percent(share: float) -> str:
     return f"{number(share * 100)}%"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.analysis.gpu import UNREPORTED, named, used
+from harness.analysis.gpu import UNREPORTED, may_use
 from harness.analysis.window import mean
 from harness.report.cell import Cell, missing
 from harness.report.format import count, memory, number, percent
@@ -67,10 +67,6 @@ FACTS = (
 )
 
 
-def gpu_name(gpu: GpuFigures) -> str:
-    return named(gpu.device, gpu.mig_instance)
-
-
 _SOURCES = {
     "nvml": "NVML",
     "remote probe": "a probe on the server's machine",
@@ -128,7 +124,7 @@ def used_any(point: PointResult) -> bool:
 
 
 def _used(point: PointResult) -> list[GpuFigures]:
-    return [gpu for gpu in point.gpu or () if used(point.point, gpu.device, point.execution_provider)]
+    return [gpu for gpu in point.gpu or () if may_use(point.point, gpu.device, point.execution_provider)]
 
 
 def _whole(point: PointResult) -> list[GpuFigures]:

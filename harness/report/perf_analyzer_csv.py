@@ -20,13 +20,17 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
-from harness.analysis.gpu import used
+from harness.analysis.gpu import may_use
 from harness.plain_text import shown
 from harness.report.gpus import used_any
+from harness.schema.percentiles import PERCENTILES
 from harness.schema.result import Environment, PointResult, RunResult
 
 CLOSED = "perf_analyzer-concurrency.csv"
 OPEN = "perf_analyzer-request-rate.csv"
+
+WHOLE = tuple(name for name in PERCENTILES if len(name) == len("p99"))
+"""perf_analyzer has percentiles of whole hundredths only."""
 
 PARTS = (
     "Inferences/Second",
@@ -37,10 +41,7 @@ PARTS = (
     "Server Compute Infer",
     "Server Compute Output",
     "Client Recv",
-    "p50 latency",
-    "p90 latency",
-    "p95 latency",
-    "p99 latency",
+    *(f"{name} latency" for name in WHOLE),
 )
 VERBOSE = ("Avg latency", "request/response", "response wait")
 GPU = ("Avg GPU Utilization", "Avg GPU Power Usage", "Max GPU Memory Usage", "Total GPU Memory")
@@ -80,7 +81,7 @@ def _gpus(point: PointResult, environment: Environment) -> list[str]:
     there = {(gpu.device, gpu.mig_instance): gpu for gpu in environment.gpus}
     known = [(there.get((gpu.device, gpu.mig_instance)), gpu) for gpu in point.gpu or ()]
     provider = point.execution_provider
-    mine = [(e, gpu) for e, gpu in known if e is not None and used(point.point, gpu.device, provider)]
+    mine = [(e, gpu) for e, gpu in known if e is not None and may_use(point.point, gpu.device, provider)]
 
     def joined(values: Iterable[tuple[str, float | None]]) -> str:
         return "".join(f"{_uuid(uuid)}:{value:.12g};" for uuid, value in values if value is not None)
@@ -108,7 +109,7 @@ def _row(point: PointResult) -> list[str]:
         _us(network),
         *(_us(v) for v in inside),
         "",
-        *(_us(v) for v in (service.p50, service.p90, service.p95, service.p99)),
+        *(_us(v) for v in (getattr(service, name) for name in WHOLE)),
     ]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from harness.analysis.latency import PERCENTILES, requests_needed
+from harness.analysis.latency import requests_needed
 from harness.report import gpus
 from harness.report.answer import Standing, standing
 from harness.report.cell import Cell, missing
-from harness.report.format import ms, number, percent, percentile, setting, span
+from harness.report.format import ms, number, percent, setting, span
+from harness.schema.percentiles import PERCENTILES, figure_title, share
 from harness.schema.result import Latency, PointResult, RunResult
 
 
@@ -56,11 +57,11 @@ def columns(run: RunResult) -> tuple[Column, ...]:
             else []
         ),
         Column("throughput", "inf/s", 1, _throughput),
-        Column("p50", "ms", 3, _latency("p50")),
-        Column("p90", "ms", 7, _latency("p90")),
-        Column("p95", "ms", 5, _latency("p95")),
-        Column("p99", "ms", 0, _latency("p99")),
-        *([Column("p99.9", "ms", 9, _latency("p999"))] if _any(run, "p999") else []),
+        *(
+            Column(figure_title(name), "ms", _RANKS.get(name, 9), _latency(name))
+            for name in PERCENTILES
+            if name in _RANKS or _any(run, name)
+        ),
         Column("errors", "", 4, _errors),
         Column("limiter", "", 3, _limiter, numeric=False),
         Column("queue", "ms", 6, _server_ms("queue_s")),
@@ -72,6 +73,9 @@ def columns(run: RunResult) -> tuple[Column, ...]:
         *([Column("left out", "s", 8, _left_out, elsewhere=True)] if any(map(_skipped, run.points)) else []),
     )
 
+
+_RANKS = {"p99": 0, "p50": 3, "p95": 5, "p90": 7}
+"""The percentiles that a table always has; the others are there where some point has them."""
 
 _GPU_COLUMNS = (
     Column("GPU utilization", "", 7, gpus.utilization, elsewhere=True),
@@ -148,10 +152,10 @@ def _throughput(point: PointResult) -> Cell:
 
 def no_percentile(latency: Latency, succeeded: int, name: str) -> str:
     """Why a percentile of so many successes is null; the same words for all points that are too short."""
-    needed = requests_needed(PERCENTILES[name])
+    needed = requests_needed(share(name))
     if 0 < succeeded < needed:
-        return f"a {percentile(name)} takes at least {needed:,} requests"
-    return latency.unsupported.get(name, f"the sample can't support a {percentile(name)}")
+        return f"a {figure_title(name)} takes at least {needed:,} requests"
+    return latency.unsupported.get(name, f"the sample can't support a {figure_title(name)}")
 
 
 def _latency(name: str) -> Callable[[PointResult], Cell]:

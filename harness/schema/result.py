@@ -11,6 +11,7 @@ from pydantic import Field
 
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
+from harness.schema.percentiles import Percentiles
 from harness.schema.point import Point
 
 SCHEMA_VERSION = 1
@@ -29,17 +30,12 @@ LimiterName = Literal["client", "network", "batching", "instances", "compute", "
 """What holds the throughput back, or the latency up; the rule is in `harness.analysis.bottleneck`."""
 
 
-class Latency(Frozen):
+class Latency(Percentiles[float]):
     """Seconds from the intended send to the last byte, over the requests that succeeded.
 
     A percentile that the sample cannot support is null.
     """
 
-    p50: float | None
-    p90: float | None
-    p95: float | None
-    p99: float | None
-    p999: float | None = None
     mean: float | None
     min: float | None
     max: float | None

@@ -6,12 +6,13 @@ A list is varied, one point for each value; a plain value is fixed. This file sa
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, create_model, model_validator
 
 from harness.schema.frozen import Frozen
 from harness.schema.load import Load
+from harness.schema.percentiles import PERCENTILES, Percentiles, limit_key
 from harness.schema.quantities import (
     MANY,
     AxisSize,
@@ -95,14 +96,9 @@ class RequestClass(Frozen):
         return self
 
 
-class Precision(Frozen):
+class Precision(Percentiles[PrecisionShare]):
     """How narrow a 95% interval must be, as half its width over its value: 0.05 is plus or minus 5%."""
 
-    p50: PrecisionShare | None = None
-    p90: PrecisionShare | None = None
-    p95: PrecisionShare | None = None
-    p99: PrecisionShare | None = None
-    p999: PrecisionShare | None = None
     mean: PrecisionShare | None = None
     throughput: PrecisionShare | None = None
 
@@ -137,14 +133,13 @@ class Measure(Frozen):
         return self
 
 
-class Objective(Frozen):
+_LIMITS: dict[str, Any] = {limit_key(name): (Milliseconds | None, None) for name in PERCENTILES}
+_LatencyLimits = create_model("_LatencyLimits", __base__=Frozen, **_LIMITS)
+
+
+class Objective(_LatencyLimits):
     """What the deployment must hold. A point that misses one ends the run with exit code 1."""
 
-    p50_ms: Milliseconds | None = None
-    p90_ms: Milliseconds | None = None
-    p95_ms: Milliseconds | None = None
-    p99_ms: Milliseconds | None = None
-    p999_ms: Milliseconds | None = None
     errors: Annotated[float, Field(ge=0, le=1)] | None = None
     """Largest share of requests that may fail."""
     throughput_per_s: RatePerS | None = None
@@ -153,6 +148,10 @@ class Objective(Frozen):
 
 class Validity(Frozen):
     """Limits past which a point is not valid. The defaults suit a machine that does nothing else."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | bool] = Field(init=False)
+    """Limits of gates that other installed packages add. A scenario file may only have those."""
 
     errors: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of failed requests over which the others no longer stand for the load."""

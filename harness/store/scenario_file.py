@@ -16,6 +16,7 @@ from harness.schema.faults import Where, explained, nearest, short
 from harness.schema.point import Point, expand
 from harness.schema.scenario import Scenario
 from harness.store import yaml_file
+from harness.store.scenario_keys import accepted
 from harness.store.yaml_file import MAX_DEPTH, Document
 
 MAX_ERRORS_SHOWN = 5
@@ -54,7 +55,7 @@ def load_scenario(path: Path, overrides: Sequence[str] = ()) -> LoadedScenario:
 
 def json_schema() -> str:
     """JSON schema of a scenario file, for editors."""
-    schema = TypeAdapter(Scenario).json_schema()
+    schema = TypeAdapter(accepted()).json_schema()
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "harness scenario"} | schema
     return json.dumps(schema, indent=2) + "\n"
 
@@ -62,15 +63,17 @@ def json_schema() -> str:
 def _validated(document: Document) -> Scenario:
     if not isinstance(document.data, dict):
         raise InputError(f"{document.name}:1: a scenario is a mapping that begins with `model:`")
+    text = json.dumps(document.data)
     try:
-        return Scenario.model_validate_json(json.dumps(document.data))
+        accepted().model_validate_json(text)
+        return Scenario.model_validate_json(text)
     except ValidationError as error:
         raise InputError(*_explained(document, error)) from None
 
 
 def _explained(document: Document, error: ValidationError) -> list[str]:
     """A line for each fault, in the order of the file."""
-    found = sorted(explained(Scenario, document.data, error), key=lambda one: document.line(one[0]) or 0)
+    found = sorted(explained(accepted(), document.data, error), key=lambda one: document.line(one[0]) or 0)
     lines = []
     for where, sentence in found:
         line = document.line(where)

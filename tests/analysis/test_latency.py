@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from harness.analysis import queueing
-from harness.analysis.latency import PERCENTILES, interval_of_mean, rate, requests_needed, summarize
+from harness.analysis.latency import interval_of_mean, rate, requests_needed, summarize
+from harness.schema import percentiles
+from harness.schema.percentiles import PERCENTILES
 from harness.schema.result import Interval
 
+SHARES = {name: percentiles.share(name) for name in PERCENTILES}
 SAMPLES = hnp.arrays(np.float64, st.integers(1, 2000), elements=st.floats(1e-6, 100))
 
 
@@ -34,7 +37,7 @@ def test_percentiles_are_samples_in_order_inside_their_intervals(sample: np.ndar
 @given(SAMPLES)
 def test_a_percentile_is_at_least_as_large_as_its_share_of_the_sample(sample: np.ndarray) -> None:
     figures = summarize(sample)
-    for name, share in PERCENTILES.items():
+    for name, share in SHARES.items():
         value = getattr(figures, name)
         if value is not None:
             assert np.mean(sample <= value) >= share - 1e-9
@@ -48,7 +51,7 @@ def test_no_sample_gives_no_figure() -> None:
     assert figures.interval_95 == {}
 
 
-@pytest.mark.parametrize(("name", "share"), PERCENTILES.items())
+@pytest.mark.parametrize(("name", "share"), SHARES.items())
 def test_a_percentile_needs_the_number_of_requests_that_is_said(name: str, share: float) -> None:
     needed = requests_needed(share)
     rng = np.random.default_rng(1)
@@ -143,13 +146,13 @@ def independent(rng: np.random.Generator, n: int) -> Load:
 def simulated(load: Load, per_second: float) -> dict[str, float]:
     """The truth by a very long run."""
     latency = load[1]
-    shares = {name: float(np.quantile(latency, share)) for name, share in PERCENTILES.items()}
+    shares = {name: float(np.quantile(latency, share)) for name, share in SHARES.items()}
     return {**shares, "mean": float(latency.mean()), "rate": per_second}
 
 
 def queueing_truth(utilization: float) -> dict[str, float]:
     per_second = utilization / SERVICE_S
-    shares = {name: queueing.mm1_sojourn_s(per_second, SERVICE_S, s) for name, s in PERCENTILES.items()}
+    shares = {name: queueing.mm1_sojourn_s(per_second, SERVICE_S, s) for name, s in SHARES.items()}
     mean_s = queueing.mm1_mean_sojourn_s(per_second, SERVICE_S)
     return {**shares, "mean": mean_s, "rate": per_second}
 
@@ -159,7 +162,7 @@ def repeated(name: str) -> Repeated:
     long = np.random.default_rng(10**6)
     match name:
         case "independent":
-            shares = {name: -0.001 * math.log(1 - share) for name, share in PERCENTILES.items()}
+            shares = {name: -0.001 * math.log(1 - share) for name, share in SHARES.items()}
             return repeat(lambda rng: independent(rng, 6000), 300, {**shares, "mean": 0.001, "rate": 100})
         case "M/M/1 at 0.2":  # what `harness calibrate` counts coverage on
             return repeat(lambda rng: mm1(rng, 2400, 0.2), 900, queueing_truth(0.2))

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from harness.analysis.facts import Facts
+from harness.analysis.gates.gate import Evidence
+from harness.analysis.gates.table import GATES
 from harness.analysis.gpu import GpuWatch
 from harness.analysis.validity import Judgement, judge
+from harness.schema.observed import Observed
+from harness.schema.point import Point
 from harness.schema.result import GpuProbe, ObjectiveCheck
+from harness.schema.samples import REQUEST, Measured
 from tests.analysis.samples import (
     facts,
     gpu,
@@ -24,9 +31,13 @@ from tests.analysis.samples import (
 CLOSED = {"load": {"concurrency": 8}}
 
 
+def by_gates(asked: Point, seen: Observed, told: Facts) -> Judgement:
+    return judge(Evidence(asked, seen, told, Measured.of(np.zeros(0, REQUEST))), GATES)
+
+
 def judged(seen: dict[str, Any] | None = None, told: dict[str, Any] | None = None, **asked: Any) -> Judgement:
     """A good point with these changes to what was observed, to its facts, and to what was asked for."""
-    return judge(point(**asked), observed(1000, host_cores=2, **(seen or {})), facts(**(told or {})))
+    return by_gates(point(**asked), observed(1000, host_cores=2, **(seen or {})), facts(**(told or {})))
 
 
 def test_a_point_with_nothing_wrong_is_valid_without_a_word() -> None:
@@ -75,7 +86,7 @@ INVALID: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("load process 1 on here used 95%", {"load_processes": (load_process(1), load_process(9.5, 1))}, {}, {}),
     ("1% of the requests were sent 5.1 ms late", {}, {"send_lag_p99_s": 0.0051}, {}),
     ("on average 6.1 of 8 users", {}, {"in_flight_mean": 6.1}, CLOSED),
-    ("9.0 requests were under way, and 8 users", {}, {"in_flight_mean": 9.0}, CLOSED),
+    ("9.0 requests were in flight, and 8 users", {}, {"in_flight_mean": 9.0}, CLOSED),
     ("Triton had a request for 7.00 ms", {}, served(request_s=0.007), {}),
     ("processes used 13.0% of this machine's 2 cores, over 10%", {}, on_host(foreign_cpu_cores=0.26), {}),
     ("the hypervisor gave 7.5% of this machine's 2 cores", {}, on_host(stolen_cpu_cores=0.15), {}),
@@ -162,8 +173,10 @@ def test_short_of_its_limit_or_let_pass_by_the_scenario_a_gate_is_silent(
 
 def test_the_share_of_others_is_of_the_whole_machine_and_not_of_what_harness_may_use() -> None:
     told = on_host(foreign_cpu_cores=0.9)
-    assert judge(point(), observed(1000, host_cores=16), facts(**told)).verdict == "valid"
-    assert judge(point(), observed(1000), facts(**told)).verdict == "invalid", "unknown: what harness may use"
+    assert by_gates(point(), observed(1000, host_cores=16), facts(**told)).verdict == "valid"
+    assert by_gates(point(), observed(1000), facts(**told)).verdict == "invalid", (
+        "unknown: what harness may use"
+    )
 
 
 def test_counts_are_not_compared_where_the_point_ended_early_or_triton_said_nothing() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.format import percentile
 from harness.schema.model import ModelArtifact, Parity, ParityCase
+from harness.schema.percentiles import figure_title
 from harness.schema.point import Point, expand
 from harness.schema.result import (
     ClassFigures,
@@ -178,7 +178,7 @@ def latency(mean_s: float, requests: int) -> Latency:
         max=mean_s * 4 if requests else None,
         interval_95={n: (v * 0.96, v * 1.06) for n, v in known.items()},
         unsupported={
-            n: f"{requests} requests; a {percentile(n)} takes {factors[n][1]} that are independent"
+            n: f"{requests} requests; a {figure_title(n)} takes {factors[n][1]} that are independent"
             for n in factors
             if n not in known
         },

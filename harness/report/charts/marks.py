@@ -9,7 +9,7 @@ from typing import Any
 from harness.report.answer import point_words
 from harness.report.charts.figure import SYMBOLS, Trace, plain
 from harness.report.format import ms, number, span
-from harness.report.format import percentile as called
+from harness.schema.percentiles import figure_title
 from harness.schema.result import Interval, Latency, PointResult
 
 
@@ -87,8 +87,8 @@ def _hover(mark: Mark, percentile: str) -> str:
     value = getattr(mark.latency, percentile)
     if value is None:
         why = mark.latency.unsupported.get(percentile, "the sample can't support it")
-        return plain(f"{point_words(p)}: no {called(percentile)}: {why}")
-    lines = [f"<b>{plain(point_words(p))}</b>", f"{called(percentile)} {ms(value)} ms"]
+        return plain(f"{point_words(p)}: no {figure_title(percentile)}: {why}")
+    lines = [f"<b>{plain(point_words(p))}</b>", f"{figure_title(percentile)} {ms(value)} ms"]
     interval = mark.latency.interval_95.get(percentile)
     if interval:
         lines[-1] += f" ({span(interval, ms)})"
@@ -112,11 +112,11 @@ def limit(marks: Sequence[Mark], percentile: str, from_x: float) -> Iterator[Tra
             "name": "objective",
             "legendgroup": "objective",
             "line": {"color": "@ink", "dash": "longdash", "width": 1},
-            "hovertext": f"objective: {called(percentile)} ≤ {number(limit)} ms",
+            "hovertext": f"objective: {figure_title(percentile)} ≤ {number(limit)} ms",
             "hoverinfo": "text",
             "meta": {
                 "percentile": percentile,
-                "legend": f"objective: {called(percentile)} ≤ {number(limit)} ms",
+                "legend": f"objective: {figure_title(percentile)} ≤ {number(limit)} ms",
             },
         }
 

@@ -8,12 +8,11 @@ from typing import Any
 
 from harness.report.charts.figure import Figure, Trace, axis, plain, styles
 from harness.report.charts.marks import Mark, apart, joined, limit, name_of, trace_of
-from harness.report.format import percentile as called
 from harness.report.format import setting
 from harness.report.rows import short_names
+from harness.schema.percentiles import PERCENTILES, figure_title, share
 from harness.schema.result import PointResult, RunResult
 
-PERCENTILES = ("p50", "p90", "p95", "p99", "p999")
 MOST_LABELS = 40
 """Marks that carry their load as text; with more, it is read by pointing at them."""
 MARKS = (
@@ -26,7 +25,8 @@ def default_percentile(run: RunResult) -> str:
     have."""
     usable = [p for p in run.points if p.verdict != "invalid"]
     named = [c.name.removesuffix("_ms") for p in usable for c in p.objective if c.name.endswith("_ms")]
-    for name in (*sorted(set(named), reverse=True), "p99", "p95", "p90"):
+    usual = [name for name in PERCENTILES if 0.5 < share(name) <= 0.99]
+    for name in (*sorted(set(named), reverse=True), *reversed(usual)):
         have = sum(getattr(p.latency_s, name) is not None for p in usable)
         if have and have >= 0.8 * len(usable):
             return name
@@ -168,7 +168,7 @@ def _latency_figure(
         drawn = [v for t in traces if t["meta"]["percentile"] == percentile for v in t["y"] if v is not None]
         without = dict.fromkeys(name_of(m) for m in marks if getattr(m.latency, percentile) is None)
         choices[percentile] = {
-            "yaxis": axis(f"{called(percentile)} latency, ms", drawn),
+            "yaxis": axis(f"{figure_title(percentile)} latency, ms", drawn),
             "absent": list(without),
         }
     layout = {"hovermode": "closest", "xaxis": x}

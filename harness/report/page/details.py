@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from harness.analysis.gpu import gpu_name
 from harness.report.cell import Cell, footnotes
-from harness.report.environment import GPU_FACTS, gpu_name
-from harness.report.format import count, memory, ms, number, percent, percentile, span
+from harness.report.environment import GPU_FACTS
+from harness.report.format import count, memory, ms, number, percent, span
 from harness.report.gpus import FACTS as GPU_FIGURES
-from harness.report.gpus import gpu_name as figures_name
+from harness.schema.percentiles import PERCENTILES, figure_title
 from harness.schema.result import Environment, Latency, LoadProcess, PointResult, RunResult
 
 Fact = tuple[str, str | None]
@@ -77,7 +78,7 @@ def gpu_table(run: RunResult) -> CellTable:
 def gpu_figures(point: PointResult) -> tuple[dict[str, CellTable], dict[str, int]]:
     """Everything that is known of the GPUs at one point, a row a figure, a column a GPU; by group, and the
     footnotes of all groups."""
-    titles = [(figures_name(gpu), gpu.name) for gpu in point.gpu or ()]
+    titles = [(gpu_name(gpu), gpu.name) for gpu in point.gpu or ()]
     rows = [(f, [f.cell(gpu) for gpu in point.gpu or ()]) for f in GPU_FIGURES]
     tables = {
         group: CellTable.of(titles, [((f.title, f.unit), cells) for f, cells in rows if f.group == group])
@@ -94,12 +95,12 @@ def gpus_there(environment: Environment) -> CellTable:
 
 def latency_rows(latency: Latency, service: Latency | None = None) -> list[LatencyRow]:
     rows = []
-    for name in ("p50", "p90", "p95", "p99", "p999", "mean", "min", "max"):
+    for name in (*PERCENTILES, "mean", "min", "max"):
         value = getattr(latency, name)
         other = getattr(service, name) if service else None
         rows.append(
             LatencyRow(
-                name=percentile(name) if name.startswith("p") else name,
+                name=figure_title(name),
                 value="" if value is None else ms(value),
                 interval=span(latency.interval_95.get(name), ms),
                 why="" if value is not None else latency.unsupported.get(name, "no request succeeded"),

@@ -19,10 +19,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from harness.analysis.gpu import named
+from harness.analysis.gpu import gpu_name
 from harness.plain_text import shown, shown_lines
-from harness.report import answer, environment, gpus
-from harness.report import format as words
+from harness.report import answer, environment, format, gpus
 from harness.report.cell import Cell, footnotes
 from harness.report.charts import points as charts
 from harness.report.charts.breakdown import breakdown
@@ -33,6 +32,7 @@ from harness.report.page import details
 from harness.report.page.resolved import resolved_scenario
 from harness.report.page.series import GpuSeries, PointSeries, coarser
 from harness.report.rows import columns, rows
+from harness.schema.percentiles import figure_title
 from harness.schema.result import PointResult, RunResult
 
 MOST_DOTS_A_PAGE = 60_000
@@ -75,7 +75,9 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
     return template.render(
         run=run,
         answer=answer,
-        words=words,
+        format=format,
+        figure_title=figure_title,
+        gpu_name=gpu_name,
         standing=answer.run_standing(run),
         columns=drawn,
         rows=table,
@@ -176,7 +178,7 @@ def _gpu(gpu: GpuSeries) -> dict[str, Any]:
         name: _short([None if v is None else v / GPU_UNITS.get(name, 0.01) for v in values], 4)
         for name, values in gpu.levels.items()
     }
-    return {"name": named(gpu.device, gpu.mig_instance), "time_s": _short(gpu.time_s, 5)} | levels
+    return {"name": gpu_name(gpu), "time_s": _short(gpu.time_s, 5)} | levels
 
 
 def _short(values: Any, digits: int) -> list[float | None]:
