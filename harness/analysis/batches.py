@@ -74,11 +74,11 @@ class Spread:
     freedom: float
     """Degrees of freedom of `error`."""
     skew: float
-    """Of the mean, as Willink's a: the batch means' skewness over 6 times the root of their number."""
+    """The skew of the mean, Willink's a: the batch means' skewness over 6 times the root of their number."""
 
     @property
     def half_width(self) -> float:
-        """Of the symmetric 95% interval."""
+        """Half of the symmetric 95% interval."""
         return student_95(self.freedom) * self.error
 
     @property

@@ -1,4 +1,4 @@
-"""What limits a point: one name, by a rule that is written down.
+"""The bottleneck of a point: one name, by a rule that is written down.
 
 The first line that applies names it; docs/measurement.md has the same as a table.
 
@@ -36,7 +36,7 @@ from harness.analysis.gpu import may_use, on_cpu
 from harness.analysis.window import mean
 from harness.schema.observed import Observed
 from harness.schema.point import Point
-from harness.schema.result import Limiter, LimiterName, ServerFigures
+from harness.schema.result import Bottleneck, BottleneckName, ServerFigures
 
 CLIENT_NEAR = 0.9
 CLIENT_LAG = 0.25
@@ -50,41 +50,41 @@ DELAY_SHARE = 0.25
 NETWORK_SHARE = 0.5
 
 
-def limiter(point: Point, observed: Observed, facts: Facts) -> Limiter | None:
-    """None where too little was observed to say."""
+def bottleneck(point: Point, observed: Observed, facts: Facts) -> Bottleneck | None:
+    """The point's bottleneck; None where too little was observed to say."""
     client = _client(point, observed, facts)
     if client is not None:
-        return Limiter(name="client", why=client)
-    seen = _Seen.of(point, observed, facts)
-    if seen is None:
+        return Bottleneck(name="client", why=client)
+    signals = _Signals.of(point, observed, facts)
+    if signals is None:
         return None
-    name, why = _rule(point, seen)
-    return Limiter(name=name, why="; ".join([why, *seen.unseen]))
+    name, why = _rule(point, signals)
+    return Bottleneck(name=name, why="; ".join([why, *signals.unobserved]))
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Signals:
     """What the rule weighs. Seconds are means per request."""
 
     busy: float
     """Share of the time in which an instance was executing."""
     instances: int
     model_s: float
-    """Input, inference and output."""
+    """Time for input, inference and output."""
     queue_s: float
     service_s: float
     network_s: float | None
     mean_batch: float | None
     saturated: str | None
-    """Which device has no room, in words."""
+    """The device that has no room, in words."""
     room: str
     """What is known of the devices' room, in words."""
     gpu: _Level | None
-    unseen: tuple[str, ...]
+    unobserved: tuple[str, ...]
     """What the rule had to do without, in words."""
 
     @classmethod
-    def of(cls, point: Point, observed: Observed, facts: Facts) -> _Seen | None:
+    def of(cls, point: Point, observed: Observed, facts: Facts) -> _Signals | None:
         server, seconds, service_s = facts.server, facts.seconds, facts.service_mean_s
         if server is None or not seconds or not service_s or server.queue_s is None:
             return None
@@ -109,13 +109,13 @@ class _Seen:
             saturated=next((level.words for level in levels if level.full), None),
             room=" and ".join(level.words for level in levels) or "its cores and GPU may have room",
             gpu=gpu,
-            unseen=tuple(
+            unobserved=tuple(
                 words
-                for words, observed_ in (
+                for words, known in (
                     ("how busy the server's cores and GPU were was not observed", levels),
                     ("how long a request was on the wire was not observed", network_s is not None),
                 )
-                if not observed_
+                if not known
             ),
         )
 
@@ -129,7 +129,7 @@ def _model_s(server: ServerFigures) -> float | None:
 
 
 def _gpu_count(point: Point, observed: Observed) -> int:
-    """Triton makes that many instances on each of them."""
+    """How many GPUs there are for the server: Triton makes its instances on each."""
     if point.server.gpus is not None:
         return len(point.server.gpus)
     return max(1, sum(gpu.mig_instance is None for gpu in observed.gpus))
@@ -142,12 +142,12 @@ class _Level:
     full: bool
     words: str
     in_depth: bool = True
-    """Of a GPU: it is known how much of it the kernels used."""
+    """Whether it is known how much of the device was used, and not only that it was."""
 
 
 def _gpu_level(point: Point, observed: Observed, facts: Facts) -> _Level | None:
-    """Of the GPUs on which the server's memory was seen, or else of all that it may use; None where it can't
-    be seen."""
+    """How busy the GPUs are on which the server's memory was seen, or else all that it may use; None where
+    that wasn't observed."""
     provider = observed.execution_provider
     mine = [gpu for gpu in facts.gpu or () if may_use(point, gpu.device, provider)]
     mine = [gpu for gpu in mine if gpu.server_memory_bytes_max is not None] or mine
@@ -196,29 +196,29 @@ def _client(point: Point, observed: Observed, facts: Facts) -> str | None:
     return None
 
 
-def _rule(point: Point, seen: _Seen) -> tuple[LimiterName, str]:
-    which = "the instance was" if seen.instances == 1 else f"the {seen.instances} instances were"
-    busy = f"{which} busy {seen.busy:.0%} of the time"
-    waits = f"a request waits {_ms(seen.queue_s)} for {_ms(seen.model_s)} of the model's own time"
-    is_busy = seen.busy >= BUSY
-    waited_for = point.load.open_loop and seen.queue_s >= WAITED_FOR * seen.model_s > 0
-    delayed = _delayed(point, seen)
-    if (is_busy or (waited_for and not delayed)) and seen.queue_s >= WAITS * seen.model_s:
-        if seen.saturated is not None:
-            return "compute", f"{busy}, {waits}, and {seen.saturated}"
-        return "instances", f"{busy} and {waits}, while {seen.room}"
+def _rule(point: Point, signals: _Signals) -> tuple[BottleneckName, str]:
+    which = "the instance was" if signals.instances == 1 else f"the {signals.instances} instances were"
+    busy = f"{which} busy {signals.busy:.0%} of the time"
+    waits = f"a request waits {_ms(signals.queue_s)} for {_ms(signals.model_s)} of the model's own time"
+    is_busy = signals.busy >= BUSY
+    waited_for = point.load.open_loop and signals.queue_s >= WAITED_FOR * signals.model_s > 0
+    delayed = _delayed(point, signals)
+    if (is_busy or (waited_for and not delayed)) and signals.queue_s >= WAITS * signals.model_s:
+        if signals.saturated is not None:
+            return "compute", f"{busy}, {waits}, and {signals.saturated}"
+        return "instances", f"{busy} and {waits}, while {signals.room}"
     if delayed:
         return "batching", delayed
     if is_busy:
-        own = f"{busy} and hardly anything waits ({_ms(seen.queue_s)}): the model's own time"
-        return "compute", own + _filled(seen.gpu)
-    if seen.network_s is not None and seen.network_s >= NETWORK_SHARE * seen.service_s:
+        own = f"{busy} and hardly anything waits ({_ms(signals.queue_s)}): the model's own time"
+        return "compute", own + _filled(signals.gpu)
+    if signals.network_s is not None and signals.network_s >= NETWORK_SHARE * signals.service_s:
         return "network", (
-            f"{_ms(seen.network_s)} of {_ms(seen.service_s)} went to the wire, Triton's front end and the "
-            f"client's handling, and {busy}"
+            f"{_ms(signals.network_s)} of {_ms(signals.service_s)} went to the wire, Triton's front end and "
+            f"the client's handling, and {busy}"
         )
-    if seen.saturated is not None:
-        return "compute", f"{seen.saturated}, though {busy}"
+    if signals.saturated is not None:
+        return "compute", f"{signals.saturated}, though {busy}"
     if point.load.open_loop:
         return "nothing", f"the server keeps up: {busy} and {waits}"
     users = point.load.shape.users
@@ -234,17 +234,20 @@ def _filled(gpu: _Level | None) -> str:
     return f", while {gpu.words}: its kernels are too small to fill it, or wait for launches and copies"
 
 
-def _delayed(point: Point, seen: _Seen) -> str | None:
+def _delayed(point: Point, signals: _Signals) -> str | None:
     """How the queue is the batcher's delay, in words; None where it isn't."""
     delay_s = point.server.queue_delay_us / 1e6
-    if delay_s == 0 or seen.mean_batch is None or seen.mean_batch >= SATURATED * point.server.max_batch:
+    if delay_s == 0 or signals.mean_batch is None or signals.mean_batch >= SATURATED * point.server.max_batch:
         return None
     low, high = DELAY
-    if not low * delay_s <= seen.queue_s <= high * delay_s or seen.queue_s < DELAY_SHARE * seen.service_s:
+    if (
+        not low * delay_s <= signals.queue_s <= high * delay_s
+        or signals.queue_s < DELAY_SHARE * signals.service_s
+    ):
         return None
     return (
-        f"a request waits {_ms(seen.queue_s)} of its {_ms(seen.service_s)} for others to share its batch "
-        f"(queue_delay_us is {_ms(delay_s)}), and batches hold {seen.mean_batch:.1f} of "
+        f"a request waits {_ms(signals.queue_s)} of its {_ms(signals.service_s)} for others to share its "
+        f"batch (queue_delay_us is {_ms(delay_s)}), and batches hold {signals.mean_batch:.1f} of "
         f"{point.server.max_batch}"
     )
 

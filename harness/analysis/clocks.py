@@ -25,9 +25,9 @@ class Reading:
     """One measurement of their clock against ours."""
 
     at_ns: int
-    """On our clock."""
+    """When it was taken, on our clock."""
     offset_ns: int
-    """Theirs less ours."""
+    """Their clock less ours."""
     error_ns: int
     """The offset is right to plus or minus this."""
 
@@ -40,18 +40,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Their clock: readings in order of time, at least one. The one of this machine has none of it."""
+    """Their clock: readings in order of time, at least one. This machine's own clock needs none."""
 
     readings: tuple[Reading, ...]
 
     @property
     def offset_s(self) -> float:
-        """At the last reading."""
+        """The offset at the last reading."""
         return self.readings[-1].offset_ns / 1e9
 
     @property
     def error_s(self) -> float:
-        """Of the worst reading: between two, the offset is no better known than by either."""
+        """The error of the worst reading: between two, the offset is no better known than by either."""
         return max(reading.error_ns for reading in self.readings) / 1e9
 
     def theirs(self, ours_ns: int) -> int:
@@ -70,7 +70,7 @@ class Clock:
         return ours if isinstance(theirs_ns, np.ndarray) else int(ours)
 
     def _offset_ns(self, since_ns: Ns) -> Ns:
-        """The offset so long after the first reading: linear between first and last, and beyond them."""
+        """The offset at times after the first reading: linear between first and last, and beyond them."""
         first, last = self.readings[0], self.readings[-1]
         length = last.at_ns - first.at_ns
         if not length:

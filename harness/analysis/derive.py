@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis import objective, steady, validity
-from harness.analysis.bottleneck import limiter
+from harness.analysis.bottleneck import bottleneck
 from harness.analysis.facts import Facts
 from harness.analysis.gates.gate import Evidence, Gate
 from harness.analysis.gates.table import GATES
@@ -33,7 +33,7 @@ Mask = npt.NDArray[np.bool_]
 Times = npt.NDArray[np.int64]
 
 PIECE = 1 << 18
-"""Requests whose times are differences at once."""
+"""Requests whose times are subtracted at once."""
 
 
 def derive(
@@ -55,11 +55,11 @@ def derive(
     ok = measured.ok
     window = Window(*observed.window_ns) if observed.window_ns else None
     latency_s = _seconds(measured.completed_ns, measured.intended_ns, ok)
-    approach = _approach(point, measured, latency_s, ok)
-    latency = summarize(latency_s[approach.skipped_requests :])
+    steady_state = _steady_state(point, measured, latency_s, ok)
+    latency = summarize(latency_s[steady_state.skipped_requests :])
     del latency_s  # each array is as large as a tenth of what 10 million requests may take
     service_s = _seconds(measured.completed_ns, measured.sent_ns, ok)
-    service = summarize(service_s[approach.skipped_requests :])
+    service = summarize(service_s[steady_state.skipped_requests :])
     service_mean_s = float(service_s.mean()) if service_s.size else None
     time_s = _time_split(measured, service_mean_s, observed.server)
     del service_s
@@ -77,7 +77,7 @@ def derive(
         send_lag_p99_s=_send_lag_p99_s(measured) if point.load.open_loop else None,
         in_flight_mean=_in_flight_mean(measured),
         backlog=_backlog(measured) if point.load.open_loop else None,
-        steady=approach,
+        steady=steady_state,
         time_s=time_s,
         server=observed.server,
         host=host_figures(host, window, measured.size, observed.cores) if window else None,
@@ -103,7 +103,7 @@ def derive(
         started_at=observed.started_at,
         duration_s=facts.seconds,
         stopped_by=observed.stopped_by,
-        steady_state=approach,
+        steady_state=steady_state,
         requests=measured.size,
         errors=errors,
         error_reasons=_error_reasons(measured, texts),
@@ -113,12 +113,12 @@ def derive(
         latency_s=latency,
         service_s=service,
         send_lag_p99_s=facts.send_lag_p99_s,
-        classes=tuple(_class_figures(point, measured, _after(approach, ok), latency)),
+        classes=tuple(_class_figures(point, measured, _after(steady_state, ok), latency)),
         load_processes=observed.load_processes,
         in_flight_mean=facts.in_flight_mean,
         server=observed.server,
         time_s=time_s,
-        limiter=limiter(point, observed, facts),
+        bottleneck=bottleneck(point, observed, facts),
         execution_provider=observed.execution_provider,
         gpu=facts.gpu,
         gpu_probe=observed.gpu_probe,
@@ -142,7 +142,7 @@ def _gpu_figures(
 
 
 def _seconds(ends_ns: Times, starts_ns: Times | int, keep: Mask) -> Seconds:
-    """From start to end of those to `keep`, in order; in pieces, so that nothing else is as large."""
+    """How long those to `keep` took, in order; made in pieces, so that nothing else is as large."""
     starts_ns = np.broadcast_to(np.asarray(starts_ns), ends_ns.shape)
     seconds = np.empty(np.count_nonzero(keep), dtype=np.float64)
     end = 0
@@ -162,16 +162,16 @@ def _inferences(point: Point, measured: Measured, keep: Mask) -> int:
     )
 
 
-def _after(approach: SteadyState, ok: Mask) -> Mask:
+def _after(steady_state: SteadyState, ok: Mask) -> Mask:
     """The successes of the steady state."""
-    if not approach.skipped_requests:
+    if not steady_state.skipped_requests:
         return ok
-    steady = ok.copy()
-    steady[: np.flatnonzero(ok)[: approach.skipped_requests][-1] + 1] = False
-    return steady
+    kept = ok.copy()
+    kept[: np.flatnonzero(ok)[: steady_state.skipped_requests][-1] + 1] = False
+    return kept
 
 
-def _approach(point: Point, measured: Measured, latency_s: Seconds, ok: Mask) -> SteadyState:
+def _steady_state(point: Point, measured: Measured, latency_s: Seconds, ok: Mask) -> SteadyState:
     """How the point came to its steady state. A load that changes by design has none to come to."""
     if not point.load.steady_by_design:
         why = f"not tested: the load ({point.load.label}) changes by design"
@@ -250,7 +250,7 @@ class _Throughput:
     @classmethod
     def of(cls, point: Point, measured: Measured, ok: Mask) -> _Throughput:
         """Counted from the first intended send to the last one: the drain after it, in which fewer and fewer
-        requests are under way, would make a server look slower than it was."""
+        requests are in flight, would make a server look slower than it was."""
         if not ok.any():
             return cls(None, None, None)
         start = int(measured.intended_ns[0])
@@ -283,7 +283,7 @@ def _error_reasons(measured: Measured, texts: Sequence[str]) -> dict[str, int]:
 
 
 def _class_figures(point: Point, measured: Measured, steady_ok: Mask, latency: Latency) -> list[ClassFigures]:
-    """`latency` is that of all classes."""
+    """The figures of each class. `latency` is that of all classes."""
     figures = []
     for index, kind in enumerate(point.requests):
         mine = measured.request_class == index

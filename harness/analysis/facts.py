@@ -1,4 +1,4 @@
-"""What the gates and the limiter's rule are told of a point: figures, no samples."""
+"""What the gates and the bottleneck's rule know of a point: figures, no samples."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from harness.schema.result import (
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of the measured phase, the approach to the steady state included, but for `latency` and `service`."""
+    """Figures of the measured phase. Only `latency` and `service` leave out its initial transient."""
 
     requests: int
-    """That ended, errors among them."""
+    """Requests that ended, errors among them."""
     errors: int
     seconds: float | None
     """Length of the phase."""
     latency: Latency
     service: Latency
     service_mean_s: float | None
-    """From the actual send to the last byte, over the successes of the whole phase, as Triton's means are."""
+    """Mean time from the actual send to the last byte, over all successes of the phase, as Triton's are."""
     throughput_requests_per_s: float | None
     send_lag_p99_s: float | None
-    """None in a closed loop."""
+    """How late the client itself was; None in a closed loop."""
     in_flight_mean: float | None
     """Requests sent and not yet answered, on average over the time in which load was offered."""
     backlog: tuple[int, int] | None

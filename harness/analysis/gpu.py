@@ -95,7 +95,7 @@ class GpuWatch:
     seen: float
     """Share of the window that was watched, 0 to 1."""
     lost: bool
-    """It was there, and then it was gone."""
+    """Whether it was there, and then was gone."""
 
 
 class _Device(Protocol):
@@ -113,7 +113,7 @@ def gpu_name(gpu: _Device) -> str:
 
 
 def on_cpu(point: Point, provider: str | None) -> bool:
-    """Whether the model was computed on the CPU, as asked, or as ONNX Runtime's `provider` tells."""
+    """Whether the model was computed on the CPU, as asked, or as ONNX Runtime's `provider` shows."""
     return point.server.kind == "cpu" or (provider is not None and provider.startswith("CPU"))
 
 
@@ -168,8 +168,8 @@ def _of(readings: Sequence[GpuReading], device: GpuEnvironment) -> list[GpuReadi
 
 
 def _lost(readings: Sequence[GpuReading], window: Window) -> bool:
-    """A lost GPU is read without a single value once, and then no more. One of which a reading now and then
-    has no value, because none was due, isn't lost."""
+    """A lost GPU is read without a single value once, and then no more. Where a reading now and then
+    has no value, because none was due, the GPU isn't lost."""
     if len(readings) < 2 or readings[-1].at_ns > window.end_ns:
         return False
     return _blank(readings[-1]) and not any(_blank(r) for r in readings[:-1])

@@ -11,7 +11,7 @@ from harness.schema.samples import GpuReading
 HIDDEN = "the server's processes can't be seen from here"
 
 _PID = re.compile(r"\((-?\d+)\)$")
-"""As `GpuReading.foreign_processes` ends each: "name (pid)"."""
+"""The end of each of `GpuReading.foreign_processes`: "name (pid)"."""
 
 
 def server_memory(readings: Sequence[GpuReading], load_pids: Set[int]) -> tuple[int | None, str | None]:
@@ -23,10 +23,10 @@ def server_memory(readings: Sequence[GpuReading], load_pids: Set[int]) -> tuple[
     listed = [r for r in readings if r.processes is not None]
     if not listed:
         return None, None
-    told = [r for r in listed if r.foreign_processes is not None]
-    if not told:
+    known = [r for r in listed if r.foreign_processes is not None]
+    if not known:
         return None, HIDDEN
-    held = [_held(r, load_pids) for r in told]
+    held = [_held(r, load_pids) for r in known]
     if all(not each for each in held):
         return None, "the driver lists no process of the server"
     sums = [sum(b for b in each if b is not None) for each in held if each and None not in each]

@@ -13,8 +13,8 @@ from harness.schema.result import HostFigures
 from harness.schema.samples import HostReading, Window
 
 FOREIGN_AT_LEAST_S = 1.0
-"""What other processes used is the small difference of large counts of 10 ms ticks: it takes a second to
-stand out."""
+"""What other processes used is the small difference of large counts of 10 ms ticks: only after a second does
+it stand out."""
 
 
 def host_figures(readings: Sequence[HostReading], window: Window, requests: int, cores: int) -> HostFigures:

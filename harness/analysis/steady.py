@@ -43,7 +43,8 @@ FREEDOM = 7.0
 all power from the test that looks for it."""
 
 BEGINNING = 0.7
-"""An approach is, over the first half of what is cut, at least so much as far off as over the second."""
+"""An initial transient is farthest off where it begins: over the first half of what is cut, by this share of
+how far it is off over the second, or more."""
 
 STEP_WITHIN = (0.2, 0.8)
 """Where a step is looked for, as shares of the phase: a stall at an end is none."""
@@ -64,7 +65,7 @@ def find(latency_s: Seconds, due_s: Seconds, *, limit: float = DRIFT) -> SteadyS
     size = max(BATCH, -(-latency_s.size // MOST_BATCHES))
     number = latency_s.size // size
     means = latency_s[: number * size].reshape(number, size).mean(axis=1)
-    skipped = _approach(_clipped(means)) * size
+    skipped = _transient(_clipped(means)) * size
     drift = _drift(means[skipped // size :], limit)
     skipped_s = float(due_s[skipped] - due_s[0])
     cut = f"after the first {skipped} requests ({skipped_s:.1f} s), " if skipped else ""
@@ -84,8 +85,8 @@ def _clipped(means: Seconds) -> Seconds:
     return np.clip(means, middle - CLIP * scale, middle + CLIP * scale) if scale > 0 else means
 
 
-def _approach(means: Seconds) -> int:
-    """How many of the first means belong to the approach: MSER's optimum, if it isn't chance."""
+def _transient(means: Seconds) -> int:
+    """How many of the first means belong to the initial transient: MSER's optimum, if it isn't chance."""
     n = means.size
     half = n // 2
     left = n - np.arange(half + 1)
@@ -103,13 +104,13 @@ def _approach(means: Seconds) -> int:
     away = means[:cut] - float(kept.mean())
     if abs(float(away.mean())) <= _beyond_chance(found) * found.error * math.sqrt(1 + kept.size / cut):
         return 0
-    # An approach is farthest off where it begins; a stall or a burst in the first half of the phase isn't.
+    # A transient is farthest off where it begins; a stall or a burst in the first half of the phase isn't.
     begin, end = float(away[: -(-cut // 2)].mean()), float(away[cut // 2 :].mean())
     return cut if abs(begin) >= BEGINNING * abs(end) else 0
 
 
 def _beyond_chance(found: Spread) -> float:
-    """Standard errors."""
+    """How many standard errors off is more than chance."""
     return student(1 - CHANCE / 2, max(FREEDOM, round(found.freedom, 1)))
 
 

@@ -15,18 +15,20 @@ import numpy as np
 from harness.schema.samples import Window
 
 
-class Reading(Protocol):
+class Timed(Protocol):
+    """A reading, of whatever, with the time at which it was taken."""
+
     @property
     def at_ns(self) -> int: ...
 
 
-R = TypeVar("R", bound=Reading)
+R = TypeVar("R", bound=Timed)
 Number = TypeVar("Number", int, float)
 
 Series = Sequence[tuple[int, Number]]
 
 
-def series(readings: Iterable[Reading], field: str) -> list[tuple[int, float]]:
+def series(readings: Iterable[Timed], field: str) -> list[tuple[int, float]]:
     """One field of the readings that have it."""
     return [(r.at_ns, value) for r in readings if (value := getattr(r, field)) is not None]
 
@@ -104,7 +106,7 @@ def spans(values: Series[float], window: Window) -> list[tuple[float, float]]:
     return [(ns / 1e9, value) for ns, value in overlapping if ns > 0]
 
 
-def watched_s(readings: Sequence[Reading], window: Window, *, gap_s: float) -> float:
+def watched_s(readings: Sequence[Timed], window: Window, *, gap_s: float) -> float:
     """Seconds of the window that lie between two readings no further apart than `gap_s`."""
     overlapping = (
         min(b.at_ns, window.end_ns) - max(a.at_ns, window.start_ns)

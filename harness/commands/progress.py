@@ -88,7 +88,7 @@ class Progress:
         interval = words.span(result.latency_s.interval_95.get("p99"), words.ms)
         figures = f"{words.number(rate)} inferences/s" if rate is not None else "no throughput"
         figures += f", p99 {words.ms(p99)} ms ({interval})" if p99 is not None else ", no p99"
-        figures += f", limited by {result.limiter.name}" if result.limiter is not None else ""
+        figures += f", bottleneck {result.bottleneck.name}" if result.bottleneck is not None else ""
         verdict = line(f"{result.verdict:>12}", VERDICT_STYLE[result.verdict])
         self._console.print(Text.assemble(verdict, line(f"  {number}/{of} {result.point.label}: {figures}")))
         for reason in result.reasons:

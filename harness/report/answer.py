@@ -113,9 +113,9 @@ def _tail(point: PointResult) -> str:
     return ""
 
 
-def limiter_line(point: PointResult) -> str:
+def bottleneck_line(point: PointResult) -> str:
     """ "compute: the instance was busy 97% of the time …"; empty where it isn't known."""
-    return f"{point.limiter.name}: {point.limiter.why}" if point.limiter else ""
+    return f"{point.bottleneck.name}: {point.bottleneck.why}" if point.bottleneck else ""
 
 
 def point_words(point: PointResult) -> str:

@@ -16,7 +16,7 @@ UNOBSERVED = "not observed"
 
 
 def ran_on(run: RunResult) -> str:
-    """On what the model ran: never a GPU that merely was in the machine."""
+    """The device that the model ran on: never a GPU that merely was in the machine."""
     where = run.environment
     cpu = f"{where.cpu}, {count(where.cores, 'core')}"
     present = _counted([gpu.name for gpu in where.gpus if gpu.mig_instance is None])
@@ -105,7 +105,7 @@ GPU_FACTS: tuple[tuple[str, Callable[[GpuEnvironment], Cell]], ...] = (
     ("compute mode", lambda g: _cell(g, "compute_mode", str)),
     ("VBIOS", lambda g: _cell(g, "vbios", str)),
 )
-"""What the page tells of each GPU of the machine, in order."""
+"""What the page shows of each GPU of the machine, in order."""
 
 
 def _cell(gpu: GpuEnvironment, field: str, words: Callable[[float], str] | Callable[[str], str]) -> Cell:
@@ -127,7 +127,7 @@ def _power_cap(gpu: GpuEnvironment) -> Cell:
 
 
 def _clocks(gpu: GpuEnvironment) -> Cell:
-    """The policy: the default, or what `nvidia-smi -ac` asked for. Locked clocks (-lgc) NVML doesn't tell."""
+    """The default, or what `nvidia-smi -ac` asked for. NVML doesn't report locked clocks (`-lgc`)."""
     asked, default, most = gpu.application_sm_clock_hz, gpu.default_sm_clock_hz, gpu.sm_clock_max_hz
     up_to = f"up to {_mhz(most)}" if most is not None else ""
     if asked is None:

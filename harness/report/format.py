@@ -46,7 +46,7 @@ def setting(value: str | int | float | bool) -> str:
 
 
 def when(iso: str) -> str:
-    """As "2026-03-02 09:29 UTC", of an ISO 8601 time; what isn't one stays as it is."""
+    """An ISO 8601 time as "2026-03-02 09:29 UTC"; what isn't one stays as it is."""
     try:
         return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the page and the tables tell of the GPUs at a point: each figure in words, or why there is none."""
+"""What the page and the tables show of the GPUs at a point: each figure in words, or why there is none."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ FACTS = (
     GpuFact("energy", "energy", "J", "energy_j", number),
     GpuFact("energy", "energy, by power readings", "J", "energy_j_by_power", number),
     GpuFact("energy", "energy an inference", "J", "energy_j_per_inference", number, brief=True),
-    GpuFact("energy", "of it idle", "J", "idle_energy_j_per_inference", number, brief=True),
+    GpuFact("energy", "idle share", "J", "idle_energy_j_per_inference", number, brief=True),
     GpuFact("state", "SM clock", "MHz", "sm_clock_hz_mean", _mega, brief=True),
     GpuFact("state", "memory clock", "MHz", "memory_clock_hz_mean", _mega),
     GpuFact("state", "hottest", "°C", "temperature_c_max", number, brief=True),
     GpuFact("state", "throttled by", "", "throttle_reasons", _listed("nothing"), brief=True, numeric=False),
     GpuFact("state", "memory, most", "", "memory_bytes_max", memory, brief=True),
-    GpuFact("state", "of it the server's", "", "server_memory_bytes_max", memory, brief=True),
+    GpuFact("state", "memory of the server, most", "", "server_memory_bytes_max", memory, brief=True),
     GpuFact("state", "uncorrected memory errors", "", "ecc_errors", str),
     GpuFact("state", "other processes", "", "foreign_processes", _listed("none"), brief=True, numeric=False),
 )
@@ -95,12 +95,12 @@ def utilization(point: PointResult) -> Cell:
 
 
 def power(point: PointResult) -> Cell:
-    """Of all GPUs that the point may use, together."""
+    """The power of all GPUs that the point may use, together."""
     return _over(_whole(point), "power_w_mean", _sum, number)
 
 
 def energy(point: PointResult) -> Cell:
-    """An inference's, of all GPUs that the point may use; below, the part that they would have used idle."""
+    """The energy of an inference on all GPUs that the point may use; below it, its idle share."""
     gpus = _whole(point)
     cell = _over(gpus, "energy_j_per_inference", _sum, number)
     idle = _over(gpus, "idle_energy_j_per_inference", _sum, number)
@@ -110,12 +110,12 @@ def energy(point: PointResult) -> Cell:
 
 
 def energy_line(point: PointResult) -> str:
-    """ "0.0412 J an inference on 2 GPUs, 0.0098 J of it idle"; empty where it isn't known."""
+    """ "0.0412 J an inference on 2 GPUs, idle share 0.0098 J"; empty where it isn't known."""
     cell = energy(point)
     if cell.why:
         return ""
     on = count(len(_whole(point)), "GPU")
-    idle = f", {cell.small.removeprefix('idle ')} J of it idle" if cell.small else ""
+    idle = f", idle share {cell.small.removeprefix('idle ')} J" if cell.small else ""
     return f"{cell.text} J an inference on {on}{idle}"
 
 
@@ -128,12 +128,12 @@ def _used(point: PointResult) -> list[GpuFigures]:
 
 
 def _whole(point: PointResult) -> list[GpuFigures]:
-    """Without MIG devices, whose power is the whole GPU's."""
+    """The GPUs without their MIG devices, whose power is the whole GPU's."""
     return [gpu for gpu in _used(point) if gpu.mig_instance is None]
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
-    """None where one is."""
+    """The sum; None where one of the values is."""
     known = list(values)
     return None if None in known else sum(v for v in known if v is not None)
 

@@ -9,7 +9,7 @@ from harness.plain_text import shown
 from harness.report.answer import (
     best,
     best_line,
-    limiter_line,
+    bottleneck_line,
     objective_line,
     verdict_line,
 )
@@ -29,7 +29,7 @@ def summary(run: RunResult) -> str:
         "",
         *([f"> {plain(run.model.note)}", ""] if run.model.note else []),
         f"- **Best**: {plain(best_line(run))}",
-        *([f"- **Limited by**: {plain(limiter_line(found))}"] if found and found.limiter else []),
+        *([f"- **Bottleneck**: {plain(bottleneck_line(found))}"] if found and found.bottleneck else []),
         *([f"- **Energy**: {plain(energy_line(found))}"] if found and energy_line(found) else []),
         f"- **Objective**: {plain(objective_line(run))}",
         f"- **Points**: {plain(verdict_line(run))}",
@@ -60,7 +60,7 @@ def _table(run: RunResult) -> list[str]:
     lines += [
         "",
         f"In parentheses: the 95% interval, and the share of errors{idle}. Latency counts from the intended "
-        "send, and leaves out the approach to the steady state.",
+        "send, and leaves out the initial transient.",
     ]
     if why:
         lines += ["", "A dash: " + plain("; ".join(why)) + "."]

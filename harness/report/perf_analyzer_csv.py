@@ -32,7 +32,7 @@ OPEN = "perf_analyzer-request-rate.csv"
 WHOLE = tuple(name for name in PERCENTILES if len(name) == len("p99"))
 """perf_analyzer has percentiles of whole hundredths only."""
 
-PARTS = (
+COLUMNS = (
     "Inferences/Second",
     "Client Send",
     "Network+Server Send/Recv",
@@ -69,7 +69,7 @@ def _csv(load: str, points: Sequence[tuple[float, PointResult]], environment: En
     with_gpus = any(used_any(point) for _, point in points)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([load, *PARTS, *((*VERBOSE, *GPU) if with_gpus else ()), *OWN])
+    writer.writerow([load, *COLUMNS, *((*VERBOSE, *GPU) if with_gpus else ()), *OWN])
     for value, point in points:
         gpus = [_us(point.service_s.mean), "", "", *_gpus(point, environment)] if with_gpus else []
         writer.writerow([f"{value:g}", *_row(point), *gpus, _name(point.id), point.verdict])

@@ -16,7 +16,7 @@ from harness.schema.result import Latency, PointResult, RunResult
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`rank` says how dear the column is: where room is short, the highest goes first."""
+    """Where room is short, the column with the highest `rank` is left out first."""
 
     title: str
     unit: str
@@ -63,7 +63,7 @@ def columns(run: RunResult) -> tuple[Column, ...]:
             if name in _RANKS or _any(run, name)
         ),
         Column("errors", "", 4, _errors),
-        Column("limiter", "", 3, _limiter, numeric=False),
+        Column("bottleneck", "", 3, _bottleneck, numeric=False),
         Column("queue", "ms", 6, _server_ms("queue_s")),
         Column("compute", "ms", 6, _compute),
         Column("mean batch", "", 6, _mean_batch),
@@ -88,7 +88,7 @@ _GPU_COLUMNS = (
 def rows(run: RunResult, shown: Iterable[Column]) -> tuple[Row, ...]:
     """One row a measured point, in the order of the run."""
     shown = tuple(shown)
-    return tuple(Row(p, tuple(c.cell(p) for c in shown), judged(p)) for p in run.points)
+    return tuple(Row(p, tuple(c.cell(p) for c in shown), objective_standing(p)) for p in run.points)
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:
@@ -130,14 +130,14 @@ def _param(path: str) -> Callable[[PointResult], Cell]:
     return cell
 
 
-def judged(point: PointResult) -> Standing:
+def objective_standing(point: PointResult) -> Standing:
     """How a point stands against its objective: only a valid one is judged."""
     return standing(point.objective) if point.verdict == "valid" else "none"
 
 
 def _objective(point: PointResult) -> Cell:
     words = {"met": "met", "missed": "missed", "unknown": "can't tell"}
-    stands = judged(point)
+    stands = objective_standing(point)
     if stands == "none":
         return missing("only a valid point is held against the objective")
     return Cell(words[stands], order=stands)
@@ -151,7 +151,7 @@ def _throughput(point: PointResult) -> Cell:
 
 
 def no_percentile(latency: Latency, succeeded: int, name: str) -> str:
-    """Why a percentile of so many successes is null; the same words for all points that are too short."""
+    """Why a percentile of that many successes is null; the same words for all points that are too short."""
     needed = requests_needed(share(name))
     if 0 < succeeded < needed:
         return f"a {figure_title(name)} takes at least {needed:,} requests"
@@ -168,10 +168,10 @@ def _latency(name: str) -> Callable[[PointResult], Cell]:
     return cell
 
 
-def _limiter(point: PointResult) -> Cell:
-    if point.limiter is None:
+def _bottleneck(point: PointResult) -> Cell:
+    if point.bottleneck is None:
         return missing("too little was observed to say what limits the point")
-    return Cell(point.limiter.name, order=point.limiter.name)
+    return Cell(point.bottleneck.name, order=point.bottleneck.name)
 
 
 def _left_out(point: PointResult) -> Cell:
@@ -194,20 +194,20 @@ def _errors(point: PointResult) -> Cell:
 NO_STATISTICS = "Triton's statistics could not be read"
 
 
-def _not_told(point: PointResult) -> str:
+def _not_observed(point: PointResult) -> str:
     """Why Triton's statistics lack a figure."""
     if point.server is None:
         return NO_STATISTICS
     if point.server.executions == 0:
         cached = ": every answer came from the response cache" if point.server.cache_hits else ""
         return f"the model was not executed{cached}"
-    return "Triton's statistics don't tell it"
+    return "Triton's statistics don't have it"
 
 
 def _server_ms(field: str) -> Callable[[PointResult], Cell]:
     def cell(point: PointResult) -> Cell:
         value = getattr(point.server, field) if point.server else None
-        return missing(_not_told(point)) if value is None else Cell(ms(value), order=value)
+        return missing(_not_observed(point)) if value is None else Cell(ms(value), order=value)
 
     return cell
 
@@ -217,13 +217,13 @@ def _compute(point: PointResult) -> Cell:
     parts = (server.compute_input_s, server.compute_infer_s, server.compute_output_s) if server else ()
     known = [p for p in parts if p is not None]
     if not known or len(known) < len(parts):
-        return missing(_not_told(point))
+        return missing(_not_observed(point))
     return Cell(ms(sum(known)), order=sum(known))
 
 
 def _mean_batch(point: PointResult) -> Cell:
     value = point.server.mean_batch if point.server else None
-    return missing(_not_told(point)) if value is None else Cell(number(value), order=value)
+    return missing(_not_observed(point)) if value is None else Cell(number(value), order=value)
 
 
 def _cores(field: str, who: str) -> Callable[[PointResult], Cell]:

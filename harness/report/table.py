@@ -15,7 +15,7 @@ from harness.report.answer import (
     Standing,
     best,
     best_line,
-    limiter_line,
+    bottleneck_line,
     objective_line,
     run_standing,
     verdict_line,
@@ -53,8 +53,8 @@ def print_table(run: RunResult, console: Console, page: Path | None = None) -> N
     found = best(run)
     if found is not None:
         _say(console, "best", best_line(run))
-        if found.limiter is not None:
-            _say(console, "limited by", limiter_line(found))
+        if found.bottleneck is not None:
+            _say(console, "bottleneck", bottleneck_line(found))
         if energy_line(found):
             _say(console, "energy", energy_line(found))
     if page is not None:

@@ -5,16 +5,17 @@ Units stand in the names. A value that was not observed is null, never 0.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
 from harness.schema.percentiles import Percentiles
 from harness.schema.point import Point
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[2] = 2
+"""Version 1 has `limiter` for `bottleneck`; it is still read."""
 
 Verdict = Literal["valid", "invalid", "inconclusive"]
 
@@ -26,7 +27,7 @@ StoppedBy = Literal["duration", "precision", "time"]
 
 """How Triton runs: our own install, a `tritonserver` of this machine, NVIDIA's container, or elsewhere."""
 
-LimiterName = Literal["client", "network", "batching", "instances", "compute", "load", "nothing"]
+BottleneckName = Literal["client", "network", "batching", "instances", "compute", "load", "nothing"]
 """What holds the throughput back, or the latency up; the rule is in `harness.analysis.bottleneck`."""
 
 
@@ -51,18 +52,18 @@ class SteadyState(Frozen):
     steady: bool | None
     """Null where it can't be told, or where the load changes by design."""
     skipped_requests: int
-    """First requests of the measured phase that belong to the approach, and to no latency figure."""
+    """First requests of the measured phase that belong to the initial transient, and to no latency figure."""
     skipped_s: float
-    """How long the approach took."""
+    """How long the initial transient took."""
     why: str
-    """In words: what was tested and what was seen."""
+    """What was tested and what was seen, in words."""
 
 
 class LoadProcess(Frozen):
     """One process that sent load."""
 
     worker: int
-    """As in the samples' `worker`."""
+    """The `worker` of its samples."""
     host: str
     pid: int | None
     requests: int
@@ -93,10 +94,10 @@ class TimeSplit(Frozen):
     output_s: float | None
 
 
-class Limiter(Frozen):
+class Bottleneck(Frozen):
     """What limits the point, and by which part of the rule."""
 
-    name: LimiterName
+    name: BottleneckName
     why: str
 
 
@@ -137,7 +138,7 @@ class GpuFigures(Frozen):
     """Other processes that were seen to compute on this GPU."""
     memory_clock_hz_mean: float | None = None
     sm_activity_mean: float | None = None
-    """As in the samples' GpuReading, the mean over time, like the five below."""
+    """The mean over time of the field of that name in GpuReading, like the five below."""
     sm_occupancy_mean: float | None = None
     tensor_activity_mean: float | None = None
     dram_activity_mean: float | None = None
@@ -146,7 +147,7 @@ class GpuFigures(Frozen):
     ecc_errors: int | None = None
     """Uncorrected memory errors in the measured phase."""
     server_memory_bytes_max: int | None = None
-    """Of the server's own processes."""
+    """The most memory that the server's own processes held."""
     idle_power_w: float | None = None
     """Before the load, with the model loaded."""
     idle_energy_j_per_inference: float | None = None
@@ -245,10 +246,12 @@ class PointResult(Frozen):
     classes: tuple[ClassFigures, ...]
     load_processes: tuple[LoadProcess, ...] = ()
     in_flight_mean: float | None = None
-    """Requests under way on average, by the samples; by Little's law, throughput times service time."""
+    """Requests in flight on average, by the samples; by Little's law, throughput times service time."""
     server: ServerFigures | None
     time_s: TimeSplit | None = None
-    limiter: Limiter | None = None
+    bottleneck: Bottleneck | None = Field(
+        default=None, validation_alias=AliasChoices("bottleneck", "limiter")
+    )
     execution_provider: str | None = None
     """What ONNX Runtime computed it with; null where the server doesn't tell."""
     gpu: tuple[GpuFigures, ...] | None
@@ -284,7 +287,7 @@ class GpuEnvironment(Frozen):
     default_memory_clock_hz: float | None = None
     compute_mode: str | None = None
     pcie_generation: int | None = None
-    """Of the link as it was when asked; an idle link may have stepped down. The most it can is below."""
+    """The link's generation when asked; an idle link may have stepped down. Its maximum is below."""
     pcie_width: int | None = None
     pcie_generation_max: int | None = None
     pcie_width_max: int | None = None
@@ -306,7 +309,7 @@ class Environment(Frozen):
     packages: dict[str, str]
     harness_version: str
     git_commit: str | None
-    """Of the folder the run was started in; "+dirty" is appended for uncommitted changes."""
+    """The commit of the folder the run was started in; "+dirty" is appended for uncommitted changes."""
     triton_version: str | None
     server_mode: str
     """How the server was started, or "remote"."""
@@ -324,10 +327,15 @@ class Environment(Frozen):
     """The command line that started the server."""
 
 
+def _readable(version: Any) -> Any:
+    """A result of version 1 is read as one of today's: its old spelling is understood."""
+    return SCHEMA_VERSION if version == 1 else version
+
+
 class RunResult(Frozen):
     """`result.json`: one run of one scenario."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Annotated[Literal[2], BeforeValidator(_readable)] = SCHEMA_VERSION
     run_id: str
     path: str
     scenario: str
@@ -338,7 +346,7 @@ class RunResult(Frozen):
     planned: tuple[str, ...]
     """Ids of every point of the run, in order."""
     model: ModelArtifact
-    """Of the first point."""
+    """The model of the first point."""
     other_models: tuple[ModelArtifact, ...] = ()
     """The same model converted to another dtype, for the other points."""
     environment: Environment

@@ -90,7 +90,7 @@ def test_errors_have_no_part_in_it() -> None:
     assert enough(asked(p99=0.1, mean=0.1), sample)
 
 
-def test_the_approach_to_the_steady_state_has_no_part_in_it() -> None:
+def test_the_initial_transient_has_no_part_in_it() -> None:
     sample = independent(20_000)
     sample.completed_ns[:] += (10**9 * np.exp(-np.arange(20_000) / 100)).astype(np.int64)
     assert enough(asked(p99=0.1, mean=0.1), sample)

@@ -1,4 +1,4 @@
-"""Steady loads are let alone, approaches are cut where they end, and what never settles is found."""
+"""Steady loads are let alone, transients are cut where they end, and what never settles is found."""
 
 from __future__ import annotations
 
@@ -107,14 +107,14 @@ def test_a_drift_within_the_margin_is_let_pass_however_significant() -> None:
     assert "within 25%" in found[0].why
 
 
-def approach(rng: np.random.Generator, n: int, requests: float, by: float = 3.0) -> Latency:
+def transient(rng: np.random.Generator, n: int, requests: float, by: float = 3.0) -> Latency:
     return (1 + by * np.exp(-np.arange(n) / requests)) * (0.005 + rng.exponential(0.005, n))
 
 
 @pytest.mark.parametrize(("n", "requests"), [(2000, 50), (2000, 100), (20_000, 500)])
-def test_an_exponential_approach_is_cut_where_it_ends(n: int, requests: int) -> None:
+def test_an_exponential_transient_is_cut_where_it_ends(n: int, requests: int) -> None:
     """After 2 to 4 time constants what is left is 41 to 5% of the steady latency, under its noise."""
-    found = states(lambda rng: approach(rng, n, requests), 50)
+    found = states(lambda rng: transient(rng, n, requests), 50)
     assert sum(state.steady is True for state in found) >= 49
     cut = np.array([state.skipped_requests for state in found]) / requests
     assert np.quantile(cut, 0.05) >= 1.5
@@ -122,9 +122,9 @@ def test_an_exponential_approach_is_cut_where_it_ends(n: int, requests: int) -> 
     assert found[0].skipped_s == pytest.approx(found[0].skipped_requests * 0.01)
 
 
-def test_an_outlier_does_not_hide_an_approach() -> None:
+def test_an_outlier_does_not_hide_a_transient() -> None:
     def draw(rng: np.random.Generator) -> Latency:
-        latency = approach(rng, 2000, 50)
+        latency = transient(rng, 2000, 50)
         latency[rng.integers(500, 1000)] = 10.0
         return latency
 
@@ -138,9 +138,9 @@ def test_a_few_slow_requests_at_the_start_are_cut() -> None:
     assert all(25 <= state.skipped_requests <= 250 for state in found)
 
 
-@pytest.mark.parametrize("name", [*STEADY, "approach of 1000"])
+@pytest.mark.parametrize("name", [*STEADY, "transient of 1000"])
 def test_never_more_than_half_is_cut(name: str) -> None:
-    draw = STEADY.get(name, lambda rng: approach(rng, 2000, 1000))
+    draw = STEADY.get(name, lambda rng: transient(rng, 2000, 1000))
     for state, seed in zip(states(draw, 30), range(30), strict=True):
         assert state.skipped_requests <= draw(np.random.default_rng(seed)).size / 2
 

@@ -134,7 +134,7 @@ def test_users_who_dawdle_between_requests_are_fewer_users(workplace: Workplace)
     workplace.env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(workplace.path / "slow"), others]))
     point = point_of(workplace, SHORT + NEIGHBOURS)
     assert point["in_flight_mean"] < 1
-    assert "of 2 users had a request under way" in reason(point)
+    assert "of 2 users had a request in flight" in reason(point)
 
 
 def infer(port: int) -> None:

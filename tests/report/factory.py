@@ -8,13 +8,13 @@ from harness.schema.model import ModelArtifact, Parity, ParityCase
 from harness.schema.percentiles import figure_title
 from harness.schema.point import Point, expand
 from harness.schema.result import (
+    Bottleneck,
     ClassFigures,
     Environment,
     GpuEnvironment,
     GpuFigures,
     HostFigures,
     Latency,
-    Limiter,
     LoadProcess,
     ObjectiveCheck,
     PointResult,
@@ -312,7 +312,7 @@ def point_result(
         in_flight_mean=rate * mean * 0.995,
         server=figures_server if server else None,
         time_s=split(figures, service, figures_server if server else None),
-        limiter=Limiter(
+        bottleneck=Bottleneck(
             name="load" if users == 1 else "compute",
             why="the instance was busy 41% of the time with 1 user: more would raise the throughput"
             if users == 1

@@ -1,6 +1,7 @@
 """The Markdown summary, perf_analyzer's CSV and the resolved scenario."""
 
 import io
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -15,14 +16,15 @@ from harness.report.perf_analyzer_csv import CLOSED, OPEN, csv_files
 from harness.schema.load import Load
 from harness.schema.point import expand
 from harness.schema.result import (
+    Bottleneck,
     Environment,
     GpuEnvironment,
     GpuFigures,
     GpuProbe,
     Latency,
-    Limiter,
     LoadProcess,
     PointResult,
+    RunResult,
     SteadyState,
     TimeSplit,
 )
@@ -95,9 +97,9 @@ def test_the_summary_answers_then_lists_every_point():
     assert "never steady" not in text and "0.400 (189 requests)" in text
 
 
-def test_the_summary_names_the_limiter_of_the_best_point_and_what_was_never_steady():
+def test_the_summary_names_the_bottleneck_of_the_best_point_and_what_was_never_steady():
     text = summary(factory.run_of(never_steady=(0,)))
-    assert "- **Limited by**: compute: the instance was busy 97% of the time" in text
+    assert "- **Bottleneck**: compute: the instance was busy 97% of the time" in text
     assert "| never steady |" in text
 
 
@@ -152,14 +154,14 @@ def test_the_csv_has_perf_analyzers_gpu_columns_where_there_were_gpus():
 
 def test_the_summary_tells_energy_and_provider_on_gpus():
     text = summary(gpu_factory.run_on_two())
-    assert "- **Energy**: 1.35 J an inference on 2 GPUs, 0.310 J of it idle" in text
+    assert "- **Energy**: 1.35 J an inference on 2 GPUs, idle share 0.310 J" in text
     assert "- **Provider**: CUDAExecutionProvider (precision_mode=FP16, max_workspace" in text
     assert "- **Ran on**: GPU: 2 × NVIDIA H200 (host:" in text
     assert "(idle 0.310)" in text and "and what an idle GPU would have used" in text
     assert "Energy" not in summary(RUN) and "idle GPU" not in summary(RUN)
 
 
-TOLD = [PointResult, Latency, SteadyState, LoadProcess, TimeSplit, Limiter, GpuFigures, GpuProbe]
+TOLD = [PointResult, Latency, SteadyState, LoadProcess, TimeSplit, Bottleneck, GpuFigures, GpuProbe]
 
 
 @pytest.mark.parametrize("kind", [*TOLD, GpuEnvironment, Environment])
@@ -174,3 +176,14 @@ def test_every_column_of_a_gpus_readings_is_explained_in_the_docs():
     text = DOCS.read_text()
     unsaid = [f.name for f in fields(GpuReading) if not re.search(rf"`{f.name}`", text)]
     assert unsaid == []
+
+
+def test_a_result_of_version_1_is_read_with_its_old_spelling():
+    old = json.loads(RUN.model_dump_json())
+    for point in old["points"]:
+        point["limiter"] = point.pop("bottleneck")
+    read = RunResult.model_validate_json(json.dumps(old | {"schema_version": 1}))
+    assert read == RUN and read.points[0].bottleneck is not None
+    assert json.loads(read.model_dump_json())["schema_version"] == 2, "and written as today's"
+    with pytest.raises(ValueError, match="schema_version"):
+        RunResult.model_validate_json(json.dumps(old | {"schema_version": 3}))

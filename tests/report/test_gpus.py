@@ -189,13 +189,13 @@ def test_energy_that_is_not_known_of_every_gpu_is_not_summed_up():
     no_idle = gpu_factory.without(second, {"idle_energy_j_per_inference": "busy before the load"})
     apart = point.model_copy(update={"gpu": (first, no_idle)})
     assert gpus.energy(apart).small == "" and gpus.energy(apart).text == gpus.energy(point).text
-    assert gpus.energy_line(point) == "2.39 J an inference on 2 GPUs, 0.551 J of it idle"
+    assert gpus.energy_line(point) == "2.39 J an inference on 2 GPUs, idle share 0.551 J"
     assert gpus.energy_line(apart) == "2.39 J an inference on 2 GPUs"
 
 
 def test_with_mig_energy_is_the_whole_gpus_and_activity_that_of_its_parts():
     point = MIG.points[0]
-    assert gpus.energy_line(point).endswith("on 1 GPU, 0.275 J of it idle")
+    assert gpus.energy_line(point).endswith("on 1 GPU, idle share 0.275 J")
     assert gpus.sm_activity(point).text == "41.2%"
 
 
@@ -252,7 +252,7 @@ def test_the_page_shows_each_gpu_with_its_figures_and_the_reasons_of_dashes(show
     assert [dash.get_attribute("title") for dash in dashes] == [gpu_factory.NOT_SUPPORTED] * 2
     assert [dash.find_element("xpath", "following-sibling::sup").text for dash in dashes] == ["1", "1"]
     assert (
-        "1.35 J an inference on 2 GPUs, 0.310 J of it idle" in browser.find_element("tag name", "header").text
+        "1.35 J an inference on 2 GPUs, idle share 0.310 J" in browser.find_element("tag name", "header").text
     )
 
 

@@ -6,9 +6,9 @@ import pytest
 from selenium.webdriver.support.wait import WebDriverWait
 
 from harness.plain_text import shown
-from harness.report import format as words
+from harness.report import format
 from harness.report.page.page import page_html, write_page
-from harness.schema.result import Limiter, SteadyState
+from harness.schema.result import Bottleneck, SteadyState
 from tests.report import factory, samples
 from tests.report.browser import choose, complaints, data_of, drawn, headings, rows, visit
 from tests.report.factory import DEMO_RUN as DEMO
@@ -99,20 +99,20 @@ def shaded(browser, chart):
 
 def test_the_chosen_point_is_told_in_full(demo_to_change):
     browser = demo_to_change
-    point = DEMO.points[1]  # many users, so with an approach
+    point = DEMO.points[1]  # many users, so with an initial transient
     choose(browser, "chosen", point.id)
     text = details(browser)
-    assert f"limited by compute: {point.limiter.why}" in text
+    assert f"bottleneck compute: {point.bottleneck.why}" in text
     assert "Ended by\nintervals as narrow as asked" in text
     assert f"Left out\nfirst 0.400 s, {point.steady_state.skipped_requests} requests" in text
     for name in ("client", "network", "queue", "input", "compute", "output"):
         assert f"\n{name}\n" in text
     for value in (point.latency_s.p999, point.service_s.p999, *point.latency_s.interval_95["p999"]):
-        assert words.ms(value) in text
+        assert format.ms(value) in text
     assert "Other processes\n0.0040 cores" in text and "Taken by the hypervisor\n0.0020 cores" in text
 
 
-def test_the_approach_to_the_steady_state_is_shaded_and_what_it_cost_is_said(demo_to_change):
+def test_the_initial_transient_is_shaded_and_what_it_cost_is_said(demo_to_change):
     browser = demo_to_change
     point = DEMO.points[1]
     choose(browser, "chosen", point.id)
@@ -122,7 +122,7 @@ def test_the_approach_to_the_steady_state_is_shaded_and_what_it_cost_is_said(dem
     assert "0.40 s, 189 requests" in note and "in no latency figure" in note
     choose(browser, "chosen", DEMO.points[0].id)
     assert len(shaded(browser, "raw")) == 1
-    assert "approach" not in browser.find_element("id", "raw-note").text
+    assert "transient" not in browser.find_element("id", "raw-note").text
 
 
 def test_why_a_percentile_is_null_is_said_where_it_would_stand(demo_to_change):
@@ -233,7 +233,7 @@ def test_hostile_names_stay_text(show):
             update={
                 "reasons": (factory.HOSTILE,),
                 "params": {factory.HOSTILE: factory.HOSTILE, **p.params},
-                "limiter": Limiter(name="compute", why=factory.HOSTILE),
+                "bottleneck": Bottleneck(name="compute", why=factory.HOSTILE),
                 "steady_state": SteadyState(
                     steady=False, skipped_requests=0, skipped_s=0.0, why=factory.HOSTILE
                 ),

@@ -17,9 +17,9 @@ def test_a_result_has_its_verdict_its_interval_and_what_limits_it(capsys):
     (point,) = points()
     Progress().result(1, 1, point)
     line = capsys.readouterr().err
-    assert "valid  1/1 concurrency 1: 429 inferences/s, p99 5.37 ms (5.15–5.69), limited by load" in line
+    assert "valid  1/1 concurrency 1: 429 inferences/s, p99 5.37 ms (5.15–5.69), bottleneck load" in line
     few = factory.run_of(factory.ONE_POINT, verdicts={0: "inconclusive"}).points[0]
-    Progress().result(1, 1, few.model_copy(update={"limiter": None}))
+    Progress().result(1, 1, few.model_copy(update={"bottleneck": None}))
     said = capsys.readouterr().err
     assert "429 inferences/s, no p99\n" in said and few.reasons[0] in said.replace("\n", " ")
 

@@ -40,7 +40,7 @@ def test_less_important_columns_go_first():
     assert kept[0] < kept[1] < kept[2]
     assert {"max_batch", "tokens", "load", "verdict", "p99 ms"} <= kept[0]
     assert "throughput inf/s" in kept[1] and "objective" in kept[1]
-    assert "limiter" in kept[2] and "errors" in kept[2] and "client cores" not in kept[2]
+    assert "bottleneck" in kept[2] and "errors" in kept[2] and "client cores" not in kept[2]
 
 
 def test_all_there_is_stands_in_a_wide_console_and_p99_9_is_the_first_to_go():
@@ -70,9 +70,9 @@ def test_a_point_that_the_response_cache_answered_says_so_of_its_compute():
     assert "the model was not executed: every answer came from the response cache" in text
 
 
-def test_the_best_point_s_limiter_is_told():
+def test_the_best_point_s_bottleneck_is_shown():
     text = printed(factory.run_of(), 120)
-    assert "limited by: compute: the instance was busy 97% of the time" in text
+    assert "bottleneck: compute: the instance was busy 97% of the time" in text
 
 
 def test_the_figures_are_the_points():

@@ -55,7 +55,7 @@ def throttled_cpu(evidence: Evidence) -> Iterator[str]:
 
 
 def _cores(evidence: Evidence) -> int:
-    """The whole machine's, where they are known, whatever part of them is harness's to use."""
+    """The cores of the whole machine where they are known, else those that harness may use."""
     return evidence.observed.host_cores or evidence.observed.cores
 
 

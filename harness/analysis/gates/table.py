@@ -18,13 +18,13 @@ GATES: tuple[Gate, ...] = (
     *gpus.GATES,
     *sample.GATES,
 )
-"""harness's own."""
+"""The gates of harness itself."""
 
 
 @cache
 def installed_gates() -> tuple[Gate, ...]:
-    """harness's own, then those that other installed packages add, by name. Raises InputError for one that
-    isn't a gate, or has the limit of another."""
+    """The gates of harness itself, then those that other installed packages add, by name. Raises InputError
+    for one that isn't a gate, or has the limit of another."""
     found = list(GATES)
     for name, gate in extensions("gates").items():
         taken = {each.limit for each in found if each.limit is not None} | set(Validity.model_fields)

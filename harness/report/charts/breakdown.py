@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from harness.report.answer import point_words
-from harness.report.charts.figure import HATCHES, Figure, plain
+from harness.report.charts.chart import HATCHES, Chart, escaped
 from harness.report.format import count, number
-from harness.report.page.details import PARTS
+from harness.report.page.details import TIME_PARTS
 from harness.schema.result import PointResult, RunResult
 
 
-def breakdown(run: RunResult) -> Figure:
+def breakdown(run: RunResult) -> Chart:
     """Mean milliseconds of a request by where it spent them, one bar a point."""
     note = (
         "Means per request. Client: from the intended send to the actual one. Queue, input, compute and "
         "output: by Triton's own statistics. Network: the rest, that is the wire, Triton's front end, the "
         "client's own handling. Hatched bars: not valid."
     )
-    parts = {name: [_ms(p, field) for p in run.points] for name, field in PARTS.items()}
+    parts = {name: [_ms(p, field) for p in run.points] for name, field in TIME_PARTS.items()}
     without = sum(p.server is None for p in run.points)
     if not run.points:
-        return Figure("breakdown", "Where the time goes", "Nothing was measured.")
+        return Chart("breakdown", "Where the time goes", "Nothing was measured.")
     if without == len(run.points):
-        return Figure(
+        return Chart(
             "breakdown", "Where the time goes", "Triton's statistics could not be read at any point."
         )
     if without:
         note += f" {count(without, 'point')} without Triton's statistics: no bar."
-    labels = [plain(_bar_label(p)) for p in run.points]
+    labels = [escaped(_bar_label(p)) for p in run.points]
     rows = list(range(len(run.points)))
     traces = [
         {
@@ -66,9 +66,7 @@ def breakdown(run: RunResult) -> Figure:
             "showgrid": False,
         },
     }
-    return Figure(
-        "breakdown", "Where the time goes", note, traces, layout, height=90 + 26 * max(len(rows), 2)
-    )
+    return Chart("breakdown", "Where the time goes", note, traces, layout, height=90 + 26 * max(len(rows), 2))
 
 
 _COLOURS = {"client": "c1", "network": "c4", "queue": "c5", "input": "c2", "compute": "c0", "output": "c3"}

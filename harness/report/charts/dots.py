@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.intp]
 
 MOST_DOTS = 2000
-"""Requests drawn of one point."""
+"""The most requests that are drawn of one point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Dots:
     time_s: Floats
     """Intended send, from the start of the measured phase; negative in the warm-up."""
     latency_s: Floats
-    """From the intended send to the last byte; for an error, to when the failure was seen."""
+    """Time from the intended send to the last byte; for an error, to when the failure was seen."""
     request_class: npt.NDArray[np.int64]
     """Index into `PointSeries.classes`."""
     error: Mask
@@ -57,7 +57,7 @@ def dots_of(warmup: Measured, measured: Measured, start_ns: int) -> Dots:
 
 
 def thinned(dots: Dots, most: int) -> Dots:
-    """At most `most` of `dots`."""
+    """The same with at most `most` requests."""
     chosen = _chosen(
         ~dots.error,
         spans=lambda count: _spans(dots.time_s, count),

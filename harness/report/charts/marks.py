@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.report.answer import point_words
-from harness.report.charts.figure import SYMBOLS, Trace, plain
+from harness.report.charts.chart import SYMBOLS, Trace, escaped
 from harness.report.format import ms, number, span
 from harness.schema.percentiles import figure_title
 from harness.schema.result import Interval, Latency, PointResult
@@ -61,7 +61,7 @@ def trace_of(marks: Sequence[Mark | None], percentile: str, labelled: bool) -> T
     }
     if labelled:
         trace |= {
-            "text": [plain(m.label) if m else "" for m in marks],
+            "text": [escaped(m.label) if m else "" for m in marks],
             "textposition": "top left",
             "textfont": {"size": 11},
         }
@@ -87,17 +87,17 @@ def _hover(mark: Mark, percentile: str) -> str:
     value = getattr(mark.latency, percentile)
     if value is None:
         why = mark.latency.unsupported.get(percentile, "the sample can't support it")
-        return plain(f"{point_words(p)}: no {figure_title(percentile)}: {why}")
-    lines = [f"<b>{plain(point_words(p))}</b>", f"{figure_title(percentile)} {ms(value)} ms"]
+        return escaped(f"{point_words(p)}: no {figure_title(percentile)}: {why}")
+    lines = [f"<b>{escaped(point_words(p))}</b>", f"{figure_title(percentile)} {ms(value)} ms"]
     interval = mark.latency.interval_95.get(percentile)
     if interval:
         lines[-1] += f" ({span(interval, ms)})"
     if p.throughput_inferences_per_s is not None:
         lines.append(f"{number(p.throughput_inferences_per_s)} inferences/s")
-    if p.limiter is not None:
-        lines.append(f"limited by: {p.limiter.name}")
+    if p.bottleneck is not None:
+        lines.append(f"bottleneck: {p.bottleneck.name}")
     lines.append(p.verdict)
-    lines += [plain(r) for r in p.reasons]
+    lines += [escaped(r) for r in p.reasons]
     return "<br>".join(lines)
 
 

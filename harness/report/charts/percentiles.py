@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.report.answer import point_words
-from harness.report.charts.figure import Figure, Trace, axis, plain, style
+from harness.report.charts.chart import Chart, Trace, axis, escaped, style
 from harness.report.page.series import PointSeries
 from harness.schema.result import RunResult
 
@@ -13,11 +13,11 @@ MOST_CURVES = 12
 """Curves shown before the reader asks for more."""
 
 
-def percentile_curves(run: RunResult, series: Mapping[str, PointSeries]) -> Figure:
+def percentile_curves(run: RunResult, series: Mapping[str, PointSeries]) -> Chart:
     """Latency at every percentile, on HdrHistogram's axis: each ten times rarer request takes equal room."""
     drawn = [p for p in run.points if p.id in series and series[p.id].quantiles.of]
     if not drawn:
-        return Figure("percentiles", "Latency by percentile", "No request succeeded at any point.")
+        return Chart("percentiles", "Latency by percentile", "No request succeeded at any point.")
     first = {p.id for p in sorted(drawn, key=lambda p: p.verdict != "valid")[:MOST_CURVES]}
     traces: list[Trace] = []
     for index, p in enumerate(drawn):
@@ -35,7 +35,7 @@ def percentile_curves(run: RunResult, series: Mapping[str, PointSeries]) -> Figu
                 {
                     "type": "scatter",
                     "mode": "lines",
-                    "name": plain(point_words(p) + verdict),
+                    "name": escaped(point_words(p) + verdict),
                     "legendgroup": p.id,
                     "x": _round(rarity[part].tolist()),
                     "y": _round(latency_ms[part].tolist()),
@@ -61,12 +61,11 @@ def percentile_curves(run: RunResult, series: Mapping[str, PointSeries]) -> Figu
         "yaxis": axis("latency, ms", [v for t in traces for v in t["y"]]),
     }
     note = (
-        "Every request that succeeded after the approach to the steady state. "
-        "Faint: fewer than ten requests are slower."
+        "Every request that succeeded after the initial transient. Faint: fewer than ten requests are slower."
     )
     if len(drawn) > MOST_CURVES:
         note += f" {MOST_CURVES} of {len(drawn)} curves are shown; choose others in the legend."
-    return Figure("percentiles", "Latency by percentile", note, traces, layout)
+    return Chart("percentiles", "Latency by percentile", note, traces, layout)
 
 
 def _round(values: Sequence[float]) -> list[float]:

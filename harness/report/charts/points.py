@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-from harness.report.charts.figure import Figure, Trace, axis, plain, styles
+from harness.report.charts.chart import Chart, Trace, axis, escaped, styles
 from harness.report.charts.marks import Mark, apart, joined, limit, name_of, trace_of
 from harness.report.format import setting
 from harness.report.rows import short_names
@@ -40,7 +40,7 @@ def percentiles(run: RunResult) -> list[str]:
     ]
 
 
-def latency_throughput(run: RunResult) -> Figure:
+def latency_throughput(run: RunResult) -> Chart:
     """One line a configuration, its points in the order of their load."""
     points = sorted(run.points, key=lambda p: p.point.load.shape.size or 0)
     names = _line_names(run)
@@ -67,8 +67,8 @@ def latency_throughput(run: RunResult) -> Figure:
     )
 
 
-def latency_size(run: RunResult) -> Figure:
-    """Against the number of elements of one input item: tokens, height × width, …"""
+def latency_size(run: RunResult) -> Chart:
+    """Latency against the number of elements of one input item: tokens, height × width, …"""
     names = _line_names(run)
     marks = [
         Mark(
@@ -87,8 +87,8 @@ def latency_size(run: RunResult) -> Figure:
     return _against("size", "Latency against data size", marks, " or ".join(titles), "data size")
 
 
-def latency_batch(run: RunResult) -> Figure:
-    """Against the inferences in one request."""
+def latency_batch(run: RunResult) -> Chart:
+    """Latency against the inferences in one request."""
     names = _line_names(run)
     marks = [
         Mark(
@@ -110,8 +110,8 @@ def latency_batch(run: RunResult) -> Figure:
     return _against("batch", "Latency against batch", marks, "batch of one request, inferences", "batch")
 
 
-def latency_max_batch(run: RunResult) -> Figure:
-    """Against the server's largest batch, which the dynamic batcher fills from several requests."""
+def latency_max_batch(run: RunResult) -> Chart:
+    """Latency against the server's largest batch, which the dynamic batcher fills from several requests."""
     names = _line_names(run)
     marks = [
         Mark(
@@ -128,23 +128,23 @@ def latency_max_batch(run: RunResult) -> Figure:
     return _against("max_batch", title, marks, "max_batch of the server", "max_batch")
 
 
-def _against(name: str, title: str, marks: Sequence[Mark], axis_title: str, what: str) -> Figure:
+def _against(name: str, title: str, marks: Sequence[Mark], axis_title: str, what: str) -> Chart:
     values = sorted({m.x for m in marks})
     if len(values) < 2:
         only = f": every request had {marks[0].label}" if values else ""
-        return Figure(name, title, f"The {what} doesn't vary in this run{only}.")
+        return Chart(name, title, f"The {what} doesn't vary in this run{only}.")
     ordered = sorted(marks, key=lambda m: m.x)
     x = axis(axis_title, values)
-    x |= {"tickvals": values, "ticktext": [plain(next(m.label for m in marks if m.x == v)) for v in values]}
+    x |= {"tickvals": values, "ticktext": [escaped(next(m.label for m in marks if m.x == v)) for v in values]}
     note = f"One line for everything else that varies. Bars are 95% intervals. {MARKS}"
     return _latency_figure(name, title, note, ordered, x)
 
 
 def _latency_figure(
     name: str, title: str, note: str, marks: Sequence[Mark], x: dict[str, Any], *, objective: bool = False
-) -> Figure:
+) -> Chart:
     if not marks:
-        return Figure(name, title, "No request succeeded at any point.")
+        return Chart(name, title, "No request succeeded at any point.")
     looks = styles([m.line for m in marks])
     labelled = objective and len(marks) <= MOST_LABELS
     traces: list[Trace] = []
@@ -156,7 +156,7 @@ def _latency_figure(
                 if trace is None:
                     continue
                 legend = ", ".join(w for w in line if w) or "all points"
-                trace |= {"name": plain(legend), "legendgroup": legend}
+                trace |= {"name": escaped(legend), "legendgroup": legend}
                 trace["line"] = {"color": look.colour, "dash": look.dash, "width": 2}
                 trace["marker"] |= {"color": look.colour, "line": {"color": look.colour, "width": 2}}
                 trace["meta"] = {"percentile": percentile, "legend": legend}
@@ -172,7 +172,7 @@ def _latency_figure(
             "absent": list(without),
         }
     layout = {"hovermode": "closest", "xaxis": x}
-    return Figure(name, title, note, traces, layout, by_percentile=choices)
+    return Chart(name, title, note, traces, layout, by_percentile=choices)
 
 
 def _line_names(run: RunResult) -> dict[str, str]:

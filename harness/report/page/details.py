@@ -16,7 +16,7 @@ from harness.schema.result import Environment, Latency, LoadProcess, PointResult
 Fact = tuple[str, str | None]
 """A name and a value in words; None for what was not observed."""
 
-PARTS = {
+TIME_PARTS = {
     "client": "client_s",
     "network": "network_s",
     "queue": "queue_s",
@@ -59,7 +59,7 @@ class CellTable:
     """`rows` are a name and its cells, one for each of `titles`. `footnotes` number the reasons of dashes."""
 
     titles: list[tuple[str, str]]
-    """With their units."""
+    """The titles, each with its unit."""
     rows: list[tuple[Any, list[Cell]]]
     footnotes: dict[str, int]
 
@@ -111,7 +111,7 @@ def latency_rows(latency: Latency, service: Latency | None = None) -> list[Laten
     return rows
 
 
-def measured(point: PointResult) -> list[Fact]:
+def how_measured(point: PointResult) -> list[Fact]:
     """How the point was measured."""
     cut = point.steady_state
     left_out = None
@@ -126,7 +126,7 @@ def measured(point: PointResult) -> list[Fact]:
         ("Left out", left_out),
         ("Steady", cut.why if cut else None),
         *([("Computed by", point.execution_provider)] if point.execution_provider else []),
-        ("Under way, mean", None if point.in_flight_mean is None else number(point.in_flight_mean)),
+        ("In flight, mean", None if point.in_flight_mean is None else number(point.in_flight_mean)),
     ]
     if point.point.load.open_loop:
         lag_s = point.send_lag_p99_s
@@ -163,7 +163,9 @@ def host(point: PointResult) -> list[Fact]:
 def parts(point: PointResult) -> list[Part]:
     """Where the time of a mean request went."""
     split = point.time_s
-    seconds: dict[str, float | None] = {n: getattr(split, f) if split else None for n, f in PARTS.items()}
+    seconds: dict[str, float | None] = {
+        n: getattr(split, f) if split else None for n, f in TIME_PARTS.items()
+    }
     known = [s for s in seconds.values() if s is not None]
     whole = sum(known) if len(known) == len(seconds) else 0.0
 

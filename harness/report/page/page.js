@@ -3,8 +3,8 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const root = document.documentElement;
   const byId = (id) => document.getElementById(id);
-  const hidden = {}; // chart -> legend groups that the reader, or the figure, has put away
-  const drawn = {}; // chart -> the figure last drawn there
+  const hidden = {}; // chart -> legend groups that the reader, or the chart itself, has put away
+  const drawn = {}; // chart -> what was last drawn there
 
   // The colour "@c0" is the custom property --c0 of the style sheet, in whichever theme holds now.
   const themed = (node, css) => {
@@ -18,32 +18,32 @@
 
   const axis = (given) => ({ gridcolor: "@grid", zerolinecolor: "@grid", linecolor: "@grid", automargin: true, exponentformat: "none", separatethousands: true, ...given });
 
-  function draw(id, figure) {
+  function draw(id, chart) {
     const place = byId(id);
-    drawn[id] = figure;
-    hidden[id] ??= new Set(figure.traces.filter((t) => t.meta?.hidden).map((t) => t.legendgroup));
+    drawn[id] = chart;
+    hidden[id] ??= new Set(chart.traces.filter((t) => t.meta?.hidden).map((t) => t.legendgroup));
     const percentile = byId("percentile").value;
     const css = getComputedStyle(root);
-    const traces = figure.traces.map((t) => ({
+    const traces = chart.traces.map((t) => ({
       ...themed(t, css), showlegend: false,
       visible: !hidden[id].has(t.legendgroup) && (!t.meta?.percentile || t.meta.percentile === percentile),
     }));
-    const chosen = figure.percentiles?.[percentile];
-    const layout = { margin: { l: 64, r: 16, t: 30, b: 48 }, hovermode: "closest", ...figure.layout };
+    const chosen = chart.percentiles?.[percentile];
+    const layout = { margin: { l: 64, r: 16, t: 30, b: 48 }, hovermode: "closest", ...chart.layout };
     if (chosen) {
       layout.yaxis = chosen.yaxis;
       byId(`${id}-absent`).textContent = absent(chosen.absent, percentile);
     }
     for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) layout[key] = axis(layout[key]);
     const whole = themed({
-      ...layout, height: figure.height, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      ...layout, height: chart.height, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: "@ink" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: "@faint", activecolor: "@ink" },
       hoverlabel: { align: "left", bgcolor: "@panel", bordercolor: "@grid", font: { color: "@ink" } },
     }, css);
-    place.style.height = figure.height + "px";
+    place.style.height = chart.height + "px";
     Plotly.react(place, traces, whole, { responsive: true, displayModeBar: "hover", displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
-    legend(id, figure, percentile);
+    legend(id, chart, percentile);
   }
 
   const called = (percentile) => percentile.replace(/^(p\d\d)(\d+)$/, "$1.$2");
@@ -55,9 +55,9 @@
   }
 
   // In HTML below the chart: it can never cover data, it wraps, and a keyboard reaches it.
-  function legend(id, figure, percentile) {
+  function legend(id, chart, percentile) {
     const groups = new Map();
-    for (const t of figure.traces) {
+    for (const t of chart.traces) {
       if (t.meta?.percentile && t.meta.percentile !== percentile) continue;
       if (t.meta?.legend && !groups.has(t.legendgroup)) groups.set(t.legendgroup, t);
     }
@@ -69,7 +69,7 @@
       button.append(swatch(trace), trace.meta.legend);
       button.addEventListener("click", () => {
         if (!hidden[id].delete(group)) hidden[id].add(group);
-        draw(id, figure);
+        draw(id, chart);
       });
       return button;
     }));
@@ -96,8 +96,8 @@
   const seen = (values) => values.some((v) => v !== null);
   const time = { title: { text: "seconds into the measured phase" } };
   const span = (x0, x1, colour) => ({ type: "rect", xref: "x", yref: "paper", x0, x1, y0: 0, y1: 1, fillcolor: colour, opacity: 0.14, line: { width: 0 }, layer: "below" });
-  // The warm-up, and the approach to the steady state: neither is in a latency figure.
-  const before = (x, approach) => ({ shapes: [span(Math.min(0, ...x.filter((v) => v !== null)), 0, "@c6"), ...(approach?.skipped ? [span(0, approach.skipped_s, "@c5")] : [])] });
+  // The warm-up, and the initial transient: neither is in a latency figure.
+  const before = (x, transient) => ({ shapes: [span(Math.min(0, ...x.filter((v) => v !== null)), 0, "@c6"), ...(transient?.skipped ? [span(0, transient.skipped_s, "@c5")] : [])] });
 
   // Draws, or says in the note why there is nothing to draw.
   function own(id, traces, layout, height, note, empty) {
@@ -118,23 +118,23 @@
     const ok = y.filter((_, i) => !error[i]);
     const far = ok.length && Math.max(...ok) > 20 * Math.min(...ok);
     const shown = x.length < point.of ? `${x.length.toLocaleString("en")} of ${point.of.toLocaleString("en")} requests: the slowest and fastest of each moment, errors, and an even sample of the rest.` : `All ${point.of.toLocaleString("en")} requests.`;
-    const approach = point.approach;
-    const spans = approach?.skipped ? `Shaded: the warm-up in grey; then the approach to the steady state (${approach.skipped_s.toPrecision(2)} s, ${approach.skipped.toLocaleString("en")} requests), which is in no latency figure.` : "The shaded span is the warm-up.";
-    const never = approach?.never ? ` It was never steady: ${approach.never}.` : "";
-    own("raw", traces.filter((t) => t.x.length), { xaxis: time, yaxis: { title: { text: "latency, ms" }, ...(far ? { type: "log", dtick: 1 } : { rangemode: "tozero" }) }, ...before(x, approach) }, 380, `${shown} Placed at the intended send. ${spans}${never}`, "No request was recorded.");
+    const transient = point.transient;
+    const spans = transient?.skipped ? `Shaded: the warm-up in grey; then the initial transient (${transient.skipped_s.toPrecision(2)} s, ${transient.skipped.toLocaleString("en")} requests), which is in no latency figure.` : "The shaded span is the warm-up.";
+    const never = transient?.never ? ` It was never steady: ${transient.never}.` : "";
+    own("raw", traces.filter((t) => t.x.length), { xaxis: time, yaxis: { title: { text: "latency, ms" }, ...(far ? { type: "log", dtick: 1 } : { rangemode: "tozero" }) }, ...before(x, transient) }, 380, `${shown} Placed at the intended send. ${spans}${never}`, "No request was recorded.");
   }
 
-  function host(h, approach) {
+  function host(h, transient) {
     const none = "The host was not observed at this point.";
     const cores = h ? [["Triton", "@c0", h.server_cores], ["load generator", "@c1", h.client_cores], ["other processes", "@c3", h.foreign_cores], ["stolen by the hypervisor", "@c5", h.stolen_cores], ["whole host", "@c6", h.host_cores]] : [];
     const memory = h ? [["Triton", "@c0", h.server_memory_bytes], ["load generator", "@c1", h.client_memory_bytes]] : [];
     const lines = (list, by) => list.filter(([, , v]) => seen(v)).map(([name, colour, v]) => line(name, colour, h.time_s, scaled(v, by)));
     const unseen = (list) => list.filter(([, , v]) => !seen(v)).map(([name]) => `Not observed: ${name}.`).join(" ");
-    own("cpu", lines(cores, 1), { xaxis: time, yaxis: { title: { text: "cores in use" }, rangemode: "tozero" }, ...before(h?.time_s ?? [], approach) }, 300, `A core is a core-second a second; the host has ${data.cores}. ${unseen(cores)}`, none);
-    own("memory", lines(memory, 2 ** 20), { xaxis: time, yaxis: { title: { text: "memory, MiB" }, rangemode: "tozero" }, ...before(h?.time_s ?? [], approach) }, 300, unseen(memory), none);
+    own("cpu", lines(cores, 1), { xaxis: time, yaxis: { title: { text: "cores in use" }, rangemode: "tozero" }, ...before(h?.time_s ?? [], transient) }, 300, `A core is a core-second a second; the host has ${data.cores}. ${unseen(cores)}`, none);
+    own("memory", lines(memory, 2 ** 20), { xaxis: time, yaxis: { title: { text: "memory, MiB" }, rangemode: "tozero" }, ...before(h?.time_s ?? [], transient) }, 300, unseen(memory), none);
   }
 
-  function gpus(list, approach) {
+  function gpus(list, transient) {
     const panels = [
       ["utilization, %", [["utilization", "", "solid"]]],
       ["activity, %", [["sm_activity", "", "solid"], ["tensor_activity", ": tensor cores", "dash"], ["dram_activity", ": memory bandwidth", "dot"]]],
@@ -143,7 +143,7 @@
       ["SM clock, MHz", [["sm_clock_hz", "", "solid"]]],
     ].filter(([, fields]) => list?.some((g) => fields.some(([key]) => g[key])));
     const traces = [];
-    const layout = { grid: { rows: panels.length, columns: 1, pattern: "coupled", ygap: 0.18 }, xaxis: time, ...before(list?.[0].time_s ?? [], approach) };
+    const layout = { grid: { rows: panels.length, columns: 1, pattern: "coupled", ygap: 0.18 }, xaxis: time, ...before(list?.[0].time_s ?? [], transient) };
     panels.forEach(([title, fields], row) => {
       const suffix = row ? row + 1 : "";
       layout[`yaxis${suffix}`] = { title: { text: title }, rangemode: "tozero" };
@@ -159,8 +159,8 @@
     const point = data.points[byId("chosen").value];
     byId("details").replaceChildren(byId(`details-${byId("chosen").value}`).content.cloneNode(true));
     requests(point);
-    host(point.host, point.approach);
-    gpus(point.gpu, point.approach);
+    host(point.host, point.transient);
+    gpus(point.gpu, point.transient);
   }
 
   // ---- table ----------------------------------------------------------------------------------------
@@ -180,8 +180,8 @@
     }));
   }
 
-  const redraw = () => Object.entries(drawn).forEach(([id, figure]) => draw(id, figure));
-  Object.entries(data.figures).forEach(([id, figure]) => draw(id, figure));
+  const redraw = () => Object.entries(drawn).forEach(([id, chart]) => draw(id, chart));
+  Object.entries(data.charts).forEach(([id, chart]) => draw(id, chart));
   byId("percentile").addEventListener("change", redraw);
   if (byId("chosen")) {
     byId("chosen").addEventListener("change", choose);

@@ -23,10 +23,10 @@ from harness.analysis.gpu import gpu_name
 from harness.plain_text import shown, shown_lines
 from harness.report import answer, environment, format, gpus
 from harness.report.cell import Cell, footnotes
-from harness.report.charts import points as charts
+from harness.report.charts import points as point_charts
 from harness.report.charts.breakdown import breakdown
+from harness.report.charts.chart import Chart
 from harness.report.charts.dots import thinned
-from harness.report.charts.figure import Figure
 from harness.report.charts.percentiles import percentile_curves
 from harness.report.page import details
 from harness.report.page.resolved import resolved_scenario
@@ -67,7 +67,7 @@ def write_page(run: RunResult, series: Mapping[str, PointSeries], path: Path) ->
 
 def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
     """The page's text."""
-    figures = _figures(run, series)
+    charts = _charts(run, series)
     scripts = [Markup(_plotly()), Markup(_text("page.js"))]
     drawn = [c for c in columns(run) if not c.elsewhere]
     table = rows(run, drawn)
@@ -85,31 +85,31 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         models=(run.model, *run.other_models),
         gpu_table=details.gpu_table(run),
         gpus_there=details.gpus_there(run.environment),
-        figures={f.id: f for f in figures},
-        pair=[f.id for f in figures if f.traces and f.id in ("size", "batch", "max_batch")],
-        flat=[f.note for f in figures if not f.traces],
+        charts={chart.id: chart for chart in charts},
+        pair=[chart.id for chart in charts if chart.traces and chart.id in ("size", "batch", "max_batch")],
+        flat=[chart.note for chart in charts if not chart.traces],
         best=answer.best(run),
         point=details,
         where=environment,
         gpus=gpus,
-        percentiles=charts.percentiles(run),
-        percentile=charts.default_percentile(run),
+        percentiles=point_charts.percentiles(run),
+        percentile=point_charts.default_percentile(run),
         drawable=[p for p in run.points if p.id in series],
         chosen=_chosen(run, series),
         scenario=escape(shown_lines(resolved_scenario(run))),
         style=Markup(_text("page.css")),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
-        data=Markup(_json(_data(run, series, figures))),
+        data=Markup(_json(_data(run, series, charts))),
     )
 
 
-def _figures(run: RunResult, series: Mapping[str, PointSeries]) -> list[Figure]:
+def _charts(run: RunResult, series: Mapping[str, PointSeries]) -> list[Chart]:
     return [
-        charts.latency_throughput(run),
-        charts.latency_size(run),
-        charts.latency_batch(run),
-        charts.latency_max_batch(run),
+        point_charts.latency_throughput(run),
+        point_charts.latency_size(run),
+        point_charts.latency_batch(run),
+        point_charts.latency_max_batch(run),
         breakdown(run),
         percentile_curves(run, series),
     ]
@@ -123,13 +123,18 @@ def _chosen(run: RunResult, series: Mapping[str, PointSeries]) -> str | None:
     return next((p.id for p in run.points if p.id in series), None)
 
 
-def _data(run: RunResult, series: Mapping[str, PointSeries], figures: Sequence[Figure]) -> dict[str, Any]:
+def _data(run: RunResult, series: Mapping[str, PointSeries], charts: Sequence[Chart]) -> dict[str, Any]:
     most, most_gpu = max(200, MOST_DOTS_A_PAGE // max(len(run.points), 1)), _most_gpu(series)
     return {
-        "figures": {
-            f.id: {"traces": f.traces, "layout": f.layout, "height": f.height, "percentiles": f.by_percentile}
-            for f in figures
-            if f.traces
+        "charts": {
+            chart.id: {
+                "traces": chart.traces,
+                "layout": chart.layout,
+                "height": chart.height,
+                "percentiles": chart.by_percentile,
+            }
+            for chart in charts
+            if chart.traces
         },
         "points": {p.id: _point(p, series[p.id], most, most_gpu) for p in run.points if p.id in series},
         "cores": run.environment.cores,
@@ -146,7 +151,7 @@ def _point(point: PointResult, series: PointSeries, most: int, most_gpu: int) ->
     dots = thinned(series.dots, most)
     steady = point.steady_state
     drawn: dict[str, Any] = {
-        "approach": {
+        "transient": {
             "skipped_s": steady.skipped_s,
             "skipped": steady.skipped_requests,
             "never": steady.why if steady.steady is False else None,
@@ -173,7 +178,7 @@ def _point(point: PointResult, series: PointSeries, most: int, most_gpu: int) ->
 
 
 def _gpu(gpu: GpuSeries) -> dict[str, Any]:
-    """In the units that are drawn, which take less room than bytes and hertz."""
+    """A GPU's values in the units that are drawn, which take less room than bytes and hertz."""
     levels = {
         name: _short([None if v is None else v / GPU_UNITS.get(name, 0.01) for v in values], 4)
         for name, values in gpu.levels.items()

@@ -13,7 +13,7 @@ from harness.schema.samples import GpuReading, HostReading, Measured, Window
 
 MOST_QUANTILES = 500
 MOST_READINGS = 300
-"""Host or GPU readings drawn of one point, of each device."""
+"""The most readings that are drawn of one point's host, and of each GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class HostSeries:
     client_cores: tuple[float | None, ...]
     host_cores: tuple[float | None, ...]
     foreign_cores: tuple[float | None, ...]
-    """Of processes that are neither server nor load generator nor harness."""
+    """Cores that processes used which are neither server nor load generator nor harness."""
     stolen_cores: tuple[float | None, ...]
-    """Given to others by the hypervisor."""
+    """Cores that the hypervisor gave to others."""
     server_memory_bytes: tuple[float | None, ...]
     client_memory_bytes: tuple[float | None, ...]
 
@@ -91,7 +91,7 @@ def series_of(
 
     `warmup` and `measured`: the requests of the two phases, each in the order they were due. `classes`: the
     names that `request_class` indexes. `window`: the measured phase; without one, time counts from the first
-    request. `skipped`: first successes of the measured phase that belong to the approach to the steady state
+    request. `skipped`: first successes of the measured phase that belong to the initial transient
     and so to no figure, nor to the quantile curve.
     """
     first = next((int(p.intended_ns[0]) for p in (warmup, measured) if p.size), 0)
@@ -149,8 +149,8 @@ def _host(readings: Sequence[HostReading], start_ns: int) -> HostSeries | None:
 def _foreign(
     processes: Sequence[float | None], ours: Sequence[Sequence[float | None]]
 ) -> tuple[float | None, ...]:
-    """What all processes used less `ours`; who was never seen isn't on this host. Ticks of 10 ms are coarse:
-    a little less than nothing is nothing."""
+    """What all processes used less `ours`; a part that was never observed isn't on this host. Ticks of 10 ms
+    are coarse, so a little less than nothing is nothing."""
     seen = [cores for cores in ours if any(c is not None for c in cores)]
 
     def less(used: float | None, parts: Sequence[float | None]) -> float | None:
@@ -161,7 +161,8 @@ def _foreign(
 
 
 def _rate(before: float | None, after: float | None, seconds: float) -> float | None:
-    """None too where a total fell: a process of the group ended, and its time went with it."""
+    """The rate between two totals; None where one is missing, and where the total fell: a process of the
+    group ended, and its time went with it."""
     if before is None or after is None or seconds <= 0 or after < before:
         return None
     return (after - before) / seconds

@@ -1,4 +1,4 @@
-"""Each name of the limiter's rule, where one ends and the next begins, and what it says without a figure."""
+"""Each name of the bottleneck's rule, where one ends and the next begins, and what it says of no figure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.bottleneck import BUSY, limiter
-from harness.schema.result import GpuEnvironment, Limiter, LimiterName, ServerFigures, TimeSplit
+from harness.analysis.bottleneck import BUSY, bottleneck
+from harness.schema.result import Bottleneck, BottleneckName, GpuEnvironment, ServerFigures, TimeSplit
 from tests.analysis.samples import facts, gpu, host, load_process, observed, point, server, time_split
 
 ROOM = host(host_busy_cores=0.7)
@@ -25,7 +25,7 @@ def named(
     on: dict[str, Any] | None = None,
     seen: dict[str, Any] | None = None,
     **told: Any,
-) -> Limiter:
+) -> Bottleneck:
     """Of a point whose instance is busy that share of 10 s, 10 ms an execution, with that queue."""
     executions = round(busy * 1000)
     figures = server(
@@ -37,7 +37,7 @@ def named(
     facts_ = facts(
         executions, **({"server": figures, "service_mean_s": service_s, "time_s": split, "host": ROOM} | told)
     )
-    limits = limiter(
+    limits = bottleneck(
         point(load=load, server={"max_batch": 8} | (on or {})),
         observed(executions, host_cores=2, **(seen or {})),
         facts_,
@@ -244,9 +244,11 @@ def test_what_was_not_observed_is_said(users: int | None) -> None:
 
 def test_without_tritons_statistics_only_the_client_can_be_named() -> None:
     blind = facts(server=None)
-    assert limiter(point(), observed(1000), blind) is None
+    assert bottleneck(point(), observed(1000), blind) is None
     busy = observed(1000, load_processes=(load_process(9.9),))
-    assert limiter(point(), busy, blind) == Limiter(name="client", why="load process 0 used 99% of a core")
+    assert bottleneck(point(), busy, blind) == Bottleneck(
+        name="client", why="load process 0 used 99% of a core"
+    )
 
 
 NEVER_NONE = {"requests", "errors", "latency", "service", "steady", "time_s", "gpu_watch", "objective"}
@@ -282,7 +284,7 @@ def test_whatever_was_observed_it_gives_a_name_or_none_and_never_fails(
     busy = gpu(utilization_mean=utilization, sm_activity_mean=activity, dram_activity_mean=activity)
     told: dict[str, Any] = {"server": figures, "time_s": split, "gpu": (busy,)}
     asked = point(load=load, server={"kind": kind, "queue_delay_us": delay_us})
-    limits = limiter(asked, observed(1000), facts(**told | dict.fromkeys(without)))
-    assert limits is None or (limits.name in get_args(LimiterName) and limits.why)
+    limits = bottleneck(asked, observed(1000), facts(**told | dict.fromkeys(without)))
+    assert limits is None or (limits.name in get_args(BottleneckName) and limits.why)
     if limits is not None and limits.name != "client" and "host" in without and kind == "cpu":
         assert "not observed" in limits.why

@@ -24,7 +24,7 @@ LOG_FROM = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Chart:
     """One chart. Where `traces` is empty, `note` says why there is nothing to draw."""
 
     id: str
@@ -67,7 +67,7 @@ def style(index: int) -> Style:
     return Style(f"@c{index % COLOURS}", DASHES[index // COLOURS % len(DASHES)])
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """`text` for plotly, which reads its strings as a small HTML."""
     return escape(text, quote=False)
 
