@@ -17,7 +17,7 @@ from harness.extensions import extensions
 from harness.schema.errors import InputError
 from harness.schema.scenario import Validity
 from tests.extension import installed
-from tests.store.finished import SCENARIO, finished_run
+from tests.store.finished import SCENARIO, asked_for, finished_run
 
 SLOW_START = """
 from collections.abc import Iterator
@@ -51,11 +51,10 @@ def package(tmp_path: Path) -> Path:
 
 
 def test_a_gate_that_a_package_adds_judges_a_recorded_run(tmp_path: Path, package: Path) -> None:
-    run = finished_run(tmp_path).path
+    folder = finished_run(tmp_path)
+    run = folder.path
     (before,) = json.loads((run / "result.json").read_text())["points"]
-    resolved = json.loads((run / "scenario.json").read_text())
-    resolved["scenario"]["validity"] = {**resolved["scenario"]["validity"], "first_request_s": 0.0001}
-    (run / "scenario.json").write_text(json.dumps(resolved))
+    asked_for(folder, validity={"first_request_s": 0.0001})
 
     assert ran("report", str(run), package=package).returncode == 0
     (point,) = json.loads((run / "result.json").read_text())["points"]

@@ -14,7 +14,7 @@ import pytest
 
 import harness
 from harness.schema.percentiles import PERCENTILES, figure_title, share
-from tests.store.finished import SCENARIO, finished_run
+from tests.store.finished import SCENARIO, asked_for, finished_run
 
 LAST = "    p999: Value | None = None\n"
 REQUESTS = 300_000
@@ -47,11 +47,10 @@ def told(path: Path, *arguments: str) -> str:
 
 
 def test_a_run_s_report_has_a_percentile_that_was_added(with_one_more: Path, tmp_path: Path) -> None:
-    run = finished_run(tmp_path, requests=REQUESTS).path
+    folder = finished_run(tmp_path, requests=REQUESTS)
+    run = folder.path
     before = json.loads((run / "result.json").read_text())["points"][0]["latency_s"]
-    resolved = json.loads((run / "scenario.json").read_text())
-    resolved["scenario"]["objective"] = {"p9999_ms": 60_000}
-    (run / "scenario.json").write_text(json.dumps(resolved))
+    asked_for(folder, objective={"p9999_ms": 60_000})
 
     table = told(with_one_more, "report", str(run))
 
