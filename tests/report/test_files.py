@@ -187,3 +187,13 @@ def test_a_result_of_version_1_is_read_with_its_old_spelling():
     assert json.loads(read.model_dump_json())["schema_version"] == 2, "and written as today's"
     with pytest.raises(ValueError, match="schema_version"):
         RunResult.model_validate_json(json.dumps(old | {"schema_version": 3}))
+
+
+@pytest.mark.parametrize("run", ["wires", "server-died"])
+def test_a_result_that_harness_0_1_wrote_is_read(run):
+    file = DOCS.parents[1] / "tests/data/runs_of_0_1" / run / "result.json"
+    written = json.loads(file.read_text())
+    read = RunResult.model_validate_json(file.read_text())
+    assert (written["schema_version"], read.schema_version) == (1, 2)
+    named = [point["limiter"] and point["limiter"]["name"] for point in written["points"]]
+    assert named and [p.bottleneck.name if p.bottleneck else None for p in read.points] == named
