@@ -7,11 +7,36 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from harness import __version__, terminal
+from harness.cli_options import (
+    DryRun,
+    Dtype,
+    GrpcCa,
+    GrpcCert,
+    GrpcKey,
+    GrpcPort,
+    GrpcTls,
+    Image,
+    Json,
+    Listen,
+    ListenAddress,
+    MetricsUrl,
+    Model,
+    Network,
+    Overrides,
+    Probe,
+    Results,
+    Resume,
+    Scenario,
+    Server,
+    ShmSize,
+    Url,
+    Workers,
+)
 from harness.schema.errors import ExitCode, HarnessError
 
 app = typer.Typer(
@@ -31,40 +56,10 @@ UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "C
 INTERRUPTED_BY_TYPER = 130
 """What some versions of typer make of a KeyboardInterrupt."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Results = Annotated[Path, typer.Option("--results", help="Folder that runs are kept in.")]
-Overrides = Annotated[
-    list[str],
-    typer.Option(
-        "--set", metavar="PATH=VALUE", help="Override a key, e.g. server.max_batch=[1,8]. Repeatable."
-    ),
-]
-MODEL_HELP = "What `harness models` lists, an .onnx file, a Hugging Face folder, or package.module:factory."
-Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
-ServerOption = Annotated[
-    str | None,
-    typer.Option("--server", metavar="MODE", help="How Triton is started: embedded, binary or docker."),
-]
-ImageOption = Annotated[
-    str | None, typer.Option("--image", metavar="NAME@sha256:…", help="With docker: the container's image.")
-]
-ShmSizeOption = Annotated[
-    str | None,
-    typer.Option("--shm-size", metavar="SIZE", help="With docker: of its /dev/shm, 1g unless told."),
-]
-NetworkOption = Annotated[
-    str | None,
-    typer.Option("--network", help="With docker: bridge, or host to be without the engine's proxy."),
-]
-DtypeOption = Annotated[
-    Literal["fp32", "fp16"] | None,
-    typer.Option("--dtype", help="The numbers it computes with; left out: as the model is."),
-]
-
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """What is here, what is missing, and how to mend it."""
+    """Say what is here, what is missing, and how to mend it."""
     from harness.commands import doctor as story
 
     report = story.examine()
@@ -74,7 +69,7 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command()
 def models(as_json: Json = False) -> None:
-    """The models that ship with harness."""
+    """List the models that ship with harness."""
     from harness.commands import models as story
 
     listed = story.listed()
@@ -82,7 +77,7 @@ def models(as_json: Json = False) -> None:
 
 
 @app.command()
-def export(model: Model, dtype: DtypeOption = None, as_json: Json = False) -> None:
+def export(model: Model, dtype: Dtype = None, as_json: Json = False) -> None:
     """Export a model to ONNX and prove that it computes the same function."""
     from harness.commands import export as story
 
@@ -93,21 +88,31 @@ def export(model: Model, dtype: DtypeOption = None, as_json: Json = False) -> No
 @app.command()
 def serve(
     model: Model,
-    max_batch: Annotated[int, typer.Option(min=1, help="max_batch_size.")] = 8,
-    queue_delay_us: Annotated[int, typer.Option(min=0, help="Longest wait for a larger batch.")] = 0,
-    instances: Annotated[int, typer.Option(min=1, help="Copies of the model.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of one instance.")] = 1,
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="0 finds a free one.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 finds a free one.")] = 8001,
+    max_batch: Annotated[
+        int, typer.Option(min=1, help="The largest batch that Triton makes (max_batch_size).")
+    ] = 8,
+    queue_delay_us: Annotated[
+        int, typer.Option(min=0, help="How long a request waits at most for a larger batch.")
+    ] = 0,
+    instances: Annotated[int, typer.Option(min=1, help="How many instances of the model Triton runs.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="How many CPU threads an instance computes with.")] = 1,
+    http_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port for HTTP; 0 takes any that is free.")
+    ] = 8000,
+    grpc_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port for gRPC; 0 takes any that is free.")
+    ] = 8001,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; other machines reach all but loopback.")
+        str, typer.Option(help="The address to listen on; other machines reach any but loopback.")
     ] = "127.0.0.1",
-    server: ServerOption = None,
-    image: ImageOption = None,
-    shm_size: ShmSizeOption = None,
-    network: NetworkOption = None,
-    dtype: DtypeOption = None,
-    for_s: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
+    server: Server = None,
+    image: Image = None,
+    shm_size: ShmSize = None,
+    network: Network = None,
+    dtype: Dtype = None,
+    for_s: Annotated[
+        float | None, typer.Option(help="Stop after this many seconds (default: go on until Ctrl-C).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Serve a model through Triton until Ctrl-C, on loopback unless --host says otherwise."""
@@ -127,65 +132,29 @@ def serve(
 
 @app.command()
 def run(
-    what: Annotated[
-        Path | None,
-        typer.Argument(metavar="[SCENARIO]", help="A scenario file; with --resume, it or a run's folder."),
-    ] = None,
+    what: Scenario = None,
     overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
     results: Results = Path("results"),
-    server: ServerOption = None,
-    image: ImageOption = None,
-    shm_size: ShmSizeOption = None,
-    network: NetworkOption = None,
-    url: Annotated[
-        str | None, typer.Option(help="A Triton that is already running, e.g. http://127.0.0.1:8000.")
-    ] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="Its gRPC port, for scenarios over gRPC.")] = None,
-    grpc_tls: Annotated[bool, typer.Option("--grpc-tls", help="Its gRPC port speaks TLS.")] = False,
-    grpc_ca: Annotated[
-        Path | None, typer.Option(help="The CA of its TLS, a PEM file; else the system's.")
-    ] = None,
-    grpc_cert: Annotated[
-        Path | None, typer.Option(help="A certificate for it, where it asks for one.")
-    ] = None,
-    grpc_key: Annotated[Path | None, typer.Option(help="The private key of --grpc-cert.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Load processes that share the load: load.workers.")
-    ] = None,
-    listen: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS[:PORT]",
-            help="Await the load processes here: `harness worker` on other machines.",
-        ),
-    ] = None,
-    host: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Address its own Triton listens on, for load processes of other machines; else loopback.",
-        ),
-    ] = None,
-    probe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST[:PORT]", help="`harness probe --serve` on the machine of --url: its GPUs and CPU."
-        ),
-    ] = None,
-    metrics_url: Annotated[
-        str | None,
-        typer.Option(help="Its metrics, for its GPUs where no probe is, e.g. http://HOST:8002/metrics."),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on with a run that was cut off: the last one, or the one named."),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the points and the expected time.")
-    ] = False,
+    server: Server = None,
+    image: Image = None,
+    shm_size: ShmSize = None,
+    network: Network = None,
+    url: Url = None,
+    grpc_port: GrpcPort = None,
+    grpc_tls: GrpcTls = False,
+    grpc_ca: GrpcCa = None,
+    grpc_cert: GrpcCert = None,
+    grpc_key: GrpcKey = None,
+    workers: Workers = None,
+    listen: Listen = None,
+    host: ListenAddress = None,
+    probe: Probe = None,
+    metrics_url: MetricsUrl = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a scenario: a table, a page, an exit code."""
+    """Measure a scenario; print a table, write a page, and end with an exit code."""
     from harness.commands import run as story
     from harness.measurement.testbed import Testbed
 
@@ -224,9 +193,9 @@ def run(
 @app.command()
 def worker(
     master: Annotated[
-        str, typer.Option(metavar="HOST[:PORT]", help="The machine of the run, as its --listen says.")
+        str, typer.Option(metavar="HOST[:PORT]", help="Where the run waits, as its --listen says.")
     ],
-    once: Annotated[bool, typer.Option("--once", help="End with the first point.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End after the first point.")] = False,
 ) -> None:
     """Send load for `harness run --listen` on another machine, point by point, until Ctrl-C."""
     from harness.commands import worker as story
@@ -237,20 +206,28 @@ def worker(
 @app.command()
 def probe(
     record: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write what NVML answers, for a minute or --for-s.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Record what the GPUs' driver answers, for a minute or --for-s."),
     ] = None,
     serve: Annotated[
         str | None,
-        typer.Option(metavar="[HOST:]PORT", help="Serve readings to `harness run --probe` until Ctrl-C."),
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Serve readings of this machine to `harness run --probe` until Ctrl-C.",
+        ),
     ] = None,
     pid: Annotated[
         list[int],
-        typer.Option(help="With --serve: the server's process. Repeatable; left out: every tritonserver."),
+        typer.Option(
+            help="The server's process, with --serve; may be repeated (default: every tritonserver)."
+        ),
     ] = [],  # noqa: B006 - typer reads it, nobody writes it
-    for_s: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
+    for_s: Annotated[
+        float | None, typer.Option(min=0, help="Stop after this many seconds (default: until Ctrl-C).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """What NVML sees of this machine's GPUs: now, over a while, or for a run that is led from elsewhere."""
+    """Show what this machine's GPUs report: now, over a while, or to a run that another machine leads."""
     from harness.commands import probe as story
 
     story.check(record, serve, pid, for_s, as_json=as_json)
@@ -265,7 +242,7 @@ def probe(
 
 @app.command()
 def report(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
     as_json: Json = False,
 ) -> None:
     """Derive a run's figures again from its raw samples, and rebuild its page and files."""
@@ -281,22 +258,27 @@ def calibrate(
     parts: Annotated[
         list[str],
         typer.Option(
-            "--part", metavar="PART", help="truth, coverage, against or noise. Repeatable; left out: all."
+            "--part",
+            metavar="PART",
+            help="Measure only this part: truth, coverage, against or noise. May be given several times.",
         ),
     ] = [],  # noqa: B006 - typer reads it, nobody writes it
     against: Annotated[
-        str | None, typer.Option(metavar="perf_analyzer", help="Only this comparison, as its ratios.")
+        str | None,
+        typer.Option(metavar="perf_analyzer", help="Compare with perf_analyzer only, and print the ratios."),
     ] = None,
-    write: Annotated[Path | None, typer.Option(help="Write the page, e.g. docs/accuracy.md.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the page to this file, e.g. docs/accuracy.md.")
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Keep each part in this file as soon as it is whole, and measure only what isn't there yet "
-            "or is named by --part.",
+            help="Keep each part in this file as soon as it is whole, and measure only parts that aren't "
+            "there yet or that --part names.",
         ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of two hours.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure for minutes instead of two hours.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure harness itself: against known truths, and against perf_analyzer."""
@@ -312,7 +294,7 @@ def calibrate(
 @app.command()
 def gpu_check(
     results: Results = Path("results"),
-    write: Annotated[Path | None, typer.Option(help="Write the page, e.g. docs/gpu.md.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the page to this file, e.g. docs/gpu.md.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check that harness measures this machine's GPU right, in a few minutes, and keep the evidence."""

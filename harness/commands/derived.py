@@ -30,6 +30,16 @@ SCRATCH = (".bin", ".npy", ".spool", ".reasons", ".clock")
 """What the load needs while it runs, and nobody after its samples are in Parquet."""
 
 
+def import_libraries() -> None:
+    """What `keep` and `derived` import when they are first called: it takes half a second, which is better
+    spent before a server is live than between two points."""
+    import pandas  # noqa: F401 - pyarrow imports it
+    import pyarrow.parquet
+    import scipy.special  # noqa: F401
+
+    assert pyarrow.parquet
+
+
 def keep(
     point: Point,
     run: RunFolder,

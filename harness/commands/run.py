@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.commands import report
-from harness.commands.derived import Derived, derived, keep
+from harness.commands.derived import Derived, derived, import_libraries, keep
 from harness.commands.export import export_model, say_what_runs
 from harness.commands.progress import Progress
 from harness.commands.resumable import resumable
@@ -111,6 +111,7 @@ def measure(
         known: dict[str, Derived] = {}
         try:
             if missing:
+                import_libraries()
                 log = folder.path / "server.log"
                 with testbed.session(log, progress, shared_memory=most_shared(loaded.points)) as session:
                     _measure_each(missing, session, loaded, folder, models, progress, known)
