@@ -29,8 +29,8 @@ TO_HOLD_S = 0.5
 
 @pytest.mark.benchmark(group="between points")
 def test_between_points(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """To hold: at most half a second in the median, from the end of one to that of the next, where the machine
-    has a core to spare. On a machine with a GPU the wait for its idle state comes on top."""
+    """To hold: at most half a second in the median, from the end of one to that of the next, where the
+    machine has a core to spare. On a machine with a GPU the wait for its idle state comes on top."""
     (tmp_path / "models").mkdir()
     (tmp_path / "double.onnx").write_bytes(double(tmp_path / "models").path.read_bytes())
     (tmp_path / "eight.yaml").write_text(SCENARIO)
