@@ -14,6 +14,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from harness.address import number
+
 
 @dataclass(slots=True)
 class _Guest:
@@ -107,15 +109,10 @@ class Pace:
 def address_of(peer: object) -> str:
     """What counts as one address of a socket's `peer`: of IPv6 the network, as anyone has 2**64 of those."""
     text = str(peer[0]) if isinstance(peer, tuple) and peer else ""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return text
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    address = number(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return text if address is None else str(address)
 
 
 def _shut(connection: socket.socket) -> None:

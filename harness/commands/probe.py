@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.table import Table
 
+from harness.address import Address, is_loopback, reachable, to_listen_on
 from harness.commands.progress import Progress
 from harness.console import TerminalConsole, cells, line
-from harness.load.address import LOOPBACK, is_loopback, reachable
 from harness.probe.gpus import Gpus, recorded
 from harness.probe.reader.reader import INTERVAL_S
 from harness.probe.service.probe_server import ProbeServer
@@ -165,7 +165,7 @@ def record(file: Path, for_s: float | None) -> None:
 
 def serve(where: str, pids: Sequence[int], for_s: float | None) -> None:
     """Serve readings until Ctrl-C, SIGTERM or `for_s` seconds. `where`: "port" or "host:port"."""
-    host, port = parsed_listen(where)
+    host, port = to_listen_on("--serve", where)
     progress = Progress()
     server = ProbeServer(host, port, pids)
     began = time.monotonic()
@@ -173,8 +173,7 @@ def serve(where: str, pids: Sequence[int], for_s: float | None) -> None:
     try:
         with Gpus() as gpus:
             seen = gpus.unavailable or ", ".join(d.name for d in gpus.devices)
-        at = reachable(host)
-        at = f"[{at}]:{server.port}" if ":" in at else f"{at}:{server.port}"
+        at = Address(reachable(host), server.port)
         progress.say(f"ready at {at}: harness run SCENARIO --url URL --probe {at}")
         progress.say(f"it sees {seen}")
         if not is_loopback(host):
@@ -188,12 +187,3 @@ def serve(where: str, pids: Sequence[int], for_s: float | None) -> None:
         progress.say("stopping")
     finally:
         server.close()
-
-
-def parsed_listen(where: str) -> tuple[str, int]:
-    """("127.0.0.1", 9400) of "9400"; "10.0.0.5:9400" and "[::1]:9400" as they are. Raises InputError."""
-    host, _, port = where.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if port.isascii() and port.isdigit() and int(port) < 65536 and (host or ":" not in where):
-        return host or LOOPBACK, int(port)
-    raise InputError(f"--serve {where!r} is no address to listen on: give it as port or host:port")

@@ -138,7 +138,7 @@ def _measure_each(
             session.serve(models[point.dtype], point.server)
             if not known:
                 server = session.server
-                progress.say(f"Triton {server.version} at {server.host}:{server.http_port}")
+                progress.say(f"Triton {server.version} at {server.address}")
                 check_environment(folder, session.environment)
             place = folder.begin_point(point)
             recorded = session.measure(point, models[point.dtype], place, base_dir=loaded.folder)

@@ -67,7 +67,7 @@ def serving(
         yield (
             Serving(
                 model=name,
-                http=f"http://{server.host}:{server.http_port}",
+                http=f"http://{server.address}",
                 grpc=f"{server.host}:{server.grpc_port}",
                 metrics=f"http://{server.host}:{server.metrics_port}/metrics",
                 repository=str(MODEL_REPOSITORY.absolute()),

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import terminal
-from harness.load.address import is_loopback, parsed_master
+from harness.address import Address, is_loopback, of_option
 from harness.load.coordinator.fork_server import ForkServer
+from harness.load.coordinator.load_processes import LOCUST_PORT
 from harness.load.coordinator.locust_process import LocustProcess, PipedProcess
 from harness.load.distributed import secret
 from harness.load.plan import TOKEN_VARIABLE
@@ -35,32 +36,32 @@ def work(master: str, *, once: bool = False, say: Callable[[str], None] | None =
     part.
     """
     known = secret.is_set()
-    host, port = parsed_master(master)
+    at = of_option("--master", master, LOCUST_PORT)
     try:
-        socket.getaddrinfo(host, port)
+        socket.getaddrinfo(*at)
     except OSError as error:
-        raise InputError(f"the name {host!r} can't be resolved here: give --master an address") from error
+        raise InputError(f"the name {at.host!r} can't be resolved here: give --master an address") from error
     say = say or _to_stderr
     try:
-        say(f"waiting for a run at {host}:{port}; Ctrl-C ends it")
-        if not known and not is_loopback(host):
+        say(f"waiting for a run at {at}; Ctrl-C ends it")
+        if not known and not is_loopback(at.host):
             say(
-                f"whoever answers at {host}:{port} can have this machine send load to any address: set "
+                f"whoever answers at {at} can have this machine send load to any address: set "
                 f"{secret.SECRET_VARIABLE} here and there to keep others out (docs/threats.md)"
             )
         with ForkServer() as server:
-            while not (_one_point(server, host, port, say) and once):
+            while not (_one_point(server, at, say) and once):
                 pass
     except KeyboardInterrupt:
         say("stopped")
 
 
-def _one_point(server: ForkServer, host: str, port: int, say: Callable[[str], None]) -> bool:
+def _one_point(server: ForkServer, at: Address, say: Callable[[str], None]) -> bool:
     """Whether there was one: a run may end while its next point is awaited."""
     token = secrets.token_hex(8)
     with tempfile.TemporaryDirectory(prefix="harness-worker-") as folder:
         output = Path(folder) / "locust.out"
-        master = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+        master = f"tcp://{at}"
         own = {TOKEN_VARIABLE: token}
         process = PipedProcess(server, _WORKER, [master, "any"], own, output)
         taking_part = unproven = False
@@ -71,16 +72,14 @@ def _one_point(server: ForkServer, host: str, port: int, say: Callable[[str], No
                         case "joined":
                             taking_part = True
                             number, of = message["worker"] + 1, message["of"]
-                            say(f"load process {number} of {of} for the run at {host}:{port}")
+                            say(f"load process {number} of {of} for the run at {at}")
                         case "waiting":
                             say("the run has all its load processes; waiting for its next point")
                         case "unproven" if not unproven:
                             unproven = True
-                            say(f"the run at {host}:{port} {_UNPROVEN}")
+                            say(f"the run at {at} {_UNPROVEN}")
                         case "refused":
-                            raise InputError(
-                                f"the run at {host}:{port} can't use this machine: {message['why']}"
-                            )
+                            raise InputError(f"the run at {at} can't use this machine: {message['why']}")
             if not process.succeeded:
                 how = process.exit_description()
                 if not taking_part:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.load import arrivals
+from harness.load.endpoint import Endpoint
 from harness.load.plan import LoadPlan, PayloadFile, PlannedClass, write_plan
 from harness.load.shared_memory import cuda_driver
 from harness.load.shared_memory.cuda_memory import CudaMemory
@@ -47,6 +48,12 @@ class Job:
     """Where load processes of other machines are awaited; None: all of them are started here."""
 
     @property
+    def endpoint(self) -> Endpoint:
+        """Where the load goes."""
+        protocol, timeout_s = self.point.protocol, self.point.measure.timeout_s
+        return Endpoint(protocol=protocol, host=self.host, port=self.port, timeout_s=timeout_s, tls=self.tls)
+
+    @property
     def load(self) -> PointLoad:
         return self.point.load
 
@@ -75,7 +82,7 @@ def _gpu(point: Point) -> int:
 def _memory(point: Point, target: Target) -> Make:
     if point.shared_memory == "system":
         return SystemMemory
-    regions = RegionControl(target.host, target.http_port, headers=target.access)
+    regions = RegionControl(target.endpoint.host, target.http_port, headers=target.access)
     return lambda size: CudaMemory(size, _gpu(point), regions.gpu_of(target.model))
 
 
@@ -85,23 +92,19 @@ def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
 
     Raises what SharedMemory does, where the point asks for it.
     """
-    from harness.load.wire import prepare  # tritonclient takes half a second to import
-
-    point, address = job.point, f"{job.host}:{job.port}"
+    point, endpoint = job.point, job.endpoint
     classes = [job.payloads[each.name] for each in point.requests]
     if point.shared_memory == "none":
         yield (
             1,
             (
-                [prepare(point.protocol, job.model, tensors, job.outputs, address) for tensors in variants]
+                [endpoint.prepare(job.model, tensors, job.outputs) for tensors in variants]
                 for variants in classes
             ),
         )
         return
     http_port = job.port if job.http_port is None else job.http_port
-    target = Target(
-        point.protocol, job.model, job.host, job.port, http_port, point.measure.timeout_s, job.tls, job.access
-    )
+    target = Target(endpoint, job.model, http_port, job.access)
     slots = job.load.shape.users or OPEN_LOOP_SLOTS
     with SharedMemory(target, classes, job.outputs, slots, _memory(point, target)) as memory:
         yield (
@@ -138,16 +141,12 @@ def write_job(
         old.unlink()
     places = PayloadFile.write(requests, job.folder)
     plan = LoadPlan(
-        protocol=point.protocol,
-        host=job.host,
-        port=job.port,
-        tls=job.tls,
+        endpoint=job.endpoint,
         classes=tuple(
             PlannedClass(name=c.name, weight=c.weight, requests=place)
             for c, place in zip(point.requests, places, strict=True)
         ),
         seed=point.seed,
-        timeout_s=measure.timeout_s,
         slots=slots,
         concurrency=job.load.shape.users,
         warmup_s=warmup_s,

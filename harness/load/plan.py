@@ -12,10 +12,9 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from harness.load.arrivals import Times
-from harness.load.tls import Tls
+from harness.load.endpoint import Endpoint
 from harness.schema.errors import InputError
 from harness.schema.frozen import Frozen
-from harness.schema.scenario import Protocol
 
 PLAN_VARIABLE = "HARNESS_LOAD_PLAN"
 """The environment variable with the plan's path."""
@@ -47,14 +46,9 @@ class PlannedClass(Frozen):
 class LoadPlan(Frozen):
     """The load of one point, with everything that can be decided beforehand."""
 
-    protocol: Protocol
-    host: str
-    port: Annotated[int, Field(ge=0, lt=1 << 16)]
-    tls: Tls | None = None
-    """Of a gRPC endpoint; its files are read by each load process, on its own machine."""
+    endpoint: Endpoint
     classes: tuple[PlannedClass, ...]
     seed: Annotated[int, Field(ge=0)]
-    timeout_s: Annotated[float, Field(gt=0, le=1e9)]
     slots: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     """How many connections may each have requests of their own; see harness.load.shared_memory.regions."""
     concurrency: Annotated[int, Field(ge=1)] | None

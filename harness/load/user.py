@@ -7,9 +7,10 @@ from typing import Any
 
 from locust import User
 
-from harness.load.address import parsed_address
+from harness.address import Address
+from harness.load.endpoint import Endpoint, parsed_host
 from harness.load.process.reasons import Reasons
-from harness.load.wire import Connection, Reply, Tls, open_connection, prepare
+from harness.load.wire import Connection, Reply, Tls
 from harness.load.wire.grpc.grpc_channel import Channels
 from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
@@ -82,9 +83,15 @@ class TritonUser(User):  # type: ignore[misc]  # locust is untyped
         self._connection: Connection | None = None
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Name and port, from Locust's `--host` or the class's `host`. Raises InputError."""
-        return parsed_address(self.host)
+    def address(self) -> Address:
+        """From Locust's `--host` or the class's `host`. Raises InputError."""
+        return parsed_host(self.host)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where requests are sent. Raises InputError where `host` is no address."""
+        host, port = self.address
+        return Endpoint(protocol=self.protocol, host=host, port=port, timeout_s=self.timeout_s, tls=self.tls)
 
     @property
     def connection(self) -> Connection:
@@ -93,14 +100,13 @@ class TritonUser(User):  # type: ignore[misc]  # locust is untyped
         return self._connection
 
     def new_connection(self) -> Connection:
-        return open_connection(self.protocol, *self.address, self.timeout_s, self.tls, self.channels)
+        return self.endpoint.open(self.channels)
 
     def prepare(self, inputs: Tensors) -> bytes:
         """The bytes of a request, to be sent any number of times."""
         if not self.model:
             raise InputError(f"{type(self).__name__} has no `model`: set it to the model's name in Triton")
-        host, port = self.address
-        return prepare(self.protocol, self.model, inputs, self.outputs, f"{host}:{port}")
+        return self.endpoint.prepare(self.model, inputs, self.outputs)
 
     def send(self, prepared: bytes | memoryview, name: str | None = None, keep_body: bool = False) -> Reply:
         """Send prepared bytes and report the request to Locust as `name` (else the model's name)."""

@@ -33,10 +33,7 @@ def liveness(server: Server, continuity: Continuity, stop: threading.Event) -> C
                     continuity.look(settled=False)
             asked = time.monotonic()
             if not healthy:
-                return (
-                    server.exit_reason()
-                    or f"the server at {server.host}:{server.http_port} stopped answering"
-                )
+                return server.exit_reason() or f"the server at {server.address} stopped answering"
         return server.exit_reason()
 
     return alive

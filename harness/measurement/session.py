@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.address import is_here
 from harness.analysis.precision import enough as precise_enough
-from harness.here import is_here
 from harness.load.coordinator.driver import LoadOutcome, drive
 from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.stopping_rule import Enough
@@ -120,7 +120,7 @@ class Session:
             server = self.server
             found = environment(
                 server_mode=server.mode,
-                server_url=f"http://{server.host}:{server.http_port}",
+                server_url=f"http://{server.address}",
                 triton_version=server.version,
                 backend=server.backend,
                 backend_version=server.backend_version,

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from harness.load.address import LOOPBACK, is_loopback
+from harness.address import LOOPBACK, host_of, is_loopback
 from harness.load.tls import Tls
 from harness.probe import gpus as gpu
 from harness.probe.execution_providers import execution_providers
@@ -35,7 +34,7 @@ class RunningServer:
 
     @property
     def host(self) -> str:
-        return urlsplit(self.url).hostname or ""
+        return host_of(self.url)
 
     def open(self) -> RemoteServer:
         return RemoteServer(self.url, grpc_port=self.grpc_port)
@@ -163,6 +162,6 @@ def open_to_others(server: Server) -> str | None:
         return None
     runs = ", which runs their code there" if "load models" in found else ""
     return (
-        f"whoever reaches the Triton at {server.host}:{server.http_port} can {', '.join(found)}{runs}: "
+        f"whoever reaches the Triton at {server.address} can {', '.join(found)}{runs}: "
         "docs/threats.md says how it is closed"
     )

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from harness.load.address import is_loopback, parsed_master, reachable
-from harness.load.coordinator.load_processes import checked_address
+from harness.address import is_loopback, of_option, reachable
+from harness.load.coordinator.load_processes import LOCUST_PORT, checked_address
 from harness.load.job import check_memory
 from harness.measurement.observer import Nobody, Observer
 from harness.measurement.session import Session
@@ -120,7 +120,7 @@ def _check_gpu(name: str) -> None:
 
 def _awaited(listen: str, target: ServerTarget) -> tuple[str, int]:
     """Where load processes of other machines are awaited. Raises InputError where they would come in vain."""
-    host, port = checked_address(*parsed_master(listen, "--listen"))
+    host, port = checked_address(*of_option("--listen", listen, LOCUST_PORT))
     server = target.host if target.running is None else target.running.host
     if not is_loopback(host) and (is_loopback(server) or server != reachable(server)):
         remedy = "--host" if target.starts else "--url"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
+from harness.address import host_of, is_loopback
 from harness.analysis.gpu import may_use
 from harness.report.cell import Cell, missing
 from harness.report.format import count, memory, number
@@ -34,7 +34,7 @@ def _served_on(run: RunResult) -> list[str]:
 
     This machine's GPUs are not those of a server elsewhere, so there only what a probe there saw counts.
     """
-    if run.environment.server_mode == "remote" and not _loopback(run.environment.server_url):
+    if run.environment.server_mode == "remote" and not is_loopback(host_of(run.environment.server_url)):
         watched = [p for p in run.points if p.gpu_probe is not None and p.gpu_probe.elsewhere]
         there = {
             g.device: g.name
@@ -50,11 +50,6 @@ def _served_on(run: RunResult) -> list[str]:
         if gpu.mig_instance is None
         and (not points or any(may_use(p.point, gpu.device, p.execution_provider) for p in points))
     ]
-
-
-def _loopback(url: str) -> bool:
-    host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _counted(names: list[str]) -> str:

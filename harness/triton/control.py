@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
+from harness.address import Address
 from harness.http_json import Client, parsed, words
 from harness.plain_text import quoted
 from harness.schema.errors import ServerError
@@ -97,7 +98,7 @@ class Control:
 
     @property
     def _where(self) -> str:
-        return f"Triton at {f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return f"Triton at {Address(self.host, self.port)}"
 
     def _succeeds(self, path: str, timeout_s: float | None, method: str = "GET") -> bool:
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
+from harness.address import Address
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
@@ -173,6 +174,10 @@ class OwnServer(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
+
+    @property
+    def address(self) -> Address:
+        return Address(self.host, self.http_port)
 
     @property
     def control(self) -> Control:

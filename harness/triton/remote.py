@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
+from harness.address import Url
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
@@ -26,6 +26,10 @@ _OPEN = {
 """Interfaces that only the owner of a server should have, and a request to each that tells who has it."""
 
 
+HTTP_PORT = 8000
+"""Triton's own choice for its HTTP endpoint."""
+
+
 class RemoteServer:
     """A `Server` (harness.triton.server) that belongs to someone else: it is never stopped or restarted.
 
@@ -43,20 +47,18 @@ class RemoteServer:
     access: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, url: str, *, grpc_port: int | None = None, metrics_port: int | None = None) -> None:
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            parts, host, port = urlsplit(""), None, None
-        if parts.scheme == "https":
+        if url.lower().startswith("https://"):
             raise InputError(
                 f"Triton's HTTP endpoint has no TLS, so it can't be {url!r}: give it as http://host:port, "
                 "and the CA of its gRPC endpoint with --grpc-ca"
             )
-        if parts.scheme != "http" or not host or parts.path.strip("/") or parts.query or parts.username:
+        try:
+            scheme, self.address, path = Url.parse(url, HTTP_PORT)
+        except ValueError:
+            scheme = path = ""
+        if scheme != "http" or path.strip("/"):
             raise InputError(f"{url!r} is not a Triton server's address: give it as http://host:port")
-        self.host = host
-        self.http_port = port or 8000
+        self.host, self.http_port = self.address
         self.grpc_port = grpc_port
         self.metrics_port = metrics_port
         self.version = ""
@@ -125,7 +127,7 @@ class RemoteServer:
 
     @property
     def _where(self) -> str:
-        return f"Triton at {self.host}:{self.http_port}"
+        return f"Triton at {self.address}"
 
     def statistics(self, model: str, *, settled: bool = True) -> Statistics:
         return statistics.read(self.control, model, settled=settled)

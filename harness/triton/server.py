@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from harness.address import Address
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
 from harness.triton.statistics import Statistics
@@ -30,6 +31,10 @@ class Server(Protocol):
 
     @property
     def http_port(self) -> int: ...
+
+    @property
+    def address(self) -> Address:
+        """`host` and `http_port`."""
 
     @property
     def grpc_port(self) -> int | None:

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from harness.load.coordinator.driver import drive
+from harness.load.endpoint import Endpoint
 from harness.load.job import Job
 from harness.load.process.recorder import read_spool
 from harness.load.shared_memory import cuda_driver
 from harness.load.shared_memory.cuda_driver import DeviceMemory
 from harness.load.shared_memory.cuda_memory import CudaMemory
 from harness.load.shared_memory.regions import SharedMemory, Target
-from harness.load.wire import open_connection
 from harness.schema.errors import HarnessError
 from harness.schema.load import PointLoad
 from harness.schema.samples import Status
@@ -38,7 +38,7 @@ FOLDER = Path("/dev/shm")
 
 
 def target(protocol: Protocol, port: int, http_port: int, model: str = "echo") -> Target:
-    return Target(protocol, model, "127.0.0.1", port, http_port, timeout_s=20)
+    return Target(Endpoint(protocol=protocol, host="127.0.0.1", port=port, timeout_s=20), model, http_port)
 
 
 def written() -> dict[str, str]:
@@ -63,7 +63,7 @@ def echoes(protocol: Protocol, port: int, http_port: int) -> dict[str, Any]:
         [{"X": rng.random((1, 40_000), np.float32)} for _ in range(2)],
     ]
     at = target(protocol, port, http_port)
-    connection = open_connection(protocol, at.host, at.port, 20)
+    connection = at.endpoint.open()
     with SharedMemory(at, classes, ["Y"], 3, partial(CudaMemory, gpu=1, there=1)) as cuda:
         for kind, variants in enumerate(classes):
             for slot in range(3):
@@ -86,7 +86,7 @@ def echoes(protocol: Protocol, port: int, http_port: int) -> dict[str, Any]:
 def types(protocol: Protocol, port: int, http_port: int) -> None:
     inputs = {name: values(name) for name in TYPES}
     at = target(protocol, port, http_port, "types")
-    connection = open_connection(protocol, at.host, at.port, 20)
+    connection = at.endpoint.open()
     with SharedMemory(at, [[inputs]], TYPES, 1, CudaMemory) as memory:
         reply = connection.call(memory.prepared[0][0][0])
         assert reply.status is Status.OK, reply.reason

@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import pytest
 
+from harness.load.endpoint import Endpoint
 from harness.load.plan import LoadPlan
 from harness.load.process.conductor import Conductor
 from harness.load.process.recorder import Recorder
@@ -18,12 +19,9 @@ from harness.load.wire import Reply
 from harness.schema.samples import Phase, Status
 
 PLAN = LoadPlan(
-    protocol="http",
-    host="127.0.0.1",
-    port=1,
+    endpoint=Endpoint(protocol="http", host="127.0.0.1", port=1, timeout_s=1.0),
     classes=(),
     seed=1,
-    timeout_s=1.0,
     concurrency=None,
     warmup_s=0.0,
     limit_s=60.0,

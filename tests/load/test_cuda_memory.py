@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.load.endpoint import Endpoint
 from harness.load.shared_memory.cuda_memory import CudaMemory
 from harness.load.shared_memory.region_control import RegionControl
 from harness.load.shared_memory.regions import SharedMemory, Target
@@ -189,7 +190,7 @@ def test_another_machine_is_refused_before_the_driver_is_asked() -> None:
     def never(size: int) -> CudaMemory:
         raise AssertionError(size)
 
-    at = Target("http", "echo", "192.0.2.1", 8000, 8000, timeout_s=1)
+    at = Target(Endpoint(protocol="http", host="192.0.2.1", port=8000, timeout_s=1), "echo", 8000)
     with (
         pytest.raises(InputError, match=r"another machine.*memory: none"),
         SharedMemory(at, [], [], 1, never),
@@ -245,7 +246,7 @@ def test_memory_is_given_back_only_when_triton_has_let_go_of_it() -> None:
             raise ServerError("enough of it")
 
     with rogue_server(answer) as port:
-        at = Target("http", "echo", "127.0.0.1", port, port, timeout_s=1)
+        at = Target(Endpoint(protocol="http", host="127.0.0.1", port=port, timeout_s=1), "echo", port)
         with pytest.raises(ServerError, match="enough"), Asked(at, [], [], 1, Region):
             pass
     assert asked == ["register True", *["unregister True", "status True"] * 4]

@@ -16,7 +16,6 @@ from harness.load.shared_memory.cuda_driver import DeviceMemory
 from harness.load.shared_memory.cuda_memory import CudaMemory
 from harness.load.shared_memory.region_control import RegionControl
 from harness.load.shared_memory.regions import SharedMemory
-from harness.load.wire import open_connection
 from harness.schema.load import PointLoad
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
@@ -56,7 +55,7 @@ def test_answers_over_cuda_shared_memory_are_those_of_the_wire(
     at = target(triton, protocol)
     with SharedMemory(at, [variants], ["Y"], 2, CudaMemory) as memory:
         assert len(cuda_registered(triton)) == 2
-        connection = open_connection(protocol, at.host, at.port, 20)
+        connection = at.endpoint.open()
         for slot in range(2):
             for variant, inputs in enumerate(variants):
                 reply = connection.call(memory.prepared[slot][0][variant])
@@ -76,7 +75,7 @@ def test_a_model_there_answers_as_over_the_wire(tmp_path: Path, protocol: Protoc
         name = server.serve(models.double(tmp_path), models.settings(kind="gpu"))
         at = target(server, protocol, name)
         with SharedMemory(at, [variants], ["y"], 2, CudaMemory) as memory:
-            connection = open_connection(protocol, at.host, at.port, 20)
+            connection = at.endpoint.open()
             for slot in range(2):
                 for variant, inputs in enumerate(variants):
                     reply = connection.call(memory.prepared[slot][0][variant])
@@ -84,7 +83,7 @@ def test_a_model_there_answers_as_over_the_wire(tmp_path: Path, protocol: Protoc
                     answer = wire_answer(at, inputs, ["y"])["y"].tobytes()
                     assert memory.output(slot, "y") == answer == (inputs["x"] * 2).tobytes()
             connection.close()
-        assert RegionControl(at.host, at.http_port).gpu_of(name) == 0
+        assert RegionControl(at.endpoint.host, at.http_port).gpu_of(name) == 0
         assert not cuda_registered(server)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.load.address import parsed_address
+from harness.load.endpoint import Endpoint, parsed_host
 from harness.load.plan import LoadPlan, PayloadFile, PlannedClass, write_plan
 from harness.load.wire import prepare
 from harness.schema.errors import InputError
@@ -241,12 +241,9 @@ def test_a_plan_runs_under_plain_locust_until_it_is_stopped(
     request = prepare("http", "echo", {"X": np.ones((1, 4), np.float32)}, ["Y"], "127.0.0.1")
     (place,) = PayloadFile.write([[request]], tmp_path)
     plan = LoadPlan(
-        protocol="http",
-        host="127.0.0.1",
-        port=triton.http_port,
+        endpoint=Endpoint(protocol="http", host="127.0.0.1", port=triton.http_port, timeout_s=5.0),
         classes=(PlannedClass(name="short", weight=1.0, requests=place),),
         seed=1,
-        timeout_s=5.0,
         concurrency=2 if closed else None,
         warmup_s=1.0,
         limit_s=0.5,
@@ -284,7 +281,17 @@ def test_a_locust_without_a_plan_says_what_it_needs(tmp_path: Path) -> None:
 
 def test_addresses_are_read_as_people_write_them() -> None:
     for text in ("http://127.0.0.1:8000", "127.0.0.1:8000", "grpc://127.0.0.1:8000", "127.0.0.1:8000/"):
-        assert parsed_address(text) == ("127.0.0.1", 8000)
-    for text in (None, "", "127.0.0.1", "https://127.0.0.1:8000", "a:b", "http://[::1"):
+        assert parsed_host(text) == ("127.0.0.1", 8000)
+    assert parsed_host("grpc://[::1]:8001") == ("::1", 8001)
+    for text in (
+        None,
+        "",
+        "127.0.0.1",
+        "https://127.0.0.1:8000",
+        "a:b",
+        "http://[::1",
+        "http://a:1/v2",
+        "::1:8000",
+    ):
         with pytest.raises(InputError, match="is no address of a Triton"):
-            parsed_address(text)
+            parsed_host(text)

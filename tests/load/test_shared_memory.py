@@ -14,13 +14,13 @@ import pytest
 import tritonclient.http
 
 from harness.load.coordinator.driver import drive
+from harness.load.endpoint import Endpoint
 from harness.load.job import Job
 from harness.load.process.recorder import read_spool
 from harness.load.shared_memory import claim
 from harness.load.shared_memory import regions as shared_memory
 from harness.load.shared_memory.regions import SharedMemory, Target
 from harness.load.shared_memory.system_memory import SystemMemory
-from harness.load.wire import open_connection, prepare
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.load import PointLoad
 from harness.schema.samples import Status
@@ -39,7 +39,8 @@ def target(
     triton: EmbeddedServer, protocol: Protocol, model: str = "echo", host: str = "127.0.0.1"
 ) -> Target:
     port = triton.http_port if protocol == "http" else triton.grpc_port
-    return Target(protocol, model, host, port, triton.http_port, timeout_s=20, access=triton.access)
+    endpoint = Endpoint(protocol=protocol, host=host, port=port, timeout_s=20)
+    return Target(endpoint, model, triton.http_port, triton.access)
 
 
 def registered(triton: EmbeddedServer) -> set[str]:
@@ -54,8 +55,8 @@ def files(pid: int | None = None) -> set[str]:
 
 def wire_answer(at: Target, inputs: Tensors, outputs: list[str]) -> Tensors:
     """The same request's answer as it comes over the wire."""
-    connection = open_connection(at.protocol, at.host, at.port, 20)
-    reply = connection.call(prepare(at.protocol, at.model, inputs, outputs, "x"), keep_body=True)
+    connection = at.endpoint.open()
+    reply = connection.call(at.endpoint.prepare(at.model, inputs, outputs), keep_body=True)
     answer = connection.decode(reply)
     connection.close()
     return answer
@@ -73,7 +74,7 @@ def test_answers_in_the_region_are_those_of_the_wire_byte_for_byte(
     ]
     at = target(triton, protocol)
     with SharedMemory(at, classes, outputs, slots=3) as memory:
-        connection = open_connection(protocol, at.host, at.port, 20)
+        connection = at.endpoint.open()
         for kind, variants in enumerate(classes):
             for slot in range(3):
                 for variant, inputs in enumerate(variants):
@@ -92,7 +93,7 @@ def test_slots_keep_their_answers_apart(triton: EmbeddedServer, protocol: Protoc
     at = target(triton, protocol)
     variants: list[Tensors] = [{"X": np.full((1, 6), v, np.float32)} for v in range(4)]
     with SharedMemory(at, [variants], ["Y"], slots=4) as memory:
-        connection = open_connection(protocol, at.host, at.port, 20)
+        connection = at.endpoint.open()
         for slot in range(4):
             assert connection.call(memory.prepared[slot][0][slot]).status is Status.OK
         for slot in range(4):
@@ -105,7 +106,7 @@ def test_every_data_type_goes_through_shared_memory(triton: EmbeddedServer, prot
     at = target(triton, protocol, "types")
     inputs = {name: values(name) for name in TYPES}
     with SharedMemory(at, [[inputs]], TYPES, slots=1) as memory:
-        connection = open_connection(protocol, at.host, at.port, 20)
+        connection = at.endpoint.open()
         reply = connection.call(memory.prepared[0][0][0])
         connection.close()
         assert (reply.status, reply.reason) == (Status.OK, None)
@@ -226,7 +227,7 @@ def test_a_whole_drive_goes_through_shared_memory(
     large: dict[str, list[Tensors]] = {
         name: [{"X": np.full((1, 100_000), v, np.float32)} for v in range(2)] for name in ("short", "long")
     }
-    where = (at.host, at.port, tmp_path / "load", tmp_path)
+    where = (*at.endpoint.address, tmp_path / "load", tmp_path)
     job = Job(what, "echo", large, ["Y"], *where, http_port=at.http_port, access=triton.access)
     held: list[int] = []
     outcome = drive(job, between=lambda: held.append(len(files())))

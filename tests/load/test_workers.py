@@ -21,11 +21,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.load.address import parsed_master
+from harness.address import of_option
 from harness.load.arrivals import draws, schedule
 from harness.load.coordinator import load_processes as team
 from harness.load.coordinator.driver import LoadOutcome, drive
-from harness.load.coordinator.load_processes import checked_address
+from harness.load.coordinator.load_processes import LOCUST_PORT, checked_address
 from harness.load.process.recorder import read_spool
 from harness.schema.errors import InputError
 from harness.schema.load import PointLoad
@@ -269,13 +269,13 @@ def test_an_address_that_is_not_ours_cannot_be_listened_on() -> None:
     with pytest.raises(InputError, match=r"awaited at 192\.0\.2\.1:5557 .*: give --listen an address of"):
         checked_address("192.0.2.1", 5557)
     with pytest.raises(InputError, match="--listen 'a b' is no address"):
-        parsed_master("a b", "--listen")
+        of_option("--listen", "a b", LOCUST_PORT)
     for text in ("", "a b", "user@host", "http://host", "host:x", "[::1", "host/path"):
         with pytest.raises(InputError, match="give it as host or host:port"):
-            parsed_master(text)
-    assert parsed_master("10.0.0.5") == ("10.0.0.5", 5557)
-    assert parsed_master("gpu-1:6000") == ("gpu-1", 6000)
-    assert parsed_master("[::1]:6000") == ("::1", 6000)
+            of_option("--master", text, LOCUST_PORT)
+    assert of_option("--master", "10.0.0.5", LOCUST_PORT) == ("10.0.0.5", 5557)
+    assert of_option("--master", "gpu-1:6000", LOCUST_PORT) == ("gpu-1", 6000)
+    assert of_option("--master", "[::1]:6000", LOCUST_PORT) == ("::1", 6000)
 
 
 def test_a_temporary_folder_too_long_for_a_sockets_address_is_no_hindrance(

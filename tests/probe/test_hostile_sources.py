@@ -18,8 +18,8 @@ from harness.probe.reader.spool import Spool
 from harness.probe.sampler import Sampler
 from harness.probe.watch import remote_watch as remote
 from harness.probe.watch.prometheus import samples
-from harness.probe.watch.remote_watch import Address, RemoteWatch
-from harness.probe.watch.triton_metrics import MOST_GPUS, MOST_PROBLEMS, Endpoint, MetricsWatch, listed
+from harness.probe.watch.remote_watch import RemoteProbe, RemoteWatch
+from harness.probe.watch.triton_metrics import MOST_GPUS, MOST_PROBLEMS, MetricsPage, MetricsWatch, listed
 from harness.schema.errors import ServerError
 from harness.schema.samples import Window
 from tests.load.rogue import rogue_server
@@ -86,7 +86,7 @@ def test_a_page_of_very_many_gpus_is_cut() -> None:
     assert len(listed(samples(page))) == MOST_GPUS
     count = iter(range(MILLION))
     with answering(lambda _: page.replace("GPU-", f"GPU-{next(count)}-").encode()) as port:
-        watch = MetricsWatch(Endpoint.of(f"http://127.0.0.1:{port}"), interval_s=0.05)
+        watch = MetricsWatch(MetricsPage.of(f"http://127.0.0.1:{port}"), interval_s=0.05)
         with Sampler(list, list, watch=watch) as sampler:
             time.sleep(1)
     assert len(sampler.gpus) == MOST_GPUS
@@ -112,16 +112,16 @@ def test_a_page_that_is_too_long_or_elsewhere_is_a_problem_and_not_a_part_of_one
         answering(lambda _: line * (9 * MILLION // len(line))) as port,
         pytest.raises(ServerError, match="longer than"),
     ):
-        Endpoint.of(f"http://127.0.0.1:{port}").gpus()
+        MetricsPage.of(f"http://127.0.0.1:{port}").gpus()
     away = (("Location", "http://127.0.0.1:9/metrics"),)
     with answering(lambda _: b"", 302, away) as port, pytest.raises(ServerError, match="302"):
-        Endpoint.of(f"http://127.0.0.1:{port}").gpus()
+        MetricsPage.of(f"http://127.0.0.1:{port}").gpus()
 
 
 def test_pages_that_fail_in_ever_new_ways_are_told_of_a_few_times() -> None:
     count = iter(range(MILLION))
     with rogue_server(lambda c: c.sendall(b"\x1b%d \r\n\r\n" % next(count))) as port:
-        watch = MetricsWatch(Endpoint.of(f"http://127.0.0.1:{port}"), interval_s=0.01)
+        watch = MetricsWatch(MetricsPage.of(f"http://127.0.0.1:{port}"), interval_s=0.01)
         with Sampler(list, list, watch=watch) as sampler:
             time.sleep(1)
     assert 2 < len(sampler.problems) <= MOST_PROBLEMS
@@ -164,7 +164,7 @@ def hostile(lines: Callable[[int], bytes], size: int = 0, key: str = '"k"', cloc
 
 def seen(answer: Answer, path: Path, pause_s: float = 0.1) -> Sampler:
     with answering(answer) as port:
-        watch = RemoteWatch(Address("127.0.0.1", port), path)
+        watch = RemoteWatch(RemoteProbe("127.0.0.1", port), path)
         with Sampler(list, list, watch=watch) as sampler:
             time.sleep(pause_s)
     window = Window(time.monotonic_ns() - 10**9, time.monotonic_ns())
@@ -246,7 +246,7 @@ def test_a_line_that_no_reader_writes_is_counted_and_left_out(line: bytes) -> No
 
 def test_the_machine_of_a_probe_is_fit_to_be_shown() -> None:
     with answering(hostile(lambda _: said(hello=HELLO))) as port:
-        machine = Address("127.0.0.1", port).machine()
+        machine = RemoteProbe("127.0.0.1", port).machine()
     assert (machine.host, machine.devices[0].name) == ("]0;title", "[2Ja GPU")
 
 
@@ -258,7 +258,9 @@ def test_a_probe_that_drips_is_left_in_time(tmp_path: Path) -> None:
 
     with rogue_server(drip) as port:
         began = time.monotonic()
-        with Sampler(list, list, watch=RemoteWatch(Address("127.0.0.1", port), tmp_path / "s")) as sampler:
+        with Sampler(
+            list, list, watch=RemoteWatch(RemoteProbe("127.0.0.1", port), tmp_path / "s")
+        ) as sampler:
             pass
         assert time.monotonic() - began < LONG_S
     assert sampler.problems == (f"the probe at 127.0.0.1:{port} gave no readings: no answer in time",)
@@ -275,7 +277,7 @@ def test_a_clock_that_takes_its_time_is_asked_less_often(monkeypatch: pytest.Mon
 
     with answering(slow) as port:
         began = time.monotonic()
-        Address("127.0.0.1", port).clock()
+        RemoteProbe("127.0.0.1", port).clock()
         assert time.monotonic() - began < LONG_S / 2
     assert 1 <= len(asked) < remote.ROUNDS / 2
 

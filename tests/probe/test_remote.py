@@ -21,13 +21,13 @@ from harness.analysis.gpu import gpu_figures
 from harness.analysis.host import host_figures
 from harness.probe.reader.spool import Spool, encoded
 from harness.probe.sampler import Sampler
-from harness.probe.watch.gpu_source import GpuSource, parsed_address
-from harness.probe.watch.remote_watch import Address, RemoteWatch
+from harness.probe.watch.gpu_source import GpuSource
+from harness.probe.watch.remote_watch import RemoteProbe, RemoteWatch
 from harness.schema.errors import InputError, ServerError
 from harness.schema.samples import Window
 from tests.nvml import NvmlDouble
 
-Serving = Callable[..., tuple[subprocess.Popen[str], Address]]
+Serving = Callable[..., tuple[subprocess.Popen[str], RemoteProbe]]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def serving() -> Iterator[Serving]:
 
     def start(
         environment: dict[str, str], *arguments: str, prefix: tuple[str, ...] = ()
-    ) -> tuple[subprocess.Popen[str], Address]:
+    ) -> tuple[subprocess.Popen[str], RemoteProbe]:
         process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "harness", "probe", "--serve", "0", *arguments],
             env=os.environ | environment,
@@ -49,7 +49,7 @@ def serving() -> Iterator[Serving]:
         first = process.stderr.readline()
         port = re.search(r"ready at 127\.0\.0\.1:(\d+)", first)
         assert port is not None, first + process.stderr.read()
-        return process, Address("127.0.0.1", int(port[1]))
+        return process, RemoteProbe("127.0.0.1", int(port[1]))
 
     yield start
     for process in started:
@@ -208,7 +208,7 @@ def test_the_clock_of_another_machine_is_put_on_ours(
 class Slow(BaseHTTPRequestHandler):
     """Hands every question on to a probe, and every answer back 20 ms later."""
 
-    behind: Address
+    behind: RemoteProbe
 
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -231,7 +231,7 @@ def test_a_clock_that_is_known_badly_is_told_of(
     _, address = serving(nvml_double())
     relay = ThreadingHTTPServer(("127.0.0.1", 0), type("_Slow", (Slow,), {"behind": address}))
     threading.Thread(target=relay.serve_forever, daemon=True).start()
-    far = Address("127.0.0.1", int(relay.server_address[1]))
+    far = RemoteProbe("127.0.0.1", int(relay.server_address[1]))
     with Sampler(list, list, watch=RemoteWatch(far, tmp_path / "gpu")) as sampler:
         time.sleep(0.2)
     relay.shutdown()
@@ -267,7 +267,7 @@ def test_what_answers_and_is_no_probe_is_a_sentence(tmp_path: Path) -> None:
     for answer in answers:
         odd = ThreadingHTTPServer(("127.0.0.1", 0), type("_Odd", (Odd,), {"answer": answer}))
         threading.Thread(target=odd.serve_forever, args=(0.01,), daemon=True).start()
-        address = Address("127.0.0.1", int(odd.server_address[1]))
+        address = RemoteProbe("127.0.0.1", int(odd.server_address[1]))
         with Sampler(list, list, watch=RemoteWatch(address, tmp_path / "gpu")) as sampler:
             pass
         assert sampler.no_gpu is not None and "as no probe does" in sampler.no_gpu
@@ -278,7 +278,7 @@ def test_what_answers_and_is_no_probe_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_where_nobody_listens_the_remedy_is_named(tmp_path: Path) -> None:
-    nobody = Address("127.0.0.1", 9)
+    nobody = RemoteProbe("127.0.0.1", 9)
     with pytest.raises(ServerError, match=r"Connection refused.*harness probe --serve"):
         nobody.machine()
     with Sampler(list, list, watch=RemoteWatch(nobody, tmp_path / "gpu")) as sampler:
@@ -296,16 +296,16 @@ def test_where_nobody_listens_the_remedy_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_addresses_of_a_probe(text: str, at: tuple[str, int]) -> None:
-    address = parsed_address(text)
-    assert (address.host, address.port) == at
+    source = GpuSource.of(text, None, url="http://a")
+    assert source is not None and source.source == at
 
 
 @pytest.mark.parametrize(
     "text", ["", ":9400", "http://a:1", "a:b", "a:70000", "a/b", "u@a", "a b", "a\r\nX: y", "a?b"]
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="give it as host:port"):
-        parsed_address(text)
+    with pytest.raises(InputError, match="give it as host or host:port"):
+        GpuSource.of(text, None, url="http://a")
 
 
 def test_one_way_to_look_is_enough_and_only_elsewhere() -> None:

@@ -16,11 +16,11 @@ import pytest
 from harness.probe.reader.spool import Spool
 from harness.probe.service.http_server import BODY_BYTES
 from harness.probe.service.probe_server import ProbeServer
-from harness.probe.watch.remote_watch import END_S, START_S, Address
+from harness.probe.watch.remote_watch import END_S, START_S, RemoteProbe
 from harness.schema.errors import HarnessError
 
 
-def asked(address: Address, raw: bytes) -> tuple[int, bytes]:
+def asked(address: RemoteProbe, raw: bytes) -> tuple[int, bytes]:
     """The status and body that these bytes get; what isn't HTTP/1 gets a body alone, as HTTP/0.9 has it."""
     got = b""
     with (
@@ -76,7 +76,7 @@ def post(body: bytes, content: str = "application/json", length: int | str | Non
     ],
 )
 def test_a_client_that_asks_nonsense_gets_a_sentence_and_no_traceback(
-    probe: Address, raw: bytes, status: int
+    probe: RemoteProbe, raw: bytes, status: int
 ) -> None:
     got, body = asked(probe, raw)
     assert got == status
@@ -86,14 +86,16 @@ def test_a_client_that_asks_nonsense_gets_a_sentence_and_no_traceback(
 
 
 @pytest.fixture(scope="module")
-def probe() -> Iterator[Address]:
+def probe() -> Iterator[RemoteProbe]:
     server = ProbeServer("127.0.0.1", 0)
     threading.Thread(target=server.serve, daemon=True).start()
-    yield Address("127.0.0.1", server.port)
+    yield RemoteProbe("127.0.0.1", server.port)
     server.close()
 
 
-def test_no_more_runs_are_watched_than_it_can_bear(probe: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_runs_are_watched_than_it_can_bear(
+    probe: RemoteProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("harness.probe.service.watches.WATCHES", 2)
     keys = [json.loads(probe.ask("POST", "/v1/watches", b"{}", START_S))["id"] for _ in range(2)]
     with pytest.raises(Exception, match="try again"):
@@ -108,12 +110,12 @@ def test_no_more_runs_are_watched_than_it_can_bear(probe: Address, monkeypatch: 
         assert spool.ended and spool.hello is not None
 
 
-def test_an_address_that_is_taken_is_a_sentence(probe: Address) -> None:
+def test_an_address_that_is_taken_is_a_sentence(probe: RemoteProbe) -> None:
     with pytest.raises(HarnessError, match="give --serve another"):
         ProbeServer("127.0.0.1", probe.port)
 
 
-def test_an_idle_connection_serves_many_questions(probe: Address) -> None:
+def test_an_idle_connection_serves_many_questions(probe: RemoteProbe) -> None:
     connection = HTTPConnection(probe.host, probe.port, timeout=5)
     for _ in range(3):
         connection.request("GET", "/v1/clock")
@@ -126,7 +128,7 @@ def test_a_watch_whose_run_is_gone_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
     server = ProbeServer("127.0.0.1", 0)
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
-    address = Address("127.0.0.1", server.port)
+    address = RemoteProbe("127.0.0.1", server.port)
     key = json.loads(address.ask("POST", "/v1/watches", b"{}", START_S))["id"]
     (reader,) = [p for p in psutil.Process().children() if "harness.probe.reader.reader" in p.cmdline()]
     give_up = time.monotonic() + 10

@@ -22,7 +22,7 @@ import pytest
 
 from harness.probe.service.probe_server import ProbeServer
 from harness.probe.service.watches import CHUNK_BYTES, WATCHES_EACH
-from harness.probe.watch.remote_watch import START_S, Address, RemoteWatch
+from harness.probe.watch.remote_watch import START_S, RemoteProbe, RemoteWatch
 
 ATTACK_S = 2.5
 HELD = 300
@@ -30,7 +30,7 @@ HELD = 300
 
 
 @contextmanager
-def probing(files: int = 1024, **environment: str) -> Iterator[tuple[psutil.Process, Address]]:
+def probing(files: int = 1024, **environment: str) -> Iterator[tuple[psutil.Process, RemoteProbe]]:
     """The real command, which may have so many files open."""
     with subprocess.Popen(
         [sys.executable, "-m", "harness", "probe", "--serve", "0", "--pid", str(os.getpid())],
@@ -43,12 +43,12 @@ def probing(files: int = 1024, **environment: str) -> Iterator[tuple[psutil.Proc
         ready = re.search(r"ready at 127\.0\.0\.1:(\d+)", process.stderr.readline())
         assert ready is not None
         try:
-            yield psutil.Process(process.pid), Address("127.0.0.1", int(ready[1]))
+            yield psutil.Process(process.pid), RemoteProbe("127.0.0.1", int(ready[1]))
         finally:
             process.kill()
 
 
-def connected(address: Address, source: str) -> socket.socket:
+def connected(address: RemoteProbe, source: str) -> socket.socket:
     return socket.create_connection((address.host, address.port), timeout=2, source_address=(source, 0))
 
 
@@ -66,7 +66,7 @@ FLOOD = (b"GET /v1/machine HTTP/1.1\r\n\r\n" * 20, b"GET /v1/clock HTTP/1.1\r\n\
 
 
 @contextmanager
-def attacked(address: Address, kinds: Sequence[tuple[bytes, bytes]], sources: int) -> Iterator[None]:
+def attacked(address: RemoteProbe, kinds: Sequence[tuple[bytes, bytes]], sources: int) -> Iterator[None]:
     """Hold many connections of so many addresses, each with a head sent and a piece after it now and then;
     make new ones for those that were closed, a hundred a second at most."""
     over = threading.Event()
@@ -166,13 +166,13 @@ def test_what_cannot_be_accepted_is_tried_again_after_a_while(monkeypatch: pytes
     server = ProbeServer("127.0.0.1", 0)
     with monkeypatch.context() as full:
         full.setattr("socketserver.TCPServer.get_request", no_descriptor_is_free)
-        with connected(Address("127.0.0.1", server.port), "127.0.0.1"):
+        with connected(RemoteProbe("127.0.0.1", server.port), "127.0.0.1"):
             time.sleep(0.8)
     server.close()
     assert 1 <= len(tried) < 20
 
 
-def begin(address: Address, source: str) -> tuple[int, bytes]:
+def begin(address: RemoteProbe, source: str) -> tuple[int, bytes]:
     connection = HTTPConnection(address.host, address.port, timeout=START_S, source_address=(source, 0))
     connection.request("POST", "/v1/watches", b"{}", {"Content-Type": "application/json"})
     answer = connection.getresponse()
@@ -195,7 +195,7 @@ def test_an_attacker_that_begins_watches_locks_nobody_out(tmp_path: Path) -> Non
 def test_a_client_cannot_start_processes_as_fast_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.probe.service.watches.AT_ONCE", 1)
     server = ProbeServer("127.0.0.1", 0)
-    address = Address("127.0.0.1", server.port)
+    address = RemoteProbe("127.0.0.1", server.port)
     assert begin(address, "127.0.0.2")[0] == 200
     status, answer = begin(address, "127.0.0.2")
     assert status == 429 and "too many watches were begun" in json.loads(answer)["error"]
@@ -234,7 +234,7 @@ def test_a_client_that_does_not_read_is_dropped_and_costs_no_memory(tmp_path: Pa
 def test_who_reads_too_slowly_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.probe.service.http_server.ANSWER_S", 0.5)
     server = ProbeServer("127.0.0.1", 0)
-    address = Address("127.0.0.1", server.port)
+    address = RemoteProbe("127.0.0.1", server.port)
     watch = server.watches.get(server.watches.begin("127.0.0.1", 1.0))
     os.truncate(watch.reader.spool, 64 << 20)
     with connected(address, "127.0.0.1") as slow:
@@ -257,7 +257,7 @@ def test_who_does_not_come_to_an_end_is_dropped(
 ) -> None:
     monkeypatch.setattr(f"harness.probe.service.http_server.{limit}", 0.3)
     server = ProbeServer("127.0.0.1", 0)
-    with connected(Address("127.0.0.1", server.port), "127.0.0.1") as slow:
+    with connected(RemoteProbe("127.0.0.1", server.port), "127.0.0.1") as slow:
         began = time.monotonic()
         try:
             while time.monotonic() < began + 3:
@@ -276,7 +276,7 @@ def test_a_client_that_asks_too_often_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("harness.probe.service.http_server.AT_ONCE", 10)
     monkeypatch.setattr("harness.probe.service.http_server.PER_S", 0.1)
     server = ProbeServer("127.0.0.1", 0)
-    with connected(Address("127.0.0.1", server.port), "127.0.0.1") as often:
+    with connected(RemoteProbe("127.0.0.1", server.port), "127.0.0.1") as often:
         often.sendall(b"GET /v1/clock HTTP/1.1\r\n\r\n" * 20)
         got = b""
         with suppress(ConnectionResetError):
@@ -289,7 +289,7 @@ def test_a_client_that_asks_too_often_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_there_are_no_more_threads_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.probe.service.http_server.THREADS", 1)
     server = ProbeServer("127.0.0.1", 0)
-    address = Address("127.0.0.1", server.port)
+    address = RemoteProbe("127.0.0.1", server.port)
     with connected(address, "127.0.0.1") as first, connected(address, "127.0.0.1") as second:
         second.settimeout(3)
         with suppress(ConnectionResetError):
@@ -314,7 +314,7 @@ def test_there_are_no_more_threads_than_there_may_be(monkeypatch: pytest.MonkeyP
         "Transfer-Encoding: chunked",
     ],
 )
-def test_a_page_in_a_browser_gets_nothing(quiet: Address, header: str) -> None:
+def test_a_page_in_a_browser_gets_nothing(quiet: RemoteProbe, header: str) -> None:
     for line in (
         "GET /v1/clock",
         "GET /v1/machine",
@@ -332,13 +332,13 @@ def test_a_page_in_a_browser_gets_nothing(quiet: Address, header: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9400", "localhost", "LOCALHOST:1", "[::1]:9400", "10.0.0.5"])
-def test_a_client_may_call_it_by_any_address(quiet: Address, host: str) -> None:
+def test_a_client_may_call_it_by_any_address(quiet: RemoteProbe, host: str) -> None:
     with connected(quiet, "127.0.0.1") as connection:
         connection.sendall(f"GET /v1/clock HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert b"at_ns" in connection.recv(4096)
 
 
 @pytest.fixture(scope="module")
-def quiet() -> Iterator[Address]:
+def quiet() -> Iterator[RemoteProbe]:
     with probing() as (_, address):
         yield address

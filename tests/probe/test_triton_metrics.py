@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from harness.analysis.gpu import gpu_figures
 from harness.probe.sampler import Sampler
 from harness.probe.watch.prometheus import Sample, samples
-from harness.probe.watch.triton_metrics import NOT_TOLD, Endpoint, MetricsWatch, environment, listed, reading
+from harness.probe.watch.triton_metrics import (
+    NOT_TOLD,
+    MetricsPage,
+    MetricsWatch,
+    environment,
+    listed,
+    reading,
+)
 from harness.schema.errors import InputError, ServerError
 from harness.schema.samples import Window
 
@@ -99,11 +106,11 @@ Page = Callable[[], tuple[int, str]]
 
 
 @pytest.fixture
-def served() -> Iterator[Callable[[Page], Endpoint]]:
+def served() -> Iterator[Callable[[Page], MetricsPage]]:
     """Serves a page that is made anew for each request."""
     servers: list[HTTPServer] = []
 
-    def start(page: Page) -> Endpoint:
+    def start(page: Page) -> MetricsPage:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 status, text = page()
@@ -119,7 +126,7 @@ def served() -> Iterator[Callable[[Page], Endpoint]]:
         server = HTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
-        return Endpoint.of(f"http://127.0.0.1:{server.server_address[1]}")
+        return MetricsPage.of(f"http://127.0.0.1:{server.server_address[1]}")
 
     yield start
     for server in servers:
@@ -129,7 +136,7 @@ def served() -> Iterator[Callable[[Page], Endpoint]]:
 
 @pytest.mark.alone
 def test_energy_of_a_window_comes_from_the_counter_that_triton_renews_now_and_then(
-    served: Callable[[Page], Endpoint],
+    served: Callable[[Page], MetricsPage],
 ) -> None:
     began = time.monotonic()
 
@@ -154,7 +161,7 @@ def test_energy_of_a_window_comes_from_the_counter_that_triton_renews_now_and_th
     assert (sampler.problems, sampler.no_gpu) == ((), None)
 
 
-def test_a_page_without_gpus_says_why_there_are_none(served: Callable[[Page], Endpoint]) -> None:
+def test_a_page_without_gpus_says_why_there_are_none(served: Callable[[Page], MetricsPage]) -> None:
     endpoint = served(lambda: (200, 'nv_cpu_utilization 0.5\nnv_inference_count{model="a"} 1\n'))
     assert endpoint.gpus() == ()
     with Sampler(list, list, watch=MetricsWatch(endpoint)) as sampler:
@@ -164,7 +171,7 @@ def test_a_page_without_gpus_says_why_there_are_none(served: Callable[[Page], En
 
 
 def test_a_page_that_goes_away_is_told_once_and_what_was_read_stays(
-    served: Callable[[Page], Endpoint],
+    served: Callable[[Page], MetricsPage],
 ) -> None:
     pages = iter([(200, PAGE), *[(503, "")] * 3])
     watch = MetricsWatch(served(lambda: next(pages, (200, PAGE.replace("312.5", "310")))), interval_s=0.05)
@@ -176,7 +183,7 @@ def test_a_page_that_goes_away_is_told_once_and_what_was_read_stays(
     assert [gpu.uuid for gpu in sampler.gpus] == ["GPU-b", "GPU-a"]
 
 
-def test_a_gpu_of_which_nothing_is_told_has_no_readings(served: Callable[[Page], Endpoint]) -> None:
+def test_a_gpu_of_which_nothing_is_told_has_no_readings(served: Callable[[Page], MetricsPage]) -> None:
     endpoint = served(lambda: (200, 'nv_gpu_memory_total_bytes{gpu_uuid="GPU-a"} 1000\n'))
     with Sampler(list, list, watch=MetricsWatch(endpoint)) as sampler:
         pass
@@ -184,15 +191,17 @@ def test_a_gpu_of_which_nothing_is_told_has_no_readings(served: Callable[[Page],
     assert list(sampler.gpu) == [] and sampler.gpu_probe is None
 
 
-def test_an_endpoint_that_nobody_serves_is_a_problem_and_no_end(served: Callable[[Page], Endpoint]) -> None:
-    endpoint = Endpoint.of("http://127.0.0.1:9")
+def test_an_endpoint_that_nobody_serves_is_a_problem_and_no_end(
+    served: Callable[[Page], MetricsPage],
+) -> None:
+    endpoint = MetricsPage.of("http://127.0.0.1:9")
     with Sampler(list, list, watch=MetricsWatch(endpoint)) as sampler:
         pass
     assert sampler.no_gpu is not None and "did not come" in sampler.no_gpu
     with pytest.raises(ServerError, match="leave out --metrics-url"):
         endpoint.gpus()
     with pytest.raises(ServerError, match="404"):
-        Endpoint.of(served(lambda: (200, PAGE)).url + "/nothing").gpus()
+        MetricsPage.of(served(lambda: (200, PAGE)).url + "/nothing").gpus()
 
 
 @pytest.mark.parametrize(
@@ -205,8 +214,8 @@ def test_an_endpoint_that_nobody_serves_is_a_problem_and_no_end(served: Callable
     ],
 )
 def test_addresses_of_a_metrics_page(url: str, at: tuple[str, int, str]) -> None:
-    endpoint = Endpoint.of(url)
-    assert (endpoint.host, endpoint.port, endpoint.path) == at
+    endpoint = MetricsPage.of(url)
+    assert (*endpoint.address, endpoint.path) == at
 
 
 @pytest.mark.parametrize(
@@ -222,4 +231,4 @@ def test_addresses_of_a_metrics_page(url: str, at: tuple[str, int, str]) -> None
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="give it as http://"):
-        Endpoint.of(url)
+        MetricsPage.of(url)

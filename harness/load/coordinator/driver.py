@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.load.address import is_loopback, reachable
+from harness.address import Address, is_loopback, reachable
 from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.load_processes import LoadProcesses, MasterAndWorkers, SingleProcess
 from harness.load.coordinator.stopping_rule import Enough, StoppingRule
@@ -180,7 +180,7 @@ class _Lead:
             worker.over, worker.recorded = None, (0, 0)
             worker.heard_at = worker.moved_at = time.monotonic()
         # An answer may take `timeout_s`, and a request as long to get a connection.
-        self._due = time.monotonic() + seconds + 2 * self._plan.timeout_s
+        self._due = time.monotonic() + seconds + 2 * self._plan.endpoint.timeout_s
         at_ns = time.monotonic_ns() + self._lead_ns()
         self._tell("begin", at_ns, phase=phase.name, seconds=seconds)
         return at_ns
@@ -203,15 +203,15 @@ class _Lead:
         """Raises HarnessError where not all have come in time."""
         assert self._job.listen is not None
         of, (host, port) = self._job.load.workers, self._job.listen
-        host = reachable(host)
+        at = Address(reachable(host), port)
         processes = "a load process" if of == 1 else f"{of} load processes"
-        command = f"harness worker --master {host}:{port}"
+        command = f"harness worker --master {at}"
         with_secret = f" (with the same {SECRET_VARIABLE})" if secret_is_set() else ""
         remedy = f"run `{command}`{with_secret} on the machines that shall send the load"
         self._say(f"waiting for {processes}: {remedy}")
-        if not with_secret and not is_loopback(host):
+        if not with_secret and not is_loopback(at.host):
             self._say(
-                f"whoever reaches {host}:{port} can take part in this run and see its requests: to keep "
+                f"whoever reaches {at} can take part in this run and see its requests: to keep "
                 f"others out, set {SECRET_VARIABLE} there and here to what `openssl rand -hex 16` prints "
                 "(docs/threats.md)"
             )
@@ -221,8 +221,7 @@ class _Lead:
             came = self._workers.came()
             if came < of and time.monotonic() > give_up:
                 raise HarnessError(
-                    f"{came} of {processes} came to {host}:{port} within {_START_S:g} s: "
-                    f"{remedy}, then run this again"
+                    f"{came} of {processes} came to {at} within {_START_S:g} s: {remedy}, then run this again"
                 )
             return came == of
 

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.address import Address, numeric
 from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.locust_process import LocustProcess, PipedProcess
 from harness.load.distributed import secret
@@ -20,6 +21,9 @@ from harness.schema.errors import InputError
 Message = dict[str, Any]
 """`event` says what, `worker` who: see `Conductor`."""
 Order = dict[str, Any]
+
+LOCUST_PORT = 5557
+"""Locust's own, for its master."""
 
 _LOCUSTFILE = Path(__file__).parents[1] / "process" / "locustfile.py"
 _MASTER, _WORKER = "harness.load.distributed.master", "harness.load.distributed.worker"
@@ -53,7 +57,7 @@ class SingleProcess:
     """One load process: plain Locust on harness's locustfile, led over two pipes."""
 
     def __init__(self, server: ForkServer, job: Job, plan: Path) -> None:
-        options = ["-f", str(_LOCUSTFILE), "--headless", "--host", f"{job.host}:{job.port}"]
+        options = ["-f", str(_LOCUSTFILE), "--headless", "--host", str(job.endpoint.address)]
         options += ["--users", str(job.users), "--spawn-rate", str(job.users), "--only-summary"]
         options += ["--exit-code-on-error", "0", "--loglevel", "WARNING"]
         self._process = PipedProcess(
@@ -142,21 +146,23 @@ def _private_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="harness-load-", dir="/tmp")
 
 
-def checked_address(host: str, port: int) -> tuple[str, int]:
+def checked_address(host: str, port: int) -> Address:
     """`host` and `port` where a master can listen; any free port for 0.
 
     Raises InputError where it can't, and for a secret of the load processes that can be guessed.
     """
     secret.is_set()
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, address = numeric(host, port)
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-            return str(address[0]), int(probe.getsockname()[1])
+            return Address(address.host, int(probe.getsockname()[1]))
     except OSError as error:
         remedy = "give --listen an address of this machine, and a port that is free"
         if error.errno == errno.EACCES:
             remedy = "give --listen a port above 1023"
         text = error.strerror or str(error)
-        raise InputError(f"load processes can't be awaited at {host}:{port} ({text}): {remedy}") from error
+        raise InputError(
+            f"load processes can't be awaited at {Address(host, port)} ({text}): {remedy}"
+        ) from error

@@ -61,7 +61,7 @@ def conduct(runner: Any, channel: Channel, worker: int = 0, of: int = 1) -> None
     global conductor
     share(worker, of)
     counted = CountedAtOnce(runner.stats)
-    report = Report(runner.environment, plan.protocol)
+    report = Report(runner.environment, plan.endpoint.protocol)
 
     def tell(request_class: int, intended_ns: int, reply: Reply) -> None:
         report(names[request_class], intended_ns, reply)
@@ -85,10 +85,10 @@ if CHANNEL_VARIABLE in os.environ:
 class PlannedUser(TritonUser):
     """Sends what the plan says."""
 
-    host = f"{plan.host}:{plan.port}"
-    protocol = plan.protocol
-    tls = plan.tls
-    timeout_s = plan.timeout_s
+    host = str(plan.endpoint.address)
+    protocol = plan.endpoint.protocol
+    tls = plan.endpoint.tls
+    timeout_s = plan.endpoint.timeout_s
     channels = Channels() if plan.largest_request <= LARGEST_SHARED else None
 
     @task  # type: ignore[untyped-decorator]
@@ -99,7 +99,7 @@ class PlannedUser(TritonUser):
             self._in_phases(conductor)
 
     def _in_phases(self, conductor: Conductor) -> None:
-        pool = OpenLoop(self.new_connection, payloads, conductor.record, plan.timeout_s)
+        pool = OpenLoop(self.new_connection, payloads, conductor.record, plan.endpoint.timeout_s)
         if plan.concurrency is not None:
             own = next(payloads)
             self.connection.alone = plan.concurrency == 1
@@ -128,7 +128,7 @@ class PlannedUser(TritonUser):
         if due is None:
             closed_loop(self.connection, next(payloads), own, more, record)
             return
-        pool = OpenLoop(self.new_connection, payloads, record, plan.timeout_s)
+        pool = OpenLoop(self.new_connection, payloads, record, plan.endpoint.timeout_s)
         try:
             start_ns = monotonic_ns()
             while more():

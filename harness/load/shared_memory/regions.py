@@ -17,14 +17,13 @@ from typing import Protocol as Seam
 
 import numpy as np
 
-from harness.here import is_here
+from harness.address import is_here
+from harness.load.endpoint import Endpoint
 from harness.load.shared_memory.claim import sweep
 from harness.load.shared_memory.region_control import Kind, RegionControl
 from harness.load.shared_memory.system_memory import SystemMemory
-from harness.load.tls import Tls
 from harness.schema.errors import InputError, ServerError
 from harness.schema.samples import Status
-from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
 
 OPEN_LOOP_SLOTS = 64
@@ -63,15 +62,10 @@ Make = Callable[[int], Memory]
 class Target:
     """The model whose tensors are shared, and where it answers."""
 
-    protocol: Protocol
+    endpoint: Endpoint
     model: str
-    host: str
-    port: int
-    """Of `protocol`."""
     http_port: int
     """Where regions are registered, whatever the protocol."""
-    timeout_s: float
-    tls: Tls | None = None
     access: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Headers without which the server may let nobody register regions."""
 
@@ -98,14 +92,14 @@ class SharedMemory:
         """
         self._target, self._payloads, self._outputs = target, payloads, tuple(outputs)
         self._slots, self._new = max(slots, 1), make
-        self._regions = RegionControl(target.host, target.http_port, headers=target.access)
+        self._regions = RegionControl(target.endpoint.host, target.http_port, headers=target.access)
         self._exit = ExitStack()
         self.prepared: list[list[list[bytes]]] = []
 
     def __enter__(self) -> Self:
-        if not is_here(self._target.host):
+        if not is_here(self._target.endpoint.host):
             raise InputError(
-                f"{self._target.host} is another machine, and memory can't be shared with it: set "
+                f"{self._target.endpoint.host} is another machine, and memory can't be shared with it: set "
                 "`shared_memory: none`, or run harness where the server runs"
             )
         with self._exit:
@@ -162,8 +156,9 @@ class SharedMemory:
         try:
             self._regions.register(region.kind, region.name, region.registration())
         except ServerError as error:
+            host = self._target.endpoint.host
             raise InputError(
-                f"the server at {self._target.host} can't share {region.kind} memory of this machine "
+                f"the server at {host} can't share {region.kind} memory of this machine "
                 f"({error}): {region.reached_by}, start it with --allow-client-shm=true where it knows that "
                 "option, or set `shared_memory: none`"
             ) from error
@@ -172,16 +167,12 @@ class SharedMemory:
 
     def _answered(self) -> dict[str, int]:
         """Bytes of each output, the most that the first variants' answers have. Asked over the wire."""
-        from harness.load.wire import open_connection, prepare
-
         target = self._target
-        connection = open_connection(target.protocol, target.host, target.port, target.timeout_s, target.tls)
+        connection = target.endpoint.open()
         sizes: dict[str, int] = {}
         try:
             for variants in self._payloads:
-                request = prepare(
-                    target.protocol, target.model, variants[0], self._outputs, f"{target.host}:{target.port}"
-                )
+                request = target.endpoint.prepare(target.model, variants[0], self._outputs)
                 reply = connection.call(request, keep_body=True)
                 if reply.status is not Status.OK:
                     raise ServerError(
@@ -209,7 +200,7 @@ class SharedMemory:
         from harness.load.wire.grpc import grpc_messages
 
         target = self._target
-        if target.protocol == "http":
+        if target.endpoint.protocol == "http":
             import tritonclient.http as triton
         else:
             import tritonclient.grpc as triton
@@ -224,8 +215,8 @@ class SharedMemory:
             output = triton.InferRequestedOutput(name)
             output.set_shared_memory(self._answers.name, size, at)
             outputs.append(output)
-        if target.protocol == "http":
-            return http.request(target.model, inputs, outputs, f"{target.host}:{target.port}")
+        if target.endpoint.protocol == "http":
+            return http.request(target.model, inputs, outputs, str(target.endpoint.address))
         return grpc_messages.request(target.model, inputs, outputs)
 
 

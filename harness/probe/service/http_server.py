@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import io
-import ipaddress
 import json
 import socket
 import threading
@@ -23,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
 
+from harness.address import is_loopback, number
 from harness.guests import Guests, Pace, address_of
 
 HEAD_BYTES = 8192
@@ -257,20 +257,8 @@ def refuse_browsers(headers: Message, bound: str) -> None:
         raise Refused(403, "this is for `harness run --probe`, and nothing for a browser")
     host = str(headers.get("Host", "localhost")).strip().lower()
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    if name != "localhost" and not _is_address(name) and _is_loopback(bound):
+    if name != "localhost" and number(name) is None and is_loopback(bound):
         raise Refused(403, "this listens on loopback, where its name is localhost")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(bound: str) -> bool:
-    return ipaddress.ip_address(bound.partition("%")[0]).is_loopback
 
 
 def _length(headers: Message, command: str) -> int:

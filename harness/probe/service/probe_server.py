@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from harness.address import Address
 from harness.probe.gpus import Gpus
 from harness.probe.reader.reader import INTERVAL_S, hello
 from harness.probe.reader.spool import encoded
@@ -53,7 +54,8 @@ class ProbeServer:
         except OSError as error:
             self.watches.close()
             raise HarnessError(
-                f"{host}:{port} can't be listened on ({_words(error)}): give --serve another address or port"
+                f"{Address(host, port)} can't be listened on ({_words(error)}): give --serve another address "
+                "or port"
             ) from error
         self.port = int(self._http.server_address[1])
         threading.Thread(target=self._http.serve_forever, daemon=True).start()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from harness.probe.watch.remote_watch import PORT, Address, RemoteWatch
-from harness.probe.watch.triton_metrics import Endpoint, MetricsWatch
+from harness.address import of_option
+from harness.probe.watch.remote_watch import PORT, RemoteProbe, RemoteWatch
+from harness.probe.watch.triton_metrics import MetricsPage, MetricsWatch
 from harness.probe.watch.watch import Nothing, Watch
 from harness.schema.errors import InputError
 from harness.schema.result import GpuEnvironment
@@ -19,7 +19,7 @@ UNSEEN = "the server runs on another machine: give --probe or --metrics-url to s
 class GpuSource:
     """Where to look for the server's GPUs."""
 
-    source: Address | Endpoint
+    source: RemoteProbe | MetricsPage
 
     @classmethod
     def of(cls, probe: str | None, metrics_url: str | None, *, url: str | None) -> GpuSource | None:
@@ -32,14 +32,16 @@ class GpuSource:
             raise InputError(
                 "--probe and --metrics-url are for a server that runs elsewhere: give its --url too"
             )
-        return cls(parsed_address(probe) if probe is not None else Endpoint.of(metrics_url or ""))
+        if probe is not None:
+            return cls(RemoteProbe(*of_option("--probe", probe, PORT)))
+        return cls(MetricsPage.of(metrics_url or ""))
 
     def gpus(self) -> tuple[GpuEnvironment, ...]:
         """The GPUs there now. Raises ServerError where nothing answers."""
-        return self.source.machine().devices if isinstance(self.source, Address) else self.source.gpus()
+        return self.source.machine().devices if isinstance(self.source, RemoteProbe) else self.source.gpus()
 
     def watch(self, spool: Path) -> Watch:
-        if isinstance(self.source, Address):
+        if isinstance(self.source, RemoteProbe):
             return RemoteWatch(self.source, spool)
         return MetricsWatch(self.source)
 
@@ -47,20 +49,3 @@ class GpuSource:
 def unseen() -> Watch:
     """The watch for a server elsewhere without --probe or --metrics-url: the GPUs here aren't its."""
     return Nothing(UNSEEN)
-
-
-def parsed_address(text: str, option: str = "--probe") -> Address:
-    """ "10.0.0.5" and "10.0.0.5:9400"; IPv6 stands in brackets. Raises InputError."""
-    try:
-        parts = urlsplit(f"//{text}")
-        if (
-            parts.hostname
-            and parts.netloc == text
-            and "@" not in text
-            and text.isprintable()
-            and " " not in text
-        ):
-            return Address(parts.hostname, PORT if parts.port is None else parts.port)
-    except ValueError:
-        pass
-    raise InputError(f"{option} {text!r} is no address: give it as host:port")

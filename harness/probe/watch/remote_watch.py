@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.address import Address
 from harness.analysis.clocks import Clock, Reading, Round
 from harness.http_json import Client, parsed, words
 from harness.plain_text import quoted
@@ -60,15 +61,11 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 R = TypeVar("R", GpuReading, HostReading)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Of a probe. Every call raises OSError or HTTPException where it doesn't answer, or answers nonsense."""
+class RemoteProbe(Address):
+    """The probe at an address. Every call raises OSError or HTTPException where it doesn't answer, or answers
+    nonsense."""
 
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+    __slots__ = ()
 
     def ask(self, method: str, path: str, body: bytes | None = None, limit_s: float = ANSWER_S) -> bytes:
         with Client(self.host, self.port) as client:
@@ -106,8 +103,8 @@ class Address:
 class RemoteWatch:
     """A `Watch` through the probe at an address; what it reads goes to the file `spool`."""
 
-    def __init__(self, address: Address, spool: Path, interval_s: float = INTERVAL_S) -> None:
-        self._address, self._path, self._interval_s = address, spool, interval_s
+    def __init__(self, probe: RemoteProbe, spool: Path, interval_s: float = INTERVAL_S) -> None:
+        self._probe, self._path, self._interval_s = probe, spool, interval_s
         self._watch: str | None = None
         self._clocks: list[Reading] = []
         self._fetched = 0
@@ -124,9 +121,9 @@ class RemoteWatch:
     def start(self) -> None:
         try:
             self._path.write_bytes(b"")
-            self._clocks.append(self._address.clock())
+            self._clocks.append(self._probe.clock())
             asked = json.dumps({"interval_s": self._interval_s}).encode()
-            key = _member(self._address.ask("POST", "/v1/watches", asked, START_S), "id")
+            key = _member(self._probe.ask("POST", "/v1/watches", asked, START_S), "id")
             if not isinstance(key, str) or not _KEY.fullmatch(key):
                 raise HTTPException(NO_PROBE)
             self._watch, self._began = f"/v1/watches/{key}", time.monotonic()
@@ -152,8 +149,8 @@ class RemoteWatch:
             self._thread.join()
         give_up = time.monotonic() + STOP_S
         try:
-            self._clocks.append(self._address.clock())
-            ended = self._address.ask("DELETE", self._watch, limit_s=END_S)
+            self._clocks.append(self._probe.clock())
+            ended = self._probe.ask("DELETE", self._watch, limit_s=END_S)
             size, problem = _whole(ended, "size"), _member(ended, "problem")
             self._ended = None if problem is None else quoted(str(problem))
             while self._fetched < size and time.monotonic() < give_up:
@@ -167,7 +164,7 @@ class RemoteWatch:
         spool = Spool.read(self._path, foreign=True)
         if spool.hello is None:
             reason = self._missing or self._ended or "none came"
-            why = f"the probe at {self._address} gave no readings: {reason}"
+            why = f"the probe at {self._probe} gave no readings: {reason}"
             return Seen(no_gpu=why, problems=(why,))
         clock = Clock(tuple(self._clocks))
         gpu, host = _on_our_clock(spool.gpu, clock), _on_our_clock(spool.host, clock)
@@ -192,12 +189,12 @@ class RemoteWatch:
     ) -> Iterator[str]:
         last_ns = max((readings[-1].at_ns for readings in (gpu, host) if readings), default=None)
         if self._missing is not None:
-            stopped = f"the probe at {self._address} stopped answering ({self._missing})"
+            stopped = f"the probe at {self._probe} stopped answering ({self._missing})"
             yield cut_off(stopped, last_ns, self._stopped_ns)
         elif self._ended is not None:
-            yield cut_off(f"at {self._address}, {self._ended}", last_ns, self._stopped_ns)
+            yield cut_off(f"at {self._probe}, {self._ended}", last_ns, self._stopped_ns)
         if clock.error_s > CLOCK_ERROR_S:
-            yield f"the clock of the machine at {self._address} is known to {clock.error_s * 1e3:.1f} ms only"
+            yield f"the clock of the machine at {self._probe} is known to {clock.error_s * 1e3:.1f} ms only"
         if elsewhere is not None and (foreign := foreign_there(host, elsewhere.cores)) is not None:
             yield foreign
 
@@ -212,7 +209,7 @@ class RemoteWatch:
 
     def _fetch(self) -> int:
         """Fetch what is new. Returns the number of bytes; raises HTTPException where all are too many."""
-        lines = self._address.ask("GET", f"{self._watch}?from={self._fetched}")
+        lines = self._probe.ask("GET", f"{self._watch}?from={self._fetched}")
         most = SPOOL_BYTES + SPOOL_BYTES_PER_S * (time.monotonic() - self._began)
         if self._fetched + len(lines) > min(most, MOST_SPOOL_BYTES):
             raise HTTPException(TOO_MUCH)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Set
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from http.client import HTTPException
-from urllib.parse import urlsplit
 
+from harness.address import Address, Url
 from harness.http_json import Client, words
 from harness.probe.watch.prometheus import Sample, samples
 from harness.probe.watch.watch import Seen, looked
@@ -22,6 +23,8 @@ from harness.schema.errors import InputError, ServerError
 from harness.schema.result import GpuEnvironment, GpuProbe
 from harness.schema.samples import GpuReading
 
+PORT = 8002
+"""Triton's own choice for its metrics."""
 INTERVAL_S = 0.5
 """The time between two looks: a change is seen soon after Triton has it."""
 UNCHANGED_S = 2.0
@@ -55,31 +58,25 @@ _NAMES = (*_READING, "nv_gpu_memory_total_bytes", "nv_gpu_power_limit")
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class MetricsPage:
     """The address of a metrics page, `http://host:port/path`."""
 
     url: str
-    host: str
-    port: int
+    address: Address
     path: str
 
     @classmethod
-    def of(cls, url: str) -> Endpoint:
+    def of(cls, url: str) -> MetricsPage:
         """Raises InputError for another kind of address."""
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            parts, host, port = urlsplit(""), None, None
-        if parts.scheme != "http" or not host or parts.username or not url.isprintable() or " " in url:
-            raise InputError(
-                f"--metrics-url {url!r} is no metrics endpoint: give it as http://host:8002/metrics"
-            )
-        return cls(url, host, port or 8002, (parts.path if parts.path.strip("/") else "/metrics"))
+        with suppress(ValueError):
+            scheme, address, path = Url.parse(url, PORT)
+            if scheme == "http":
+                return cls(url, address, path if path.strip("/") else "/metrics")
+        raise InputError(f"--metrics-url {url!r} is no metrics endpoint: give it as http://host:8002/metrics")
 
     def page(self) -> str:
         """Raises OSError or HTTPException where there is none."""
-        with Client(self.host, self.port) as client:
+        with Client(*self.address) as client:
             status, text = client.ask("GET", self.path, limit_s=ANSWER_S, most_bytes=PAGE_BYTES)
         if status != 200:
             raise HTTPException(f"status {status}")
@@ -165,8 +162,8 @@ def environment(device: int, gpu: tuple[str, Values]) -> GpuEnvironment:
 class MetricsWatch:
     """A `Watch` over the GPUs of a Triton's metrics page."""
 
-    def __init__(self, endpoint: Endpoint, interval_s: float = INTERVAL_S) -> None:
-        self._endpoint, self._interval_s = endpoint, interval_s
+    def __init__(self, page: MetricsPage, interval_s: float = INTERVAL_S) -> None:
+        self._page, self._interval_s = page, interval_s
         self._gpus: dict[str, GpuEnvironment] = {}
         self._last: dict[str, tuple[int, Values]] = {}
         self._readings: list[GpuReading] = []
@@ -199,7 +196,7 @@ class MetricsWatch:
         none = None
         if not self._gpus:
             none = next(iter(self._problems), None) or (
-                f"{self._endpoint.url} lists no GPU: Triton has none, or was started without GPU metrics"
+                f"{self._page.url} lists no GPU: Triton has none, or was started without GPU metrics"
             )
         return Seen(tuple(self._gpus.values()), none, self._readings, probe, tuple(self._problems))
 
@@ -212,10 +209,10 @@ class MetricsWatch:
     def _look(self, all_of_it: bool = False) -> None:
         sent_ns = time.monotonic_ns()
         try:
-            page = self._endpoint.page()
+            page = self._page.page()
         except (OSError, HTTPException) as error:
             if len(self._problems) < MOST_PROBLEMS:
-                self._problems[f"metrics did not come from {self._endpoint.url}: {words(error)}"] = None
+                self._problems[f"metrics did not come from {self._page.url}: {words(error)}"] = None
             return
         at_ns = (sent_ns + time.monotonic_ns()) // 2
         for uuid, values in listed(samples(page)).items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gevent.lock import Semaphore
 
+from harness.address import Address
 from harness.load.tls import Tls
 from harness.load.wire.grpc import http2
 from harness.load.wire.grpc.grpc_answer import PREFIX_BYTES, Answer
@@ -53,7 +54,7 @@ class GrpcChannel:
                 (":method", "POST"),
                 (":scheme", "http" if tls is None else "https"),
                 (":path", "/inference.GRPCInferenceService/ModelInfer"),
-                (":authority", f"{host}:{port}"),
+                (":authority", str(Address(host, port))),
                 ("te", "trailers"),
                 ("content-type", "application/grpc"),
                 ("user-agent", "harness"),
