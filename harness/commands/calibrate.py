@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from harness import terminal
 from harness.calibration import against, coverage, noise, perf_analyzer, truth
 from harness.calibration.perf_analyzer import PerfAnalyzer
 from harness.calibration.station import Station, station
+from harness.clock import now
 from harness.commands import page_file
 from harness.commands.progress import Progress
 from harness.report.accuracy import accuracy_page
@@ -89,10 +89,10 @@ def calibrate(
             found = _begun(found, record, _environment(at), quick)
             _keep(found, record)  # where it can't be written is known before anything is measured
             for part in parts:
-                began_at = _now()
+                began_at = now()
                 figures, failures = _MEASURE[part](at, folder, scale, progress)
                 run = PartRun(
-                    command=command, started_at=began_at, finished_at=_now(), failures=tuple(failures)
+                    command=command, started_at=began_at, finished_at=now(), failures=tuple(failures)
                 )
                 found = _with(found, part, figures, run)
                 whole.append(part)
@@ -246,7 +246,3 @@ def _command(named: Sequence[Part], quick: bool, record: Path | None) -> str:
     # The page is for others to read: a record's folder says nothing to them but where one user keeps things.
     kept = [] if record is None else [f"--record {record.name}"]
     return " ".join(["harness calibrate", *parts, *kept, *(["--quick"] if quick else [])])
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

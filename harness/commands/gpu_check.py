@@ -10,12 +10,12 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from harness import terminal
+from harness import atomic, terminal
 from harness.calibration.direct import direct
+from harness.clock import now, stamp
 from harness.commands import page_file
 from harness.commands import run as running
 from harness.commands.progress import Progress
@@ -29,7 +29,6 @@ from harness.schema.errors import ExitCode, HarnessError
 from harness.schema.gpu_check import Beside, ClientShare, Comparison, EnergyCheck, GpuCheck, SmokePoint
 from harness.schema.point import Point
 from harness.schema.result import GpuFigures, PointResult, RunResult
-from harness.store import atomic
 from harness.store.scenario_file import LoadedScenario
 
 SMOKE = Path("scenarios/gpu-smoke.yaml")
@@ -56,7 +55,7 @@ def gpu_check(*, results: Path, command: str, progress: Progress | None = None) 
     if any(point.server.kind != "cpu" for loaded in scenarios for point in loaded.points):
         _refuse_without_gpu()
     progress = progress or Progress()
-    started_at = _now()
+    started_at = now()
     folder = _evidence(results)
     with _recording(folder / RECORDING) as recorded:
         measured = running.run(scenarios[0], results=folder, progress=progress)
@@ -64,7 +63,7 @@ def gpu_check(*, results: Path, command: str, progress: Progress | None = None) 
     checks = [check for point in measured.points for check in _energy(point)]
     found = GpuCheck(
         started_at=started_at,
-        finished_at=_now(),
+        finished_at=now(),
         command=command,
         path=str(folder),
         environment=measured.environment,
@@ -111,8 +110,7 @@ def _refuse_without_gpu() -> None:
 
 
 def _evidence(results: Path) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = results / f"{stamp}-gpu-check"
+    folder = results / f"{stamp()}-gpu-check"
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -266,7 +264,3 @@ def _failures(
             )
     if not recorded:
         yield "what NVML answered could not be recorded"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness import atomic
 from harness.commands.derived import Derived, derived
 from harness.commands.progress import Progress
 from harness.report.markdown import summary
@@ -12,7 +13,6 @@ from harness.report.page.page import write_page
 from harness.report.perf_analyzer_csv import csv_files
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.result import Environment, RunResult
-from harness.store import atomic
 from harness.store.run_folder import RunFolder, open_run
 
 

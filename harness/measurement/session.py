@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.address import is_here
 from harness.analysis.precision import enough as precise_enough
+from harness.clock import now
 from harness.load.coordinator.driver import LoadOutcome, drive
 from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.stopping_rule import Enough
@@ -180,7 +180,7 @@ class Session:
 
         `before_measuring` is called between warm-up and measurement, with nothing in flight.
         """
-        server, started_at = self.server, _now()
+        server, started_at = self.server, now()
         continuity = Continuity(server, workload.model)
         job = Job(
             point=point,
@@ -231,7 +231,7 @@ class Session:
         spool.unlink(missing_ok=True)
         observed = Observed(
             started_at=started_at,
-            finished_at=_now(),
+            finished_at=now(),
             window_ns=(outcome.window.start_ns, outcome.window.end_ns) if outcome.window else None,
             ended=ended,
             stopped_by=outcome.stopped_by if ended is None else None,
@@ -291,7 +291,3 @@ def _server_figures(
         return difference(before[-1], continuity.look()), ()
     except ServerError as error:
         return None, (str(error),)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.atomic import new_folder
 from harness.cache import cache_dir, file_sha256, lock
 from harness.model.factory import Factory
 from harness.model.parity import FP32_FILE, TORCH, Reference, prove
@@ -107,16 +107,10 @@ def _once(
 
 
 def _made(folder: Path, made: Callable[[Path], ModelArtifact]) -> ModelArtifact:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
-        draft = Path(scratch) / "draft"
-        draft.mkdir()
+    with new_folder(folder) as draft:
         artifact = made(draft / "model.onnx")
         artifact = artifact.model_copy(update={"onnx_path": str(folder / "model.onnx")})
         (draft / "artifact.json").write_text(artifact.model_dump_json(indent=2), encoding="utf-8")
-        if folder.exists():
-            folder.rename(Path(scratch) / "stale")
-        draft.rename(folder)
     return artifact
 
 

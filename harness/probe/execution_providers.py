@@ -12,6 +12,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 
+from harness.child_process import exit_description
 from harness.interpreter import python
 
 _IDENTITY = base64.b64encode(
@@ -82,6 +83,6 @@ def _reason(stderr: str, returncode: int) -> str:
         if found:
             return found[1].strip()
     if returncode < 0:
-        return f"trying it ended the process with signal {-returncode}"
+        return f"the process that tried it {exit_description(returncode)}"
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     return lines[-1] if lines else "ONNX Runtime used another one and said nothing"

@@ -254,11 +254,7 @@ def _check_server(server: ServerSettings, shared_memory: SharedMemory) -> None:
     """Raise InputError for settings that can't be had together."""
     if server.gpus is not None and len(set(server.gpus)) < len(server.gpus):
         raise InputError("server.gpus names a GPU twice: name each once, and raise server.instances")
-    if server.provider == "tensorrt" and server.cuda_graph:
-        raise InputError(
-            "server.cuda_graph can't be had with provider tensorrt, which in ONNX Runtime replays one graph "
-            "for every shape of input: choose one of the two"
-        )
+    check_provider(server)
     asked = {
         "server.gpus": server.gpus is not None,
         "server.provider": server.provider is not None,
@@ -272,6 +268,15 @@ def _check_server(server: ServerSettings, shared_memory: SharedMemory) -> None:
                 f"{key}{value} needs a GPU, and server.kind is cpu: leave out {key}, "
                 "or set server.kind to gpu"
             )
+
+
+def check_provider(server: ServerSettings) -> None:
+    """Raise InputError for CUDA graphs with TensorRT. The server's backend refuses them by itself, too."""
+    if server.provider == "tensorrt" and server.cuda_graph:
+        raise InputError(
+            "server.cuda_graph can't be had with provider tensorrt, which in ONNX Runtime replays one graph "
+            "for every shape of input: choose one of the two"
+        )
 
 
 def _identity(point: Point, named: Mapping[str, Setting]) -> str:

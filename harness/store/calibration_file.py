@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from harness import atomic
 from harness.schema.calibration import Calibration
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.result import Environment
-from harness.store import atomic
 
 _DIRTY = "+dirty"
 

@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness import atomic
 from harness.plain_file import open_plain
 from harness.schema.errors import InputError
-from harness.store import atomic
 from harness.store.parquet_bounds import check_bounds
 
 SCHEMA_VERSION = 1

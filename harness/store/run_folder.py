@@ -28,12 +28,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter
 
+from harness import atomic
+from harness.clock import stamp
 from harness.plain_file import check_plain, open_plain, read_plain
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.frozen import Frozen
@@ -42,7 +43,7 @@ from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import Environment, RunResult
 from harness.schema.scenario import Scenario
-from harness.store import atomic, record, run_folder_0_1, run_points
+from harness.store import record, run_folder_0_1, run_points
 from harness.store.record import read_record
 from harness.store.run_points import RunPoints
 from harness.store.scenario_file import LoadedScenario
@@ -224,9 +225,9 @@ def create_run(results: Path, loaded: LoadedScenario, *, one_after_another: bool
     `RunFolder.end` that it has no more.
     """
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", loaded.name)[:60] or "scenario"
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    begun = stamp()
     for suffix in ("", *(f"-{n}" for n in range(2, 100))):
-        path = results / f"{stamp}-{slug}{suffix}"
+        path = results / f"{begun}-{slug}{suffix}"
         try:
             path.mkdir(parents=True)
         except FileExistsError:

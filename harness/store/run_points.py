@@ -11,9 +11,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 
+from harness import atomic
 from harness.schema.frozen import Frozen
 from harness.schema.point import Point
-from harness.store import atomic
 from harness.store.record import not_ours, read_record
 
 PointId = Annotated[str, Field(max_length=255)]

@@ -62,9 +62,6 @@ class Control:
         """`version` of the server, and what else it says: `name`, `extensions`."""
         return self._read(answers.METADATA, "GET", "/v2")
 
-    def model_metadata(self, model: str) -> dict[str, Any]:
-        return self._read(answers.OBJECT, "GET", _model(model))
-
     def model_config(self, model: str) -> dict[str, Any]:
         """The configuration in effect, with all that Triton filled in."""
         config = self._read(answers.MODEL_CONFIG, "GET", f"{_model(model)}/config")

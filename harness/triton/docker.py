@@ -20,11 +20,13 @@ from typing import Any, Literal, get_args
 import psutil
 
 from harness.cache import cache_dir
+from harness.child_process import end_group, exit_description
+from harness.clock import boot_id
+from harness.ownership import orphaned
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.point import ServerSettings
 from harness.triton import process
 from harness.triton.own import CUDA_ORDER, OwnServer
-from harness.triton.ownership import orphaned
 from harness.triton.server_folder import ServerFolder
 
 ENGINE = "docker"
@@ -118,7 +120,7 @@ class DockerServer(OwnServer):
             )
         if shutil.which(ENGINE) is None:
             raise HarnessError(f"there is no {ENGINE} on PATH: install Docker, or choose another --server")
-        listed = ask("ps", "--all", f"--filter=label={LABEL}={_boot()}", "--format={{.Names}}")
+        listed = ask("ps", "--all", f"--filter=label={LABEL}={boot_id()}", "--format={{.Names}}")
         for name in filter(orphaned, listed.split()):
             with suppress(ServerError):  # another harness was faster
                 ask("rm", "--force", name)
@@ -134,7 +136,7 @@ class DockerServer(OwnServer):
         kind, ports = self.container, (self.http_port, self.grpc_port, self.metrics_port)
         options = [
             f"--name={self.name}",
-            f"--label={LABEL}={_boot()}",
+            f"--label={LABEL}={boot_id()}",
             "--rm",
             "--init",
             "--pull=never",
@@ -198,14 +200,14 @@ class _Running:
         if status is None:
             return None
         if status < 0:
-            return f"the docker client of Triton's container {process.exit_words(status)}"
+            return f"the docker client of Triton's container {exit_description(status)}"
         if status in (125, 126, 127):  # "docker container run", "Exit status": of the engine, not of Triton
             return self._not_started()
         if status > 128:
-            words = process.exit_words(128 - status)
+            words = exit_description(128 - status)
             return f"Triton's container {words}" + (", perhaps for want of memory" if status == 137 else "")
         last = process.last_words(self._log, self._log_start)
-        return f"Triton's container exited with status {status}" + (f": {last}" if last else "")
+        return f"Triton's container {exit_description(status)}" + (f": {last}" if last else "")
 
     def process_ids(self) -> list[int]:
         if not self._looked and self._client.poll() is None:
@@ -223,7 +225,7 @@ class _Running:
         # start it: the guard goes on asking for a while, in the background.
         status = self._client.poll()
         gone = status is not None and status >= 0
-        process.end(self._client)
+        end_group(self._client)
         self._guard.dismiss() if gone else self._guard.act()
         self._guard = None
 
@@ -270,14 +272,10 @@ def ask(*words: str) -> str:
         ) from error
     if done.returncode != 0:
         lines = [line.strip().rstrip(".") for line in done.stderr.splitlines() if line.strip()]
-        said = lines[-1] if lines else f"`docker {words[0]}` ended with status {done.returncode}"
+        said = lines[-1] if lines else f"`docker {words[0]}` {exit_description(done.returncode)}"
         remedy = remedy_of(said, "")
         raise ServerError(f"docker refused: {said}" + (f"; {remedy}" if remedy else ""))
     return done.stdout
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def remedy_of(words: str, image: str) -> str | None:

@@ -15,10 +15,10 @@ import re
 import shutil
 import sys
 import sysconfig
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.atomic import new_folder
 from harness.cache import Wheel, cache_dir, lock, unpacked
 from harness.schema.errors import HarnessError
 
@@ -206,9 +206,7 @@ def _backends(triton: Path) -> Path:
     with lock("triton-backends"):
         if folder.is_dir():  # another process may have been faster
             return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            backends = Path(scratch) / "backends"
+        with new_folder(folder) as backends:
             shutil.copytree(triton / "backends" / "python", backends / "python")
             stub = backends / "python" / "triton_python_backend_stub"
             shutil.copyfile(triton / "python_backend_stubs" / python / stub.name, stub)
@@ -216,5 +214,4 @@ def _backends(triton: Path) -> Path:
             (backends / "onnxruntime").mkdir()
             for path in sources:
                 shutil.copyfile(path, backends / "onnxruntime" / path.name)
-            backends.rename(folder)
     return folder

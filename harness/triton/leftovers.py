@@ -1,7 +1,7 @@
 """What a killed server left in shared memory, and its processes that live on.
 
 A server that is killed leaves the regions of its Python backend in /dev/shm until the machine restarts. Ours
-carry their owner in their names (`harness.triton.ownership`), so that only those of dead processes go.
+carry their owner in their names (`harness.ownership`), so that only those of dead processes go.
 """
 
 from __future__ import annotations
@@ -10,13 +10,10 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 
-from harness.triton.ownership import orphaned
-
-SHARED_MEMORY = Path("/dev/shm")
+from harness import ownership
 
 
 def sweep_dead() -> None:
@@ -25,17 +22,13 @@ def sweep_dead() -> None:
         with suppress(psutil.Error):
             process.send_signal(signal.SIGKILL)
             process.wait(5)
-    _remove(path for path in SHARED_MEMORY.glob("harness_*") if orphaned(path.name))
+    ownership.sweep("triton")
 
 
 def sweep(prefix: str) -> None:
     """Remove the regions of one server, which must be dead."""
-    _remove(SHARED_MEMORY.glob(f"{prefix}*"))
-
-
-def _remove(paths: Iterator[Path]) -> None:
-    for path in list(paths):
-        with suppress(OSError):  # another sweep was faster, or the file belongs to another user
+    for path in list(ownership.SHARED_MEMORY.glob(f"{prefix}*")):
+        with suppress(OSError):  # another sweep was faster
             path.unlink()
 
 
@@ -44,7 +37,7 @@ def _stragglers() -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.uids().real == os.getuid() and any(
-                orphaned(argument.rpartition("shm-region-prefix-name=")[2])
+                ownership.orphaned(argument.rpartition("shm-region-prefix-name=")[2])
                 for argument in process.cmdline()[1:]
             ):
                 yield process

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
+from harness import ownership
 from harness.address import Address
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
@@ -18,7 +19,6 @@ from harness.triton import (
     access,
     implementation,
     leftovers,
-    ownership,
     process,
     server_folder,
     statistics,
@@ -265,7 +265,7 @@ class OwnServer(ABC):
         self.http_port = process.choose_port(http, self.http_port, "http", self.host)
         self.grpc_port = process.choose_port(grpc, self.grpc_port, "grpc", self.host)
         self.metrics_port = process.choose_port(metrics, self.metrics_port, "metrics", self.host)
-        self.name, self._access = ownership.new_name(), Access()
+        self.name, self._access = ownership.new_name("triton"), Access()
         self._failure = None
         since = process.size(self.log)
         self._folder = ServerFolder.of(self.name)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import re
-import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,13 +15,12 @@ from typing import Any, BinaryIO
 
 import psutil
 
+from harness.child_process import dying_with_us, end_group, exit_description
 from harness.plain_file import open_plain
 from harness.schema.errors import InputError, ServerError
 from harness.triton import hidden_argument, private_files
 
 HOST = "127.0.0.1"
-
-_PR_SET_PDEATHSIG = 1
 
 
 def start(
@@ -47,14 +43,11 @@ def start(
     it from the main thread, or one that lives as long as the server shall. Raises ServerError, with the
     remedy, where the program can't be run.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
+    die_with_us = dying_with_us()
     keep_private = private_files.keeping_private() if private else None
 
     def begin() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(1)
+        die_with_us()
         if keep_private is not None:
             keep_private()
 
@@ -154,34 +147,16 @@ class Local:
         if status is None:
             return None
         last = last_words(self._log, self._log_start) if status >= 0 else None
-        return f"Triton {exit_words(status)}" + (f": {last}" if last else "")
+        return f"Triton {exit_description(status)}" + (f": {last}" if last else "")
 
     def process_ids(self) -> list[int]:
         return family(self._process.pid) if self._process.poll() is None else []
 
     def end(self) -> None:
         if self._guard is not None:
-            end(self._process)
+            end_group(self._process)
             self._guard.dismiss()
             self._guard = None
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and all of its group, and wait until they are gone."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    give_up = time.monotonic() + 5
-    while _group_lives(process.pid) and time.monotonic() < give_up:
-        time.sleep(0.01)
-
-
-def _group_lives(group: int) -> bool:
-    for process in psutil.process_iter(["status"]):
-        with suppress(OSError):
-            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                return True
-    return False
 
 
 def family(pid: int) -> list[int]:
@@ -224,14 +199,6 @@ def _free(host: str, port: int) -> bool:
 
 def _not_ours(host: str) -> ServerError:
     return ServerError(f"{host} is no address of this machine: give --host one of its own, as a number")
-
-
-def exit_words(status: int) -> str:
-    """How a process ended, from `Popen.returncode`."""
-    if status < 0:
-        names = {known.value: f" ({known.name})" for known in signal.Signals}
-        return f"was killed by signal {-status}{names.get(-status, '')}"
-    return f"exited with status {status}"
 
 
 def size(log: Path) -> int:

@@ -13,16 +13,15 @@ it is (Triton user guide, "Model Configuration"; `model_config.proto` names the 
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.atomic import replacing_path
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.model import ModelArtifact
-from harness.schema.point import ServerSettings
+from harness.schema.point import ServerSettings, check_provider
 from harness.schema.tensors import TensorSpec
 
 VERSION = 1
@@ -54,7 +53,7 @@ def write_model(repository: Path, artifact: ModelArtifact, settings: ServerSetti
             weights.is_file()
         ):  # a model above 2 GB keeps its weights beside it, under the name it was saved with
             _place(weights, entry / str(VERSION) / weights.name)
-        with _replacing(entry / CONFIG) as scratch:
+        with replacing_path(entry / CONFIG) as scratch:
             scratch.write_text(text_format(config), encoding="utf-8")
     except OSError as error:
         raise HarnessError(
@@ -127,11 +126,7 @@ def _instances(settings: ServerSettings, on_gpu: bool) -> dict[str, Any]:
 def _optimization(artifact: ModelArtifact, settings: ServerSettings) -> dict[str, Any]:
     if settings.provider != "tensorrt":
         return {"cuda": {"graphs": True}} if settings.cuda_graph else {}
-    if settings.cuda_graph:
-        raise InputError(
-            "server.cuda_graph can't be had with provider tensorrt, which in ONNX Runtime replays one graph "
-            "for every shape of input: choose one of the two"
-        )
+    check_provider(settings)
     # The C++ backend and ours keep TensorRT to FP32 unless told, whatever the model's own types.
     parameters = {"precision_mode": "FP16" if artifact.dtype == "fp16" else "FP32"}
     if profile := _profile(artifact, settings.max_batch):
@@ -213,19 +208,8 @@ def _escaped(byte: int) -> str:
 
 def _place(source: Path, target: Path) -> None:
     """Make `target` the file `source`, in one step for whoever reads it."""
-    with _replacing(target) as scratch:
+    with replacing_path(target) as scratch:
         try:
             scratch.hardlink_to(source)
         except OSError:
             shutil.copyfile(source, scratch)
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A file of another name, which nobody can have put there before, to be made in the block."""
-    scratch = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    try:
-        yield scratch
-        scratch.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)  # renaming onto another link of the same file does nothing

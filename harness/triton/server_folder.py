@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cache import cache_dir
+from harness.ownership import orphaned
 from harness.schema.errors import HarnessError
-from harness.triton.ownership import orphaned
 
 Entry = Callable[[Path], str]
 """Writes a model's entry into the repository that it is given, and returns the model's name."""
@@ -28,7 +28,7 @@ class ServerFolder:
 
     @classmethod
     def of(cls, life: str) -> ServerFolder:
-        """`life`: a name of `harness.triton.ownership`."""
+        """`life`: a name of `harness.ownership`."""
         return cls(_home() / life)
 
     @property

@@ -54,7 +54,7 @@ def test_a_server_that_dies_or_hangs_spoils_its_point_only(workplace: Workplace,
     assert done.code == 3, done.stderr
     assert spoiled(done) == [True, False, False]
     reasons = " ".join(done.document["points"][0]["reasons"])
-    assert ("SIGKILL" in reasons or "signal 9" in reasons) if how == signal.SIGKILL else "answer" in reasons
+    assert "SIGKILL" in reasons if how == signal.SIGKILL else "answer" in reasons
     assert not psutil.pid_exists(victim.pid)
     for point in done.document["points"][1:]:
         assert point["requests"] == point["server"]["requests"] > 0

@@ -83,7 +83,7 @@ def test_a_container_that_is_killed_spoils_its_point_only(with_docker: Workplace
     assert done.code == 3, done.stderr
     points = done.document["points"]
     assert [point["verdict"] == "invalid" for point in points] == [True, False]
-    assert "Triton's container was killed by signal 9" in " ".join(points[0]["reasons"])
+    assert "Triton's container was killed by SIGKILL" in " ".join(points[0]["reasons"])
     assert all(point["requests"] == point["server"]["requests"] > 0 for point in points[1:])
     assert not docker.running
 

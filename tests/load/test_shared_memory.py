@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import tritonclient.http
 
+from harness import ownership
 from harness.load.coordinator.driver import drive
 from harness.load.endpoint import Endpoint
 from harness.load.job import Job
 from harness.load.process.recorder import read_spool
-from harness.load.shared_memory import claim
 from harness.load.shared_memory import regions as shared_memory
 from harness.load.shared_memory.regions import SharedMemory, Target
 from harness.load.shared_memory.system_memory import SystemMemory
@@ -50,7 +50,7 @@ def registered(triton: EmbeddedServer) -> set[str]:
 
 def files(pid: int | None = None) -> set[str]:
     """The regions that a process has made, this one if no other is named."""
-    return {path.name for path in Path("/dev/shm").glob(f"harness_load_{pid or os.getpid()}_*")}
+    return {path.name for path in Path("/dev/shm").glob(f"harness_load_*_{pid or os.getpid()}_*")}
 
 
 def wire_answer(at: Target, inputs: Tensors, outputs: list[str]) -> Tensors:
@@ -146,7 +146,7 @@ def test_whatever_ends_the_block_nothing_is_left(triton: EmbeddedServer) -> None
 def test_a_server_that_does_not_see_our_memory_is_an_error_with_the_remedy(
     triton: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(claim, "FOLDER", tmp_path)  # as in a container of its own
+    monkeypatch.setattr(ownership, "SHARED_MEMORY", tmp_path)  # as in a container of its own
     at = target(triton, "grpc")
     inputs: Tensors = {"X": np.ones((1, 2), np.float32)}
     with pytest.raises(InputError, match="--ipc=host"), SharedMemory(at, [[inputs]], ["Y"], 1):
@@ -164,8 +164,8 @@ def test_no_room_is_said_and_not_a_crash() -> None:
 
 def test_regions_of_a_killed_process_are_swept_and_those_of_a_living_one_are_not() -> None:
     code = (
-        "import time, os; from harness.load.shared_memory.system_memory import SystemMemory\n"
-        "region = SystemMemory(1000); os.utime(f'/dev/shm/{region.name}', (1, 1))\n"
+        "import time; from harness.load.shared_memory.system_memory import SystemMemory\n"
+        "region = SystemMemory(1000)\n"
         "print(region.name, flush=True)\n"
         "time.sleep(60)"
     )
@@ -173,11 +173,11 @@ def test_regions_of_a_killed_process_are_swept_and_those_of_a_living_one_are_not
     try:
         name = process.stdout.readline().strip()
         assert {name} == files(process.pid)
-        assert name not in claim.sweep() and name in files(process.pid)
+        assert name not in ownership.sweep("load") and name in files(process.pid)
         process.kill()
         process.wait()
         assert name in files(process.pid), "a killed process leaves it"
-        assert name in claim.sweep()
+        assert name in ownership.sweep("load")
         assert not files(process.pid)
     finally:
         process.kill()
@@ -199,14 +199,13 @@ def test_a_server_that_dies_in_the_block_is_left_in_peace(tmp_path: Path) -> Non
 def test_what_others_put_among_the_regions_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.write_text("kept")
-    old = time.time() - 1000
-    os.utime(theirs, (old, old))
-    link, pipe = (claim.FOLDER / f"{claim._PREFIX}{os.getpid()}_{name}" for name in ("link", "pipe"))
+    orphan = f"harness_load_{ownership._namespace()}_{os.getpid()}_1_0123456789ab_"  # our pid, not our start
+    assert ownership.orphaned(orphan)
+    link, pipe = (ownership.SHARED_MEMORY / f"{orphan}{name}" for name in ("link", "pipe"))
     try:
         link.symlink_to(theirs)
         os.mkfifo(pipe)
-        os.utime(pipe, (old, old))
-        assert not {link.name, pipe.name} & set(claim.sweep())
+        assert not {link.name, pipe.name} & set(ownership.sweep("load"))
         assert link.is_symlink() and pipe.exists() and theirs.read_text() == "kept"
     finally:
         link.unlink()

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import plain_file
+from harness import atomic, plain_file
 from harness.commands import report
 from harness.commands.progress import Progress
 from harness.schema.errors import HarnessError, InputError
-from harness.store import atomic
 from harness.store.run_folder import RunFolder, latest_unfinished, open_run
 from tests.store.finished import begun_run, finished_run
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from harness.ownership import SHARED_MEMORY
 from harness.schema.errors import InputError
 from harness.schema.model import ModelArtifact
-from harness.triton import access, hidden_argument, leftovers, process
+from harness.triton import access, hidden_argument, process
 from harness.triton.embedded import EmbeddedServer
 from tests.triton import intruder
 from tests.triton.clients import floats, infer
@@ -33,7 +34,7 @@ Places = tuple[Path, Path]
 @pytest.fixture
 def region() -> Iterator[Path]:
     """A piece of shared memory of harness's user, with something in it."""
-    path = leftovers.SHARED_MEMORY / intruder.REGION
+    path = SHARED_MEMORY / intruder.REGION
     path.write_bytes(b"sixteen bytes ok")
     yield path
     path.unlink()
@@ -125,7 +126,7 @@ def test_a_secret_is_on_no_command_line_in_no_log_and_new_at_each_start(
 def test_another_user_reads_nothing_of_a_server(places: Places, artifacts: Artifacts) -> None:
     with EmbeddedServer(*places) as server:
         server.serve(artifacts["double"], settings(instances=2))
-        regions = list(leftovers.SHARED_MEMORY.glob(f"{server.name}*"))
+        regions = list(SHARED_MEMORY.glob(f"{server.name}*"))
         assert len(regions) == 2
         folder = server._folder
         assert folder is not None

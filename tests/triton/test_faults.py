@@ -14,9 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness import ownership
 from harness.schema.errors import ServerError
 from harness.schema.model import ModelArtifact
-from harness.triton import leftovers, own, ownership, process, server_folder
+from harness.triton import leftovers, own, process, server_folder
 from harness.triton.embedded import EmbeddedServer
 from tests.triton.clients import floats, infer
 from tests.triton.models import settings
@@ -30,7 +31,7 @@ Places = tuple[Path, Path]
 def regions(owner: int | None = None) -> set[str]:
     """Shared memory regions of servers that process `owner` (this one, if not given) started."""
     pattern = f"harness_*_{owner or os.getpid()}_*"
-    return {path.name for path in leftovers.SHARED_MEMORY.glob(pattern)}
+    return {path.name for path in ownership.SHARED_MEMORY.glob(pattern)}
 
 
 def alive(pids: list[int]) -> list[int]:
@@ -73,7 +74,7 @@ def test_killed_server_says_so_and_comes_back_with_its_model(places: Places, art
         old = server.process_ids()
         os.kill(old[0], signal.SIGKILL)
         assert eventually(lambda: server.exit_reason() is not None)
-        assert server.exit_reason() == "Triton was killed by signal 9 (SIGKILL)"
+        assert server.exit_reason() == "Triton was killed by SIGKILL"
         assert not server.healthy()
         assert server.process_ids() == []
         with pytest.raises(ServerError, match="can't be reached"):
@@ -177,15 +178,15 @@ def test_sweep_takes_what_dead_processes_left_and_nothing_else() -> None:
     gone = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     started = ownership._started(gone.pid)
     namespace = ownership._namespace()
-    dead = f"harness_{namespace}_{gone.pid}_{started}_0123abcd_"
-    reused = f"harness_{namespace}_{os.getpid()}_1_0123abcd_"  # our pid, but not our start
-    foreign = f"harness_{namespace + 1}_{gone.pid}_{started}_0123abcd_"
-    own = ownership.new_name()
+    dead = f"harness_triton_{namespace}_{gone.pid}_{started}_0123456789ab_"
+    reused = f"harness_triton_{namespace}_{os.getpid()}_1_0123456789ab_"  # our pid, but not our start
+    foreign = f"harness_triton_{namespace + 1}_{gone.pid}_{started}_0123456789ab_"
+    own = ownership.new_name("triton")
     other = f"harnessing_{gone.pid}_"
     # A process that outlived such a server, by its arguments.
     straggler = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", f"{dead}1"])
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", f"{own}1"])
-    files = {p: leftovers.SHARED_MEMORY / f"{p}test" for p in (dead, reused, foreign, own, other)}
+    files = {p: ownership.SHARED_MEMORY / f"{p}test" for p in (dead, reused, foreign, own, other)}
     try:
         for path in files.values():
             path.write_bytes(b"region")

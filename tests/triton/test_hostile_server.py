@@ -287,6 +287,6 @@ def test_headers_go_with_every_question() -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
     with rogue_server(listen) as port:
-        Control("127.0.0.1", port, headers={"X-Secret": "abc"}).model_metadata("m")
+        Control("127.0.0.1", port, headers={"X-Secret": "abc"}).model_config("m")
         RegionControl("127.0.0.1", port, headers={"X-Secret": "abc"}).register("system", "r", {"key": "k"})
     assert len(heard) == 2 and all(b"X-Secret: abc\r\n" in each for each in heard)

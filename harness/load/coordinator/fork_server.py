@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from harness.child_process import last_line
 from harness.interpreter import python
 from harness.load.process.forked import ROOM
 from harness.schema.errors import HarnessError
@@ -111,7 +112,7 @@ class ForkServer:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_S)
                 said = self._process.stderr.read().decode(errors="replace").strip()
-        why = said.splitlines()[-1][:300] if said else getattr(error, "strerror", None) or str(error)
+        why = last_line(said) if said else getattr(error, "strerror", None) or str(error)
         return HarnessError(f"the load process could not be started ({why}): {_REMEDY}")
 
 

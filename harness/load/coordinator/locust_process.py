@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.child_process import exit_description, last_line
 from harness.load.coordinator.fork_server import ForkServer
 
 _EXIT_S = 10.0
@@ -53,9 +53,8 @@ class LocustProcess:
         except TimeoutError:
             return "closed its pipe and hung"
         if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
-        lines = self._output.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-        return f"ended with code {code}: {lines[-1][:300]}"
+            return exit_description(code)
+        return f"{exit_description(code)}: {last_line(self._output.read_text(errors='replace'))}"
 
     def end(self, grace_s: float = 1.0) -> None:
         """Give it a moment where it is ending by itself, then kill it and what it started."""

@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.child_process import dying_with_us
 from harness.load.plan import CHANNEL_VARIABLE
 
 ORDER_BYTES = 1 << 20
@@ -31,7 +32,6 @@ DESCRIPTORS = 8
 ROOM = " " * 4000
 """An argument whose place the command line of what is forked takes, so that `ps` shows what it is."""
 
-_PR_SET_PDEATHSIG = 1
 _PRELOADED = (
     "locust.main",
     "harness.load.arrivals",
@@ -57,6 +57,7 @@ def main() -> None:
     ready.register(orders, select.POLLIN)
     ready.register(ended, select.POLLIN)
     gc.freeze()  # what is here now is never looked at again, so that it stays shared
+    die_with_us = dying_with_us()
     forked: dict[int, int] = {}
     """Where each that lives is spoken of, by its number."""
     while True:
@@ -67,11 +68,11 @@ def main() -> None:
             order, descriptors, _, _ = socket.recv_fds(orders, ORDER_BYTES, DESCRIPTORS)
             if not order:
                 os._exit(0)
-            parent, (spoken, *own) = os.getpid(), descriptors
+            spoken, *own = descriptors
             if not (pid := fork()):
                 for other in (orders.fileno(), spoken, *forked.values()):
                     _close(other)
-                _become(parent, own, **json.loads(order))
+                _become(die_with_us, own, **json.loads(order))
             for descriptor in own:
                 _close(descriptor)
             forked[pid] = spoken
@@ -107,7 +108,7 @@ def _say(spoken: int, fact: dict[str, int]) -> None:
 
 
 def _become(
-    parent: int,
+    die_with_us: Callable[[], None],
     descriptors: Sequence[int],
     *,
     module: str,
@@ -118,9 +119,7 @@ def _become(
     """Run the module's `main` in a session of its own, as if Python had been started with it."""
     code = 1
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(code)
+        die_with_us()
         signal.set_wakeup_fd(-1)
         _signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()

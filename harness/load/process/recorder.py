@@ -19,11 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.clocks import Clock, Reading
+from harness.atomic import replacing_path
 from harness.load.process.reasons import Reasons
 from harness.schema.samples import NO_BYTE, REQUEST, Phase, Requests
 
 if TYPE_CHECKING:
-    from harness.load.wire import Reply  # brings gevent, which the driver does without
+    from harness.atomic import replacing_path
+from harness.load.wire import Reply  # brings gevent, which the driver does without
 
 _RECORD = struct.Struct("<HBBHHqqqqII")
 assert _RECORD.size == REQUEST.itemsize
@@ -199,10 +201,8 @@ def recorded_bytes(folder: Path, worker: int) -> int:
 
 def write_clock(folder: Path, worker: int, clock: Clock) -> None:
     """Keep what is known of the clock that a load process on another machine took its times from."""
-    path = _clock(folder, worker)
-    scratch = path.with_suffix(".new")
-    scratch.write_text(json.dumps([astuple(reading) for reading in clock.readings]))
-    scratch.replace(path)  # a look may be reading it
+    with replacing_path(_clock(folder, worker)) as scratch:  # a look may be reading it
+        scratch.write_text(json.dumps([astuple(reading) for reading in clock.readings]))
 
 
 def read_clock(folder: Path, worker: int) -> Clock | None:

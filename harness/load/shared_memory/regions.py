@@ -17,9 +17,9 @@ from typing import Protocol as Seam
 
 import numpy as np
 
+from harness import ownership
 from harness.address import is_here
 from harness.load.endpoint import Endpoint
-from harness.load.shared_memory.claim import sweep
 from harness.load.shared_memory.region_control import Kind, RegionControl
 from harness.load.shared_memory.system_memory import SystemMemory
 from harness.schema.errors import InputError, ServerError
@@ -118,7 +118,7 @@ class SharedMemory:
         return self._answers.read(at, size)
 
     def _make(self) -> None:
-        for left_over in sweep():
+        for left_over in ownership.sweep("load"):
             for kind in get_args(Kind):
                 self._regions.unregister(kind, left_over)
         contents = [

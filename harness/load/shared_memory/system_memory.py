@@ -7,8 +7,9 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from harness.load.shared_memory import claim
+from harness.load.shared_memory.claim import Claim
 from harness.load.shared_memory.region_control import Kind
+from harness.ownership import SHARED_MEMORY
 from harness.schema.errors import HarnessError
 
 
@@ -22,7 +23,7 @@ class SystemMemory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._claim = claim.Claim()
+        self._claim = Claim()
         self.name = self._claim.name
         try:
             # Without the room set aside, the first write beyond it would be a SIGBUS.
@@ -31,13 +32,13 @@ class SystemMemory:
         except OSError as error:
             self._claim.close()
             raise HarnessError(
-                f"{claim.FOLDER} has no room for {size / 1e6:.0f} MB ({error.strerror}): make it larger (a "
+                f"{SHARED_MEMORY} has no room for {size / 1e6:.0f} MB ({error.strerror}): make it larger (a "
                 "container's --shm-size), have fewer requests in flight, or set `shared_memory: none`"
             ) from error
 
     @property
     def reached_by(self) -> str:
-        return f"let it see {claim.FOLDER} of this machine (a container's --ipc=host)"
+        return f"let it see {SHARED_MEMORY} of this machine (a container's --ipc=host)"
 
     def registration(self) -> dict[str, Any]:
         return {"key": f"/{self.name}", "offset": 0, "byte_size": self.size}

@@ -20,6 +20,7 @@ from contextlib import suppress
 
 import psutil
 
+from harness.clock import boot_id
 from harness.probe.environment import host_cores
 from harness.probe.gpus import Gpus, unsupported
 from harness.probe.host import SCAN_INTERVAL_S, Host
@@ -31,7 +32,6 @@ from harness.probe.reader.spool import (
     Learnt,
     Line,
     Unsupported,
-    boot_id,
     encoded,
 )
 from harness.probe.watch.foreign_processes import process_info

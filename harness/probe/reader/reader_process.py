@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from harness.child_process import exit_description, last_line
 from harness.interpreter import python
 from harness.probe.reader.spool import Spool
 
@@ -79,7 +80,7 @@ class ReaderProcess:
             hung = True
             self._kill()
         if self._failure is None:
-            self._failure = self._epitaph(hung, already is not None)
+            self._failure = self._exit_description(hung, already is not None)
         if self._process.stderr is not None:
             self._process.stderr.close()
         self._process = None
@@ -91,7 +92,7 @@ class ReaderProcess:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(KILLED_S)
 
-    def _epitaph(self, hung: bool, early: bool) -> str | None:
+    def _exit_description(self, hung: bool, early: bool) -> str | None:
         assert self._process is not None
         code = self._process.returncode
         if hung:
@@ -101,14 +102,12 @@ class ReaderProcess:
         if code == -signal.SIGALRM:
             return "the GPU probe hung in the driver, so it ended itself"
         if code < 0:
-            return f"the GPU probe was killed by {signal.Signals(-code).name}"
-        said = self._last_words()
-        return f"the GPU probe ended with code {code}: {said}"
+            return f"the GPU probe {exit_description(code)}"
+        return f"the GPU probe {exit_description(code)}: {self._last_words()}"
 
     def _last_words(self) -> str:
         stderr = self._process.stderr if self._process is not None else None
         if stderr is None:
-            return "it said nothing"
+            return last_line("")
         os.set_blocking(stderr.fileno(), False)
-        lines = (stderr.read() or b"").decode(errors="replace").strip().splitlines()
-        return lines[-1][:300] if lines else "it said nothing"
+        return last_line((stderr.read() or b"").decode(errors="replace"))

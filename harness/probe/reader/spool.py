@@ -91,14 +91,6 @@ class End:
     pass
 
 
-def boot_id() -> str | None:
-    """The running kernel's id, as `Hello` has it."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-
-
 Line = Hello | GpuReading | HostReading | ProcessInfo | KnownProcesses | Cost | Learnt | End
 
 _KINDS: dict[str, type[Any]] = {

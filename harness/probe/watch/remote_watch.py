@@ -21,10 +21,11 @@ import numpy as np
 
 from harness.address import Address
 from harness.analysis.clocks import Clock, Reading, Round
+from harness.clock import boot_id
 from harness.http_json import Client, parsed, words
 from harness.plain_text import quoted
 from harness.probe.reader.reader import INTERVAL_S
-from harness.probe.reader.spool import Hello, Spool, boot_id
+from harness.probe.reader.spool import Hello, Spool
 from harness.probe.watch.foreign_processes import judged
 from harness.probe.watch.local_watch import cut_off, probe_of, wait_for_rest
 from harness.probe.watch.two_machines import foreign_there

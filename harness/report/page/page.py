@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -20,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness.analysis.gpu import gpu_name
+from harness.atomic import replacing_path
 from harness.plain_text import shown, shown_lines
 from harness.report import answer, environment, format, gpus
 from harness.report.cell import Cell, footnotes
@@ -52,17 +52,8 @@ def write_page(run: RunResult, series: Mapping[str, PointSeries], path: Path) ->
     Raises OSError where `path` can't be written.
     """
     html = page_html(run, series)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as scratch:
-        scratch.write(html)
-    made = Path(scratch.name)
-    try:
-        made.chmod(0o644)
-        made.replace(path)
-    except OSError:
-        made.unlink()
-        raise
+    with replacing_path(path) as scratch:
+        scratch.write_text(html, encoding="utf-8", newline="\n")
 
 
 def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
