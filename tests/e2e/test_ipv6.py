@@ -1,0 +1,98 @@
+"""A run whose server, probe and load processes are reached over IPv6, by addresses as people give them."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+from harness.address import Address, is_here
+from tests.e2e.conftest import MEASURED, TINY, Workplace, ended
+
+pytestmark = [
+    pytest.mark.triton,
+    pytest.mark.skipif(not is_here("::1"), reason="this machine has no IPv6 on loopback"),
+]
+
+SCENARIO = TINY.replace("[1, 8]", "8").replace("duration_s: 2", "duration_s: 1") + "protocol: [http, grpc]\n"
+
+
+@contextmanager
+def six(port: int) -> Iterator[int]:
+    """A port of ::1 whose connections go to that port of 127.0.0.1: Triton itself listens on IPv4 here."""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener, ExitStack() as ends:
+
+        def accept() -> None:
+            with suppress(OSError):  # the listener is closed
+                while True:
+                    came, _ = listener.accept()
+                    to = ends.enter_context(socket.create_connection(("127.0.0.1", port)))
+                    for source, sink in ((ends.enter_context(came), to), (to, came)):
+                        threading.Thread(target=carry, args=(source, sink), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield int(listener.getsockname()[1])
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def carry(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(1 << 16):
+            sink.sendall(piece)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def served(workplace: Workplace) -> Iterator[tuple[Address, int]]:
+    """The model behind a Triton on ::1: its HTTP endpoint, and the port of its gRPC endpoint."""
+    ports = ("--http-port", "0", "--grpc-port", "0")
+    serving = workplace.start("serve", "double.onnx", *ports, "--for-s", "120", "--json")
+    assert serving.stdout is not None
+    at = json.loads(serving.stdout.readline())
+    http, grpc = (int(at[each].rpartition(":")[2]) for each in ("http", "grpc"))
+    with six(http) as http_port, six(grpc) as grpc_port:
+        yield Address("::1", http_port), grpc_port
+    serving.terminate()
+    serving.communicate(timeout=30)
+
+
+def test_a_server_and_a_probe_on_ipv6_are_measured(workplace: Workplace, served: tuple[Address, int]) -> None:
+    server, grpc_port = served
+    probe = workplace.start("probe", "--serve", "[::1]:0")
+    assert probe.stderr is not None
+    ready = re.search(r"ready at (\[::1\]:\d+):", probe.stderr.readline())
+    assert ready is not None
+    options = ("--url", f"http://{server}", "--grpc-port", str(grpc_port), "--probe", ready[1], "--json")
+    done = workplace.run("run", workplace.scenario(SCENARIO), *options)
+    probe.kill()
+    probe.communicate()
+    assert done.code in MEASURED, done.stderr
+    assert f"at {server}" in done.stderr
+    assert done.document["environment"]["server_url"] == f"http://{server}"
+    assert [point["point"]["protocol"] for point in done.document["points"]] == ["http", "grpc"]
+    for point in done.document["points"]:
+        assert point["requests"] > 20 and point["errors"] == 0, point
+        assert "probe" not in " ".join(point["reasons"]), point["reasons"]
+        assert point["server"]["requests"] == point["requests"]
+
+
+def test_load_processes_come_over_ipv6(workplace: Workplace, served: tuple[Address, int]) -> None:
+    server, grpc_port = served
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
+        at = Address("::1", free.getsockname()[1])
+    worker = workplace.start("worker", "--master", str(at), "--once")
+    assert worker.stderr is not None and f"waiting for a run at {at};" in worker.stderr.readline()
+    options = ("--url", f"http://{server}", "--grpc-port", str(grpc_port), "--listen", str(at), "--json")
+    done = workplace.run("run", workplace.scenario(SCENARIO), *options, "--set", "protocol=grpc")
+    assert done.code in MEASURED, done.stderr
+    assert f"harness worker --master {at}" in done.stderr
+    (point,) = done.document["points"]
+    assert point["requests"] > 20 and point["errors"] == 0, point
+    assert [p["host"] for p in point["load_processes"]] == [socket.gethostname()]
+    assert ended(worker).code == 0
