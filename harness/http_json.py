@@ -12,6 +12,7 @@ import math
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from types import TracebackType
@@ -25,6 +26,7 @@ in so many bytes takes less than a hundred megabytes of memory."""
 
 _LARGEST = 1 << 64
 _PIECE_BYTES = 1 << 16
+_MOST_SAID_BYTES = 1 << 16
 
 
 class Answer(NamedTuple):
@@ -124,6 +126,16 @@ def _decoder(largest: int) -> json.JSONDecoder:
         raise ValueError(f"{name} is no number")
 
     return json.JSONDecoder(parse_int=whole, parse_float=real, parse_constant=constant)
+
+
+def refusal(body: bytes) -> str:
+    """What a refusal says: {"error": "…"}, as Triton has it, or the text of somebody else's page.
+    To be shown through `quoted`."""
+    with suppress(ValueError):
+        if isinstance(answer := parsed(body), dict):
+            said = answer.get("error")
+            return said if isinstance(said, str) else ""
+    return body[:_MOST_SAID_BYTES].decode(errors="replace")
 
 
 def words(error: OSError | HTTPException) -> str:

@@ -10,7 +10,6 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from http.client import HTTPException
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -18,7 +17,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from harness.address import Address
-from harness.http_json import Client, parsed, words
+from harness.http_json import Client, refusal, words
 from harness.plain_text import quoted
 from harness.schema.errors import ServerError
 from harness.triton import answers
@@ -124,7 +123,7 @@ class Control:
                 f"{self._where} answered as no Triton does ({words(error)}): see what listens there"
             ) from error
         if status != 200:
-            raise ServerError(plain(_said(body)) or f"{self._where} answered {path} with HTTP {status}")
+            raise ServerError(plain(refusal(body)) or f"{self._where} answered {path} with HTTP {status}")
         return body
 
 
@@ -140,15 +139,6 @@ def plain(error: str) -> str:
         r"^(?:(?:Internal|Invalid argument|Not found|Unavailable|TritonModelException): )+", "", text
     )
     return quoted(text, MOST_SHOWN)
-
-
-def _said(body: bytes) -> str:
-    """What a refusal says: Triton's {"error": …}, or the text of somebody else's page."""
-    with suppress(ValueError):
-        if isinstance(answer := parsed(body), dict):
-            said = answer.get("error")
-            return said if isinstance(said, str) else ""
-    return body[:MOST_SAID].decode(errors="replace")
 
 
 def _model(model: str) -> str:

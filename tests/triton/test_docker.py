@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
+from harness.clock import boot_id
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
@@ -35,7 +36,7 @@ from tests.triton.test_faults import eventually
 Artifacts = dict[str, ModelArtifact]
 Places = tuple[Path, Path]
 
-BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+BOOT = boot_id()
 NAME = "harness_1_2_3_0123abcd_"
 FOLDER = ServerFolder.of(NAME)
 REPOSITORY = FOLDER.repository

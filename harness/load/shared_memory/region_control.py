@@ -13,7 +13,7 @@ from http.client import HTTPException
 from typing import Any, Literal
 from urllib.parse import quote
 
-from harness.http_json import Client, parsed, words
+from harness.http_json import Client, parsed, refusal, words
 from harness.plain_text import quoted
 from harness.schema.errors import ServerError
 
@@ -90,17 +90,9 @@ class RegionControl:
         except (OSError, HTTPException) as error:
             raise ServerGone(f"no answer: {words(error)}") from error
         if status != 200:
-            raise ServerError(_reason(said) or f"HTTP {status}")
+            raise ServerError(quoted(refusal(said)) or f"HTTP {status}")
         return said
 
 
 def _path(kind: Kind, name: str, what: str) -> str:
     return f"{kind}sharedmemory/region/{name}/{what}"
-
-
-def _reason(said: bytes) -> str:
-    try:
-        error = parsed(said)["error"]
-    except (ValueError, KeyError, TypeError):
-        error = None
-    return quoted(error if isinstance(error, str) else said[:4096].decode("utf-8", "replace"))
