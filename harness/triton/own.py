@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
 from harness import ownership
-from harness.address import Address
+from harness.address import LOOPBACK, Address
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
@@ -106,7 +106,7 @@ class OwnServer(ABC):
         http_port: int = 0,
         grpc_port: int = 0,
         metrics_port: int = 0,
-        host: str = process.HOST,
+        host: str = LOOPBACK,
     ) -> None:
         self.host = host
         self.repository = repository.absolute()

@@ -15,12 +15,11 @@ from typing import Any, BinaryIO
 
 import psutil
 
+from harness.address import LOOPBACK
 from harness.child_process import dying_with_us, end_group, exit_description
 from harness.plain_file import open_plain
 from harness.schema.errors import InputError, ServerError
 from harness.triton import hidden_argument, private_files
-
-HOST = "127.0.0.1"
 
 
 def start(
@@ -166,7 +165,7 @@ def family(pid: int) -> list[int]:
     return []
 
 
-def choose_port(asked: int, last: int, option: str, host: str = HOST) -> int:
+def choose_port(asked: int, last: int, option: str, host: str = LOOPBACK) -> int:
     """`asked`; if that is 0, `last` while it is free, or any free one. ServerError for a used port."""
     if asked:
         if not _free(host, asked):
@@ -198,6 +197,11 @@ def _free(host: str, port: int) -> bool:
 
 
 def _not_ours(host: str) -> ServerError:
+    if ":" in host:
+        return ServerError(
+            f"{host} is an IPv6 number, and a Triton that harness starts listens on IPv4: give --host such "
+            "an address of this machine"
+        )
     return ServerError(f"{host} is no address of this machine: give --host one of its own, as a number")
 
 

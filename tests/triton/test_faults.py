@@ -222,6 +222,20 @@ def test_used_port_is_told_in_one_sentence(places: Places) -> None:
                 server.start()
 
 
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("192.0.2.1", "192.0.2.1 is no address of this machine"),
+        ("::1", "::1 is an IPv6 number, .* give --host"),
+    ],
+)
+def test_an_address_that_cannot_be_listened_on_is_told_in_one_sentence(
+    places: Places, host: str, words: str
+) -> None:
+    with EmbeddedServer(*places, host=host) as server, pytest.raises(ServerError, match=words):
+        server.start()
+
+
 def test_port_that_is_taken_while_triton_starts_is_replaced(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
