@@ -42,7 +42,7 @@ def test_what_is_written_is_what_another_process_finds_behind_the_handle(cuda_do
 def test_answers_in_gpu_memory_are_the_payloads_and_the_wire_carries_names_only(
     triton: EmbeddedServer, cuda_double: CudaDouble, protocol: Protocol
 ) -> None:
-    port = target(triton, protocol).port
+    port = target(triton, protocol).endpoint.port
     with translating(triton) as heard:
         found = cuda_double.run("echoes", "gpus=2", protocol=protocol, port=port, http_port=heard.port)
     prepared, cuda, system = found["sizes"]
@@ -62,7 +62,7 @@ def test_every_data_type_goes_through_gpu_memory(
     triton: EmbeddedServer, cuda_double: CudaDouble, protocol: Protocol
 ) -> None:
     with translating(triton) as heard:
-        port = target(triton, protocol).port
+        port = target(triton, protocol).endpoint.port
         cuda_double.run("types", protocol=protocol, port=port, http_port=heard.port)
     assert cuda_double.kept() == (0, 0) and not registered(triton)
 
@@ -75,7 +75,7 @@ def test_every_data_type_goes_through_gpu_memory(
 def test_a_whole_drive_goes_through_gpu_memory(
     triton: EmbeddedServer, cuda_double: CudaDouble, tmp_path: Path, protocol: Protocol, load: dict[str, int]
 ) -> None:
-    port = target(triton, protocol).port
+    port = target(triton, protocol).endpoint.port
     with translating(triton) as heard:
         heard.gpus_of_model = [5, 6]
         arguments = {"port": port, "http_port": heard.port, "folder": str(tmp_path), "load": load}

@@ -320,7 +320,7 @@ def test_a_server_killed_during_a_drive_ends_it_with_the_reason(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [(signal.SIGKILL, "killed by SIGKILL"), (signal.SIGTERM, "ended")]
+    ("number", "words"), [(signal.SIGKILL, "killed by SIGKILL"), (signal.SIGTERM, "exited with status 0")]
 )
 def test_a_load_process_that_dies_is_an_outcome_and_leaves_its_requests(
     triton: EmbeddedServer, tmp_path: Path, number: signal.Signals, words: str

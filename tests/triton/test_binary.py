@@ -141,7 +141,7 @@ def test_no_tritonserver_on_path_is_told(places: Places, monkeypatch: pytest.Mon
     [
         ("#!/nowhere/sh\n", "can't be started"),
         ("#!/bin/sh\necho 'error: its library is missing' >&2; exit 3\n", "status 3: its library is missing"),
-        ("#!/bin/sh\nkill -s SEGV $$\n", r"killed by signal 11 \(SIGSEGV\)"),
+        ("#!/bin/sh\nkill -s SEGV $$\n", "killed by SIGSEGV"),
     ],
 )
 def test_tritonserver_that_does_not_start_is_told_in_one_sentence(

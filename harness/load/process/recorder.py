@@ -24,8 +24,7 @@ from harness.load.process.reasons import Reasons
 from harness.schema.samples import NO_BYTE, REQUEST, Phase, Requests
 
 if TYPE_CHECKING:
-    from harness.atomic import replacing_path
-from harness.load.wire import Reply  # brings gevent, which the driver does without
+    from harness.load.wire import Reply  # brings gevent, which the driver does without
 
 _RECORD = struct.Struct("<HBBHHqqqqII")
 assert _RECORD.size == REQUEST.itemsize
