@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.child_process import PARENT_VARIABLE, end_group, exit_description, last_line
+from harness.child_process import end_group, exit_description, last_line
 
 
 @pytest.mark.parametrize(
@@ -32,6 +31,7 @@ def test_the_last_line_is_that_of_who_said_something() -> None:
     assert last_line(" \n") == "it said nothing"
 
 
+HOME = Path(__file__).parents[1]
 STUBBORN = "trap '' TERM INT HUP; sleep 600 & echo $!; wait"
 
 
@@ -45,43 +45,19 @@ def test_a_group_is_ended_with_all_that_is_in_it() -> None:
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_process_may_end_by_itself_first() -> None:
-    process = subprocess.Popen(
-        ["sh", "-c", "read -r _; exit 5"], stdin=subprocess.PIPE, start_new_session=True
-    )
-    with process:
-        assert process.stdin is not None
-        process.stdin.close()
-        end_group(process, grace_s=60)
-    assert process.returncode == 5
-    end_group(process)  # once more is no harm
-
-
-CHILD = (
-    "import time; from harness.child_process import *; die_with_parent(); print(flush=True); time.sleep(600)"
-)
-BY_ITSELF = f"""\
-import os, subprocess, sys
-environment = os.environ | {{{PARENT_VARIABLE!r}: str(os.getpid())}}
-command = [sys.executable, "-c", {CHILD!r}]
-child = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE)
-child.stdout.readline()
-"""
-BY_US = """\
+PARENT = """\
 import subprocess
-from harness.child_process import dying_with_parent
-child = subprocess.Popen(["sleep", "600"], preexec_fn=dying_with_parent(), start_new_session=True)
+from harness.child_process import dying_with_us
+command = ["sleep", "600"]
+child = subprocess.Popen(command, preexec_fn=dying_with_us(), start_new_session=True)
+print(child.pid, flush=True)
+input()
 """
 
 
-@pytest.mark.parametrize("start", [BY_ITSELF, BY_US], ids=["asks for it", "is made so"])
-def test_a_child_dies_with_a_parent_that_is_killed(start: str) -> None:
-    program = f"{start}print(child.pid, flush=True); input()"
+def test_a_child_dies_with_a_parent_that_is_killed() -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HOME
     )
     with parent:
         assert parent.stdout is not None
@@ -91,13 +67,19 @@ def test_a_child_dies_with_a_parent_that_is_killed(start: str) -> None:
     assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
 
+LATE = """\
+import os
+from harness.child_process import dying_with_us
+die_with_us = dying_with_us()
+if os.fork() == 0:
+    if os.fork() == 0:  # its parent is not the process that it is to die with
+        die_with_us()
+        print("began", flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
 def test_a_child_whose_parent_is_gone_already_does_not_begin() -> None:
-    program = "from harness.child_process import die_with_parent; die_with_parent(); print('began')"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {PARENT_VARIABLE: str(os.getppid())},
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (1, b"")
+    done = subprocess.run([sys.executable, "-c", LATE], cwd=HOME, capture_output=True, check=True)
+    assert done.stdout == b""

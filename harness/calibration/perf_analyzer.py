@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cache import Wheel, unpacked
+from harness.child_process import end_group
 from harness.schema.errors import HarnessError
 from harness.schema.scenario import Protocol
 
@@ -190,7 +191,4 @@ def _waited(
             meanwhile()
             time.sleep(0.01)
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        if process.returncode is None:
-            process.wait()
+        end_group(process)

@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
 
-from harness.address import is_loopback, number
+from harness.address import host_of, is_loopback, number
 from harness.guests import Guests, Pace, address_of
 
 HEAD_BYTES = 8192
@@ -256,7 +256,7 @@ def refuse_browsers(headers: Message, bound: str) -> None:
     if browser or "mozilla" in str(headers.get("User-Agent", "")).lower():
         raise Refused(403, "this is for `harness run --probe`, and nothing for a browser")
     host = str(headers.get("Host", "localhost")).strip().lower()
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    name = host_of(host)
     if name != "localhost" and number(name) is None and is_loopback(bound):
         raise Refused(403, "this listens on loopback, where its name is localhost")
 
