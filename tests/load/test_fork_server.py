@@ -63,10 +63,10 @@ def server(module: str) -> Iterator[ForkServer]:
 @pytest.mark.parametrize(
     ("arguments", "how"),
     [
-        (["code", "0"], "ended with code 0: hello from code"),
-        (["code", "7"], "ended with code 7: hello from code"),
-        (["sentence"], "ended with code 1: it has a reason"),
-        (["fails"], "ended with code 1: RuntimeError: went wrong"),
+        (["code", "0"], "exited with status 0: hello from code"),
+        (["code", "7"], "exited with status 7: hello from code"),
+        (["sentence"], "exited with status 1: it has a reason"),
+        (["fails"], "exited with status 1: RuntimeError: went wrong"),
         (["killed"], "was killed by SIGKILL"),
     ],
 )
