@@ -39,12 +39,25 @@ def _in_the_room(*, alone: bool) -> Iterator[None]:
             fcntl.flock(room, fcntl.LOCK_UN)  # by hand: what the test forked has this file open too
 
 
+LONGEST_FIRST = ("e2e", "triton", "load", "model", "calibration", "probe", "report", "fuzz")
+"""Folders by how long their files take."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, with the reason."""
+    """Long files come first: one that comes last would run while the suite's other process has none left.
+
+    Skip what needs a GPU where there is none, with the reason.
+    """
+    items.sort(key=_turn)
     wanting = [item for item in items if item.get_closest_marker("gpu")]
     if wanting and (why := _no_gpu()) is not None:
         for item in wanting:
             item.add_marker(pytest.mark.skip(reason=why))
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.parent.name
+    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 def _no_gpu() -> str | None:

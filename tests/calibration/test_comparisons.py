@@ -95,6 +95,7 @@ def test_a_faultless_measurement_passes_against_theory_and_path(name: str) -> No
     case = truth.judged(QUEUES[name], "http", sampled(QUEUES[name]), WIRE, 1)
     assert bool(case.theory) == (QUEUES[name].theory is not None)
     assert [figure.name for figure in case.path] == ["p50", "p99", "p999", THROUGHPUT]
+    assert case.path[0].measured is not None
     for figure in case.path:
         if figure.measured is not None:
             assert figure.error == pytest.approx(0, abs=1e-3)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.calibration import perf_analyzer
+from harness.calibration import against, perf_analyzer
 from harness.schema.calibration import Calibration
 from tests.e2e.conftest import Finished, server_of, wait_for
 
@@ -69,13 +69,19 @@ def calibrate(folder: Path, *arguments: str, program: str = TINY) -> Finished:
     return Finished(process.returncode, stdout, stderr)
 
 
+def judged(done: Finished) -> Calibration:
+    """What was found. So short a calibration may well fail by chance; the exit code says whether it did."""
+    found = Calibration.model_validate_json(done.stdout)
+    assert done.code == (3 if found.failures else 0), done.stderr
+    return found
+
+
 @pytest.mark.triton
 def test_truth_and_coverage_are_measured_and_the_page_is_written(tmp_path: Path) -> None:
     done = calibrate(
         tmp_path, "--quick", "--part", "truth", "--part", "coverage", "--json", "--write", "docs/accuracy.md"
     )
-    assert done.code in (0, 3), done.stderr
-    found = Calibration.model_validate_json(done.stdout)
+    found = judged(done)
     assert found.truth is not None and found.coverage is not None
     assert found.against is None and found.noise is None
     assert len(found.truth) == 8  # four queues, two protocols
@@ -92,7 +98,6 @@ def test_truth_and_coverage_are_measured_and_the_page_is_written(tmp_path: Path)
     assert {(check.protocol, check.figure) for check in found.coverage.checks} == {
         (protocol, figure) for protocol in ("http", "grpc") for figure in ("p50", "p99", "mean", "throughput")
     }
-    assert bool(found.failures) == (done.code == 3)
     page = (tmp_path / "docs" / "accuracy.md").read_text()
     assert "## Against truth" in page and "## Coverage of the intervals" in page
     assert "Parts that weren't run: against, noise." in page
@@ -142,9 +147,8 @@ Station.measure_service = measured
 from harness.cli"""
     program = TINY.replace("ATTEMPTS = 1", "ATTEMPTS = 2").replace("from harness.cli", first)
     done = calibrate(tmp_path, "--quick", "--part", "truth", "--json", program=program)
-    assert done.code in (0, 3), done.stderr
     assert done.stderr.count("is measured again: load process 1 was killed") == 8
-    found = Calibration.model_validate_json(done.stdout)
+    found = judged(done)
     assert found.truth is not None
     # In so short a run one may well be off the theory by chance, and be measured once more for that.
     assert {case.attempts - bool(case.missed) for case in found.truth} == {2}
@@ -155,19 +159,23 @@ from harness.cli"""
 @needs_perf_analyzer
 def test_the_ratios_to_perf_analyzer_are_printed_as_one_document(tmp_path: Path) -> None:
     done = calibrate(tmp_path, "--quick", "--against", "perf_analyzer", "--json")
-    assert done.code in (0, 3), done.stderr
     document = json.loads(done.stdout)
     assert set(document) == {"http", "grpc"}
-    for of_protocol in document.values():
+    as_it_must_be = []
+    for protocol, of_protocol in document.items():
         assert set(of_protocol) == {"1", "8"}
-        for ratios in of_protocol.values():
+        for users, ratios in of_protocol.items():
             if ratios["cpu_ratio"] is None:
                 assert ratios["why"]
+                as_it_must_be.append(False)
                 continue
+            limit = against.LIMITS[protocol][int(users)]
+            as_it_must_be.append(ratios["cpu_ratio"] <= limit and ratios["throughput_ratio"] >= 1)
             for name in ("cpu_ratio", "p50_ratio", "p99_ratio", "throughput_ratio"):
                 assert 0.01 < ratios[name] < 100, (name, ratios)
             assert ratios["harness"]["cpu_us_per_request"] > 1
             assert ratios["perf_analyzer"]["cpu_us_per_request"] > 1
+    assert done.code == (0 if all(as_it_must_be) else 3), done.stderr
 
 
 @pytest.mark.triton
@@ -185,13 +193,16 @@ def test_a_round_in_which_the_hypervisor_took_too_much_is_no_round(tmp_path: Pat
 @pytest.mark.triton
 @needs_perf_analyzer
 def test_a_point_that_perf_analyzer_gives_up_on_gets_an_answer(tmp_path: Path) -> None:
-    done = calibrate(tmp_path, "--quick", "--part", "noise", "--json")
-    noise = Calibration.model_validate_json(done.stdout).noise
-    assert noise is not None and noise.tried >= len(noise.points)
-    for point in noise.points:
-        assert "stable" in point.perf_analyzer
-        assert not point.lost
-        assert point.reasons or (point.throughput_interval_95 and point.p50_interval_95)
+    """It wants three windows that are alike, and gets two."""
+    two = TINY.replace("import against, truth", "import against, noise, truth")
+    two = two.replace("from harness.cli", "noise.TRIALS = 2\nfrom harness.cli")
+    done = calibrate(tmp_path, "--quick", "--part", "noise", "--json", program=two)
+    noise = judged(done).noise
+    assert noise is not None and noise.tried == 1
+    (point,) = noise.points
+    assert "stable" in point.perf_analyzer
+    assert not point.lost
+    assert point.reasons or (point.throughput_interval_95 and point.p50_interval_95)
 
 
 @pytest.mark.triton
@@ -256,8 +267,7 @@ def test_a_record_outlives_a_kill_and_goes_on_with_what_it_lacks(tmp_path: Path)
     ]
 
     done = calibrate(tmp_path, *record, program=TWO_PARTS)
-    assert done.code in (0, 3), done.stderr
-    found = Calibration.model_validate_json(done.stdout)
+    found = judged(done)
     assert "truth: 4 queues" not in done.stderr and "coverage: 1 runs" in done.stderr
     assert found.truth == killed.truth and found.measured["truth"] == killed.measured["truth"]
     assert found.coverage is not None and set(found.measured) == {"truth", "coverage"}

@@ -14,13 +14,14 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import (
-    MEASURED,
+    ONE,
     TINY,
     Finished,
     Workplace,
     ended,
     server_of,
     under_load,
+    valid,
     wait_for,
 )
 
@@ -28,9 +29,8 @@ THREE = TINY.replace("[1, 8]", "[1, 4, 8]")
 LONG = THREE.replace("duration_s: 2", "duration_s: 20")
 
 
-def spoiled(done: Finished) -> list[bool]:
-    """Of each point whether it is invalid. Whether a short one is steady is the machine's business here."""
-    return [point["verdict"] == "invalid" for point in done.document["points"]]
+def verdicts(done: Finished) -> list[str]:
+    return [point["verdict"] for point in done.document["points"]]
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -42,34 +42,32 @@ def load_process_of(pid: int) -> psutil.Process:
     return next(c for c in children if "locust" in " ".join(c.cmdline()))
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_server_that_dies_or_hangs_spoils_its_point_only(workplace: Workplace, how: signal.Signals) -> None:
-    process = workplace.start("run", workplace.scenario(THREE), "--json")
+    process = workplace.start("run", workplace.scenario(), "--json")
     under_load(workplace, process)
     victim = server_of(process.pid)
     assert victim is not None
     victim.send_signal(how)
     done = ended(process)
     assert done.code == 3, done.stderr
-    assert spoiled(done) == [True, False, False]
+    assert verdicts(done) == ["invalid", "valid"]
     reasons = " ".join(done.document["points"][0]["reasons"])
     assert "SIGKILL" in reasons if how == signal.SIGKILL else "answer" in reasons
     assert not psutil.pid_exists(victim.pid)
-    for point in done.document["points"][1:]:
-        assert point["requests"] == point["server"]["requests"] > 0
+    point = done.document["points"][1]
+    assert point["requests"] == point["server"]["requests"] > 0
     samples = Path(done.document["path"]) / done.document["points"][0]["samples"]
     assert (samples / "requests.parquet").stat().st_size > 0, "what was sent until then is kept"
 
 
-@pytest.mark.alone
 def test_a_load_process_that_dies_spoils_its_point_only(workplace: Workplace) -> None:
-    process = workplace.start("run", workplace.scenario(THREE), "--json")
+    process = workplace.start("run", workplace.scenario(), "--json")
     under_load(workplace, process)
     load_process_of(process.pid).kill()
     done = ended(process)
     assert done.code == 3, done.stderr
-    assert spoiled(done) == [True, False, False]
+    assert verdicts(done) == ["invalid", "valid"]
     assert "load process" in done.document["points"][0]["reasons"][0]
 
 
@@ -81,7 +79,6 @@ def finished_points(run: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("resume_with", ["nothing", "the run", "the scenario"])
 def test_a_killed_harness_goes_on_with_nothing_measured_twice(workplace: Workplace, resume_with: str) -> None:
     scenario = workplace.scenario(THREE)
@@ -102,9 +99,7 @@ def test_a_killed_harness_goes_on_with_nothing_measured_twice(workplace: Workpla
         assert json.loads((run / "result.json").read_text())["finished_at"] is None
     what = {"nothing": [], "the run": [run], "the scenario": [scenario]}[resume_with]
     done = workplace.run("run", *what, "--resume", "--json")
-    assert done.code in MEASURED, done.stderr
-    assert Path(done.document["path"]) == run
-    assert spoiled(done) == [False] * 3
+    assert Path(valid(done)["path"]) == run
     assert done.document["finished_at"] is not None
     after = finished_points(run)
     assert len(after) == 3
@@ -156,13 +151,12 @@ def test_a_run_does_not_go_on_on_another_machine(workplace: Workplace) -> None:
 
 
 def test_a_harness_killed_before_it_wrote_the_result_loses_nothing(workplace: Workplace) -> None:
-    done = workplace.run("run", workplace.scenario(), "--json")
-    run = Path(done.document["path"])
+    done = workplace.run("run", workplace.scenario(ONE), "--json")
+    run = Path(valid(done)["path"])
     (run / "result.json").unlink()
     (run / "report.html").unlink()
     again = workplace.run("run", run, "--resume", "--json")
-    assert again.code == done.code, again.stderr
-    assert again.document == done.document
+    assert valid(again) == done.document
     assert (run / "report.html").exists()
 
 
@@ -211,7 +205,7 @@ def test_a_port_in_use_is_one_sentence(workplace: Workplace) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         done = workplace.run("serve", "double.onnx", "--http-port", port, "--grpc-port", "0", "--for-s", "5")
-    assert done.code in (2, 4)
+    assert done.code == 4
     assert port in done.stderr
     assert "Traceback" not in done.stderr
 

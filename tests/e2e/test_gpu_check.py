@@ -50,7 +50,7 @@ def test_every_figure_is_taken_and_the_evidence_is_kept(
     workplace: Workplace, nvml_double: NvmlDouble
 ) -> None:
     done = check(workplace, nvml_double("gpus=1"), "--json", "--write", "docs/gpu.md")
-    assert done.code in (0, 3), done.stderr
+    assert done.code == 0, (done.stderr, done.stdout[:20_000])
     found = GpuCheck.model_validate_json(done.stdout)
     folder = Path(found.path)
     assert json.loads((folder / "gpu-check.json").read_text()) == json.loads(done.stdout)
@@ -65,18 +65,16 @@ def test_every_figure_is_taken_and_the_evidence_is_kept(
     assert comparison is not None and len(comparison.rounds) == 1
     for each in comparison.rounds:
         assert each.direct.provider == "CPUExecutionProvider"
-        if each.triton_inferences_per_s is not None:
-            assert each.ratio == pytest.approx(each.triton_inferences_per_s / each.direct.inferences_per_s)
+        assert each.triton_inferences_per_s is not None
+        assert each.ratio == pytest.approx(each.triton_inferences_per_s / each.direct.inferences_per_s)
     # the double's counter is its power times the clock, so both ways to the energy are the same
     assert len(found.energy) == 2
     for energy in found.energy:
         assert energy.energy_j == pytest.approx(nvml.POWER_W * energy.seconds, rel=0.02)
         assert energy.ratio == pytest.approx(1, abs=0.02)
     assert found.probe is not None and found.probe.readings > 20
-    if found.client is not None:  # a point was valid
-        assert 0 < found.client.cpu_share < 1.2
-    for failure in found.failures:  # only what so short a point does on a busy machine
-        assert " is in" in failure or "could not be compared with the session" in failure, failure
+    assert found.client is not None and 0 < found.client.cpu_share < 1.2
+    assert found.failures == ()
 
 
 def test_without_a_gpu_it_is_refused_and_nothing_is_written(workplace: Workplace) -> None:

@@ -10,9 +10,8 @@ from threading import Thread
 from typing import Any
 
 from harness.schema.errors import ExitCode
-from tests.e2e.conftest import TINY, Workplace
+from tests.e2e.conftest import ONE, Workplace
 
-ONE = TINY.replace("[1, 8]", "8").replace("duration_s: 2", "duration_s: 1")
 STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 STATISTICS = {
     "model_stats": [

@@ -12,7 +12,7 @@ import psutil
 
 from harness.load.process.recorder import read_spool
 from harness.schema.samples import REQUEST, Phase, Status
-from tests.e2e.conftest import TINY, Workplace, under_load, wait_for
+from tests.e2e.conftest import TINY, Workplace, under_load, valid, wait_for
 from tests.e2e.ten_million import make
 
 DOCS = Path(__file__).parents[2] / "docs" / "results.md"
@@ -50,8 +50,7 @@ def test_what_was_measured_until_the_harness_was_killed_under_load_can_be_read(w
     assert not (folder / "requests.parquet").exists(), "it was killed too late"
     before = recipe(folder / "load")
     assert before == described(folder / "load")
-    done = workplace.run("run", "--resume", "--json")
-    assert done.code in (0, 3), done.stderr  # a busy machine may make the second attempt invalid
+    valid(workplace.run("run", "--resume", "--json"))
     aside = folder.with_name(f"{folder.name}.unfinished-1")
     assert recipe(aside / "load") == before
     assert (folder / "requests.parquet").exists() and not list(folder.glob("load/*.spool"))

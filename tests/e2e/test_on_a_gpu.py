@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.conftest import MEASURED, TINY, Workplace
+from tests.e2e.conftest import TINY, Workplace, valid
 
 ON_THE_GPU = TINY.replace("server: {", "server: {kind: gpu, ").replace("duration_s: 2", "duration_s: 5")
 
@@ -12,9 +12,7 @@ ON_THE_GPU = TINY.replace("server: {", "server: {kind: gpu, ").replace("duration
 @pytest.mark.gpu
 @pytest.mark.triton
 def test_the_gpu_computes_and_is_observed(workplace: Workplace) -> None:
-    done = workplace.run("run", workplace.scenario(ON_THE_GPU), "--json")
-    assert done.code in MEASURED, done.stderr
-    result = done.document
+    result = valid(workplace.run("run", workplace.scenario(ON_THE_GPU), "--json"))
     assert result["environment"]["execution_provider"] == "CUDAExecutionProvider"
     for point in result["points"]:
         assert point["errors"] == 0 and point["requests"] > 100
@@ -33,10 +31,9 @@ def test_the_gpu_computes_and_is_observed(workplace: Workplace) -> None:
 @pytest.mark.triton
 def test_fp16_and_fp32_are_served_one_after_the_other(workplace: Workplace) -> None:
     both = ON_THE_GPU.replace("[1, 8]", "8") + "dtype: [fp32, fp16]\n"
-    done = workplace.run("run", workplace.scenario(both), "--json")
-    assert done.code in MEASURED, done.stderr
-    assert [point["errors"] for point in done.document["points"]] == [0, 0]
-    assert [model["dtype"] for model in done.document["other_models"]] == ["fp16"]
+    result = valid(workplace.run("run", workplace.scenario(both), "--json"))
+    assert [point["errors"] for point in result["points"]] == [0, 0]
+    assert [model["dtype"] for model in result["other_models"]] == ["fp16"]
 
 
 @pytest.mark.gpu

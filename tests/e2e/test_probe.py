@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +17,11 @@ import pytest
 
 from harness.probe.reader.spool import Spool
 from tests import nvml
-from tests.e2e.conftest import HARNESS, MEASURED, TINY, Workplace, ended, server_of, under_load, wait_for
+from tests.e2e.conftest import ONE, TINY, Workplace, ended, running, served, under_load, valid, wait_for
 from tests.nvml import NvmlDouble
 
-ONE = TINY.replace("[1, 8]", "8")
-"""A single point of 2 s."""
+TWO_SECONDS = TINY.replace("[1, 8]", "8")
+"""A single point, long enough to lose something meanwhile."""
 IDLE = "unsupported=nvmlDeviceGetUtilizationRates"
 """The double always works, which the load waits out: a GPU that doesn't tell is taken for one at rest."""
 
@@ -43,35 +42,6 @@ def point_of(workplace: Workplace, document: Any) -> tuple[Any, Any]:
 
 
 @contextmanager
-def running(workplace: Workplace, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [*HARNESS, *arguments],
-        cwd=workplace.path,
-        env=os.environ | workplace.env | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=30)
-
-
-@contextmanager
-def serving(workplace: Workplace) -> Iterator[tuple[dict[str, str], int]]:
-    """`harness serve` in a process of its own: its addresses, and the id of its Triton."""
-    ports = ("--http-port", "0", "--grpc-port", "0")
-    with running(workplace, "serve", "double.onnx", *ports, "--json") as process:
-        assert process.stdout is not None
-        at = json.loads(process.stdout.readline())
-        server = server_of(process.pid)
-        assert server is not None
-        yield at, server.pid
-
-
-@contextmanager
 def probing(workplace: Workplace, pid: int, double: dict[str, str]) -> Iterator[tuple[str, int]]:
     """`harness probe --serve` in a process of its own: its address and process id."""
     with running(workplace, "probe", "--serve", "0", "--pid", str(pid), **double) as process:
@@ -81,15 +51,13 @@ def probing(workplace: Workplace, pid: int, double: dict[str, str]) -> Iterator[
         yield ready[1], process.pid
 
 
-@pytest.mark.alone
 @pytest.mark.triton
 def test_a_run_on_two_gpus_has_their_figures_an_idle_window_and_the_probes_cost(
     workplace: Workplace, nvml_double: NvmlDouble
 ) -> None:
     workplace.env |= nvml_double("gpus=2 power_w=400")
-    done = workplace.run("run", workplace.scenario(ONE), "--json")
-    assert done.code in MEASURED, done.stderr
-    point, observed = point_of(workplace, done.document)
+    document = valid(workplace.run("run", workplace.scenario(TWO_SECONDS), "--json"))
+    point, observed = point_of(workplace, document)
     first, second = point["gpu"]
     seconds = point["duration_s"]
     assert (first["device"], second["device"]) == (0, 1)
@@ -103,8 +71,8 @@ def test_a_run_on_two_gpus_has_their_figures_an_idle_window_and_the_probes_cost(
     assert end <= observed["window_ns"][0]
     probe = point["gpu_probe"]
     assert (probe["source"], probe["cpu_cores"] is not None) == ("nvml", True)
-    assert 0.05 <= probe["interval_s"] < 0.1
-    assert [gpu["name"] for gpu in done.document["environment"]["gpus"]] == [nvml.NAME] * 2
+    assert 0.05 <= probe["interval_s"] < 1
+    assert [gpu["name"] for gpu in document["environment"]["gpus"]] == [nvml.NAME] * 2
     assert not list(workplace.path.glob("results/*/points/*/gpu.jsonl")), "it is in gpu.parquet now"
 
 
@@ -113,13 +81,12 @@ def test_a_probe_that_is_killed_under_load_costs_no_more_than_its_readings(
     workplace: Workplace, nvml_double: NvmlDouble
 ) -> None:
     workplace.env |= nvml_double(IDLE)
-    process = workplace.start("run", workplace.scenario(ONE), "--json")
+    process = workplace.start("run", workplace.scenario(TWO_SECONDS), "--json")
     under_load(workplace, process)
     reader = wait_for(lambda: reader_of(process.pid))
     reader.kill()
     done = ended(process)
-    assert done.code in MEASURED, done.stderr
-    point, observed = point_of(workplace, done.document)
+    point, observed = point_of(workplace, valid(done))
     assert point["requests"] > 100
     assert point["gpu"][0]["energy_j"] is None and observed["idle_ns"] is not None
     assert any("killed by SIGKILL: its readings end" in problem for problem in observed["problems"])
@@ -131,7 +98,7 @@ def test_what_was_read_until_the_harness_was_killed_is_there(
     workplace: Workplace, nvml_double: NvmlDouble
 ) -> None:
     workplace.env |= nvml_double(IDLE)
-    process = workplace.start("run", workplace.scenario(ONE))
+    process = workplace.start("run", workplace.scenario(TWO_SECONDS))
     folder = under_load(workplace, process, records=150)
     reader = wait_for(lambda: reader_of(process.pid))
     process.kill()
@@ -149,11 +116,13 @@ def test_a_server_elsewhere_is_seen_through_a_probe_beside_it(
     workplace: Workplace, nvml_double: NvmlDouble
 ) -> None:
     double = nvml_double(f"gpus=2 power_w=500 {IDLE}")
-    with serving(workplace) as (at, pid), probing(workplace, pid, double) as (address, probe_pid):
+    with (
+        served(workplace, "double.onnx") as (at, pid),
+        probing(workplace, pid, double) as (address, probe_pid),
+    ):
         options = ("--url", at["http"], "--probe", address, "--json")
         done = workplace.run("run", workplace.scenario(ONE), *options)
-        assert done.code in MEASURED, done.stderr
-        point, observed = point_of(workplace, done.document)
+        point, observed = point_of(workplace, valid(done))
         assert observed["problems"] == []
         first, second = point["gpu"]
         assert first["energy_j"] == pytest.approx(500 * point["duration_s"], rel=0.05)
@@ -163,26 +132,25 @@ def test_a_server_elsewhere_is_seen_through_a_probe_beside_it(
         assert point["host"]["server_cpu_cores"] > 0 and point["host"]["server_memory_bytes"] > 2**20
         assert point["host"]["foreign_cpu_cores"] is not None
         # once more, and this time it dies under load
-        process = workplace.start("run", workplace.scenario(ONE), *options)
+        longer = TWO_SECONDS.replace("duration_s: 2", "duration_s: 4")
+        process = workplace.start("run", workplace.scenario(longer), *options)
         wait_for(lambda: len(workplace.runs) == 2)
         under_load(workplace, process)
         time.sleep(1)
         os.kill(probe_pid, signal.SIGKILL)
         done = ended(process)
-    assert done.code in MEASURED, done.stderr
-    point, observed = point_of(workplace, done.document)
+    point, observed = point_of(workplace, valid(done))
     assert point["requests"] > 100
     assert any("stopped answering" in problem for problem in observed["problems"])
 
 
 @pytest.mark.triton
 def test_a_tritons_own_metrics_are_read_where_no_probe_is(workplace: Workplace) -> None:
-    with serving(workplace) as (at, _):
+    with served(workplace, "double.onnx") as (at, _):
         done = workplace.run(
             "run", workplace.scenario(ONE), "--url", at["http"], "--metrics-url", at["metrics"], "--json"
         )
-    assert done.code in MEASURED, done.stderr
-    point, observed = point_of(workplace, done.document)
+    point, observed = point_of(workplace, valid(done))
     assert (point["gpu"], point["gpu_probe"], observed["gpus"]) == (None, None, [])
     assert "lists no GPU" in observed["no_gpu"]
     assert observed["problems"] == []
@@ -245,7 +213,7 @@ def test_a_recording_is_played_back_by_the_double(workplace: Workplace, nvml_dou
 def test_a_refusal_names_the_remedy(workplace: Workplace, arguments: list[str], says: str) -> None:
     workplace.scenario(ONE)
     done = workplace.run(*arguments)
-    assert done.code in (2, 4)
+    assert done.code == (4 if "no probe answers" in says else 2)
     assert done.stderr.startswith("harness: ") and says in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path(workplace.path / "results").exists()

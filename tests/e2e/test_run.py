@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel
 
 import harness
 from tests import nvml
-from tests.e2e.conftest import MEASURED, TINY, Workplace
+from tests.e2e.conftest import ONE, TINY, Workplace, valid
 from tests.nvml import NvmlDouble
 from tests.report.browser import complaints, drawn, requested, rows, visit
 from tests.report.conftest import browser
@@ -28,9 +28,9 @@ requests:
   - {name: short, tokens: 16, weight: 8}
   - {name: long, tokens: 64, weight: 2}
 load: {concurrency: [4]}
-measure: {warmup_s: 0.5, duration_s: 4, at_most_s: 15}
-validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1}
-objective: {p95_ms: 10000, errors: 0}
+measure: {warmup_s: 0.5, duration_s: 3, at_most_s: 10, precision: {p50: 0.5}}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, drift: 1000}
+objective: {p50_ms: 10000, errors: 0}
 """
 
 
@@ -44,17 +44,15 @@ def counts_agree(path: Path, point: dict[str, Any]) -> None:
     assert ok.request_class.map(batches).astype(int).sum() == point["server"]["inferences"]
 
 
-@pytest.mark.alone
 def test_one_document_with_every_figure_of_a_real_model(workplace: Workplace) -> None:
     done = workplace.run("run", workplace.scenario(MINILM), "--json")
-    assert done.code in MEASURED, done.stderr
-    document = done.document
+    document = valid(done)
     assert {"run_id", "path", "points", "schema_version", "environment", "model"} <= document.keys()
     path = Path(document["path"])
     assert path.name == document["run_id"]
     assert len(document["points"]) == 2
     for point in document["points"]:
-        assert point["verdict"] != "invalid", point["reasons"]
+        assert all(check["met"] for check in point["objective"]) and len(point["objective"]) == 2
         assert set(point["params"]) == {"server.max_batch"}
         assert point["throughput_inferences_per_s"] > 0
         latency = point["latency_s"]
@@ -82,9 +80,8 @@ def test_one_document_with_every_figure_of_a_real_model(workplace: Workplace) ->
 
 
 def test_the_report_is_made_again_from_the_folder_alone(workplace: Workplace, tmp_path: Path) -> None:
-    done = workplace.run("run", workplace.scenario(), "--json")
-    assert done.code in MEASURED, done.stderr
-    run = Path(done.document["path"])
+    done = workplace.run("run", workplace.scenario(ONE), "--json")
+    run = Path(valid(done)["path"])
     files = ["report.html", "summary.md", "perf_analyzer-concurrency.csv"]
     for name in ["result.json", *files]:
         assert (run / name).stat().st_size > 0
@@ -94,23 +91,22 @@ def test_the_report_is_made_again_from_the_folder_alone(workplace: Workplace, tm
     for name in files:
         (moved / name).unlink()
     again = workplace.run("report", moved, "--json")
-    assert again.code in MEASURED, again.stderr
-    assert again.document["points"] == done.document["points"]
+    assert valid(again)["points"] == done.document["points"]
     for name in files:
         assert (moved / name).stat().st_size > 0
 
 
 def test_the_page_of_a_run_opens_in_a_browser(workplace: Workplace, browser: webdriver.Chrome) -> None:
-    done = workplace.run("run", workplace.scenario(), "--json")
-    assert done.code in MEASURED, done.stderr
-    visit(browser, Path(done.document["path"]) / "report.html")
-    assert [row["id"] for row in rows(browser)] == [point["id"] for point in done.document["points"]]
+    text = TINY.replace("duration_s: 2", "duration_s: 1")
+    document = valid(workplace.run("run", workplace.scenario(text), "--json"))
+    visit(browser, Path(document["path"]) / "report.html")
+    assert [row["id"] for row in rows(browser)] == [point["id"] for point in document["points"]]
+    assert len(document["points"]) == 2
     assert {"curve", "max_batch", "percentiles", "breakdown"} <= drawn(browser)
     assert complaints(browser) == []
     assert requested(browser) == []
 
 
-@pytest.mark.alone
 def test_grpc_open_loops_and_every_shape_of_load(workplace: Workplace) -> None:
     (workplace.path / "times.txt").write_text("".join(f"{i * 0.02:.3f}\n" for i in range(100)))
     for load, requests in (
@@ -120,15 +116,13 @@ def test_grpc_open_loops_and_every_shape_of_load(workplace: Workplace) -> None:
         ("{replay: {file: times.txt}}", range(100, 101)),
     ):
         text = TINY.replace("[1, 8]", "8").replace("{concurrency: [2]}", load) + "protocol: [http, grpc]\n"
-        done = workplace.run("run", workplace.scenario(text), "--json")
-        assert done.code in (0, 3), (load, done.stderr, done.stdout)
-        for point in done.document["points"]:
+        document = valid(workplace.run("run", workplace.scenario(text), "--json"))
+        assert [point["params"]["protocol"] for point in document["points"]] == ["http", "grpc"]
+        for point in document["points"]:
             assert point["requests"] in requests, load
-            assert point["send_lag_p99_s"] is not None
             # How punctual the client is, is the machine's business here; that it says so is ours.
-            if point["verdict"] == "invalid":
-                assert all("couldn't keep up" in reason for reason in point["reasons"]), point["reasons"]
-            counts_agree(Path(done.document["path"]), point)
+            assert point["send_lag_p99_s"] is not None
+            counts_agree(Path(document["path"]), point)
 
 
 FACTORY = """
@@ -153,26 +147,23 @@ def test_a_torch_factory_and_a_hugging_face_folder_are_measured(workplace: Workp
         ("our_models_with_a_rather_long_name:small_net", "{name: image, height: 16, width: 24}"),
         (f"'{folder.name}'", "{name: text, tokens: 8, batch: 2}"),
     ):
-        text = TINY.replace("[1, 8]", "8").replace("double.onnx", model)
-        text = text.replace("{name: small, axes: {n: 16}}", request)
-        done = workplace.run("run", workplace.scenario(text), "--json")
-        assert done.code in MEASURED, done.stderr
-        (point,) = done.document["points"]
-        assert any(not case["traced"] for case in done.document["model"]["parity"]["cases"])
-        counts_agree(Path(done.document["path"]), point)
+        text = ONE.replace("double.onnx", model).replace("{name: small, axes: {n: 16}}", request)
+        document = valid(workplace.run("run", workplace.scenario(text), "--json"))
+        (point,) = document["points"]
+        assert any(not case["traced"] for case in document["model"]["parity"]["cases"])
+        counts_agree(Path(document["path"]), point)
 
 
 def test_real_bytes_and_images(workplace: Workplace) -> None:
-    magika = TINY.replace("double.onnx", "magika").replace("{name: small, axes: {n: 16}}", "{name: file}")
-    images = TINY.replace("double.onnx", "ocr-detector").replace(
+    magika = ONE.replace("double.onnx", "magika").replace("{name: small, axes: {n: 16}}", "{name: file}")
+    images = ONE.replace("double.onnx", "ocr-detector").replace(
         "{name: small, axes: {n: 16}}", "{name: image, height: [64, 96], width: 64}"
     )
-    for text, points in ((magika, 2), (images, 4)):
-        done = workplace.run("run", workplace.scenario(text), "--json")
-        assert done.code in MEASURED, done.stderr
-        assert len(done.document["points"]) == points
-        for point in done.document["points"]:
-            counts_agree(Path(done.document["path"]), point)
+    for text, points in ((magika, 1), (images, 2)):
+        document = valid(workplace.run("run", workplace.scenario(text), "--json"))
+        assert len(document["points"]) == points
+        for point in document["points"]:
+            counts_agree(Path(document["path"]), point)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +175,14 @@ def test_real_bytes_and_images(workplace: Workplace) -> None:
     ],
 )
 def test_the_exit_code_tells_the_objective(workplace: Workplace, objective: str, code: int) -> None:
-    text = TINY.replace("[1, 8]", "8") + f"objective: {objective}\n"
-    done = workplace.run("run", workplace.scenario(text), "--json")
+    done = workplace.run("run", workplace.scenario(ONE + f"objective: {objective}\n"), "--json")
+    assert done.code == code, done.stderr
     (point,) = done.document["points"]
-    assert done.code == (code if point["verdict"] == "valid" else 3), done.stderr
-    assert json.loads(done.stdout)["points"][0]["objective"][0]["met"] is (code == 0)
+    assert point["verdict"] == "valid"
+    (check,) = point["objective"]
+    assert check["met"] is (code == 0)
 
 
-@pytest.mark.alone
 def test_too_short_for_the_objective_is_inconclusive(workplace: Workplace) -> None:
     text = TINY.replace("[1, 8]", "8").replace("{concurrency: [2]}", "{rate_per_s: 50}")
     done = workplace.run("run", workplace.scenario(text + "objective: {p99_ms: 100}\n"), "--json")
@@ -203,10 +194,8 @@ def test_too_short_for_the_objective_is_inconclusive(workplace: Workplace) -> No
 
 
 def test_a_server_that_answers_from_its_cache_is_labelled(workplace: Workplace) -> None:
-    text = TINY.replace("{max_batch: [1, 8]}", "{max_batch: 8, response_cache: true}")
-    done = workplace.run("run", workplace.scenario(text), "--json")
-    assert done.code in MEASURED, done.stderr
-    (point,) = done.document["points"]
+    text = ONE.replace("{max_batch: 8}", "{max_batch: 8, response_cache: true}")
+    (point,) = valid(workplace.run("run", workplace.scenario(text), "--json"))["points"]
     assert point["server"]["cache_hits"] > 0
     assert any("response cache" in note for note in point["notes"])
 
@@ -226,7 +215,7 @@ def test_a_server_that_is_already_running_is_measured(workplace: Workplace) -> N
     )
     assert serving.stdout is not None
     at = json.loads(serving.stdout.readline())
-    text = TINY.replace("[1, 8]", "8") + "protocol: [http, grpc]\n"
+    text = ONE + "protocol: [http, grpc]\n"
     port = at["grpc"].rpartition(":")[2]
     arguments = ("run", workplace.scenario(text), "--url", at["http"], "--grpc-port", port, "--json")
     done = workplace.run(*arguments)
@@ -234,33 +223,32 @@ def test_a_server_that_is_already_running_is_measured(workplace: Workplace) -> N
     serving.terminate()
     assert serving.wait(30) == 0
     assert other.code == 4 and "start it with these settings (`harness serve --help`)" in other.stderr
-    assert done.code in MEASURED, done.stderr
+    document = valid(done)
     assert "whoever reaches" not in done.stderr, "nothing there is open"
-    assert len(done.document["points"]) == 2
-    assert done.document["environment"]["server_mode"] == "remote"
-    for point in done.document["points"]:
+    assert len(document["points"]) == 2
+    assert document["environment"]["server_mode"] == "remote"
+    for point in document["points"]:
         assert point["host"]["server_cpu_cores"] is None, "processes of somebody else's server aren't seen"
-        counts_agree(Path(done.document["path"]), point)
+        counts_agree(Path(document["path"]), point)
 
 
 def test_gpu_figures_come_through_pynvml(workplace: Workplace, nvml_double: NvmlDouble) -> None:
     workplace.env = nvml_double("")
-    text = TINY.replace("{max_batch: [1, 8]}", "{max_batch: 8, kind: cpu}")
-    done = workplace.run("run", workplace.scenario(text), "--json")
-    assert done.code in MEASURED, done.stderr
-    (point,) = done.document["points"]
+    text = ONE.replace("{max_batch: 8}", "{max_batch: 8, kind: cpu}")
+    document = valid(workplace.run("run", workplace.scenario(text), "--json"))
+    (point,) = document["points"]
     (gpu,) = point["gpu"]
     assert gpu["name"] == nvml.NAME
     assert gpu["power_w_mean"] == pytest.approx(nvml.POWER_W, rel=0.001)
     assert gpu["energy_j"] == pytest.approx(nvml.POWER_W * point["duration_s"], rel=0.02)
     assert gpu["throttle_reasons"] == list(nvml.THROTTLE_REASONS)
-    assert done.document["environment"]["gpus"][0]["driver"] == nvml.DRIVER
+    assert document["environment"]["gpus"][0]["driver"] == nvml.DRIVER
 
 
 def test_the_same_from_python(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace.path)
     result = harness.run(workplace.scenario(), overrides=["server.max_batch=8"], quiet=True)
-    assert [p.verdict for p in result.points] != ["invalid"], result.points[0].reasons
+    assert [p.verdict for p in result.points] == ["valid"], result.points[0].reasons
     assert harness.rebuild(result.path).points == result.points
     (point,) = result.points
     requests = harness.samples(result, point)

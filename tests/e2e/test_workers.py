@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.conftest import HARNESS, Workplace, ended
 from tests.network import Link, network
+from tests.ports import free_port
 
 pytestmark = pytest.mark.triton
 
@@ -51,9 +52,10 @@ def test_one_process_and_two_make_the_same_point(workplace: Workplace) -> None:
 
 def test_machines_that_cannot_reach_the_server_are_not_waited_for(workplace: Workplace) -> None:
     scenario = workplace.scenario(SCENARIO)
-    done = workplace.run("run", scenario, "--listen", "0.0.0.0:25571")
+    listen = ("--listen", f"0.0.0.0:{free_port()}")
+    done = workplace.run("run", scenario, *listen)
     assert done.code == 2 and "can't reach a server at 127.0.0.1: give this run --host" in done.stderr
-    done = workplace.run("run", scenario, "--listen", "0.0.0.0:25571", "--url", "http://localhost:8000")
+    done = workplace.run("run", scenario, *listen, "--url", "http://localhost:8000")
     assert done.code == 2 and "can't reach a server at localhost: give this run --url" in done.stderr
     done = workplace.run("run", scenario, "--host", "127.0.0.1", "--url", "http://localhost:8000")
     assert done.code == 2 and "--host is of a Triton that harness starts" in done.stderr
@@ -67,9 +69,10 @@ def test_machines_that_cannot_reach_the_server_are_not_waited_for(workplace: Wor
 
 
 def test_a_worker_without_a_run_waits_and_ends_with_a_sentence(workplace: Workplace) -> None:
-    process = workplace.start("worker", "--master", "127.0.0.1:25573")
+    master = f"127.0.0.1:{free_port()}"
+    process = workplace.start("worker", "--master", master)
     assert process.stderr is not None
-    assert "waiting for a run at 127.0.0.1:25573" in process.stderr.readline()
+    assert f"waiting for a run at {master}" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     done = ended(process)
     assert done.code == 0 and done.stderr.strip().endswith(": stopped"), done.stderr
@@ -95,14 +98,15 @@ def test_a_run_is_loaded_from_two_other_machines(workplace: Workplace) -> None:
     """20 ms there and 5 ms back, 1% of packets lost, by a server that only an address of this machine has."""
     with network(["hostA", "hostB"], out=Link(0.02, 0.01), back=Link(0.005, 0.01)) as lan:
         here = lan.here.address
-        worker = [*HARNESS, "worker", "--master", f"{here}:25575"]
+        master = f"{here}:{free_port(here)}"
+        worker = [*HARNESS, "worker", "--master", master]
         a, b = (host.command(worker) for host in lan.there)
         with running(workplace, a) as first, running(workplace, b):
             assert first.stderr is not None and "waiting for a run at" in first.stderr.readline()
             assert "can have this machine send load to any address: set HARNESS_WORKER_SECRET" in (
                 first.stderr.readline()
             )
-            options = ["--host", here, "--listen", f"{here}:25575", "--workers", "2", "--json"]
+            options = ["--host", here, "--listen", master, "--workers", "2", "--json"]
             done = workplace.run("run", workplace.scenario(SCENARIO), *options)
         assert "run `harness worker --master" in done.stderr, done.stderr
         assert f"whoever reaches {here} can send it requests" in done.stderr

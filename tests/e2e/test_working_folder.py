@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import MEASURED, Workplace
+from tests.e2e.conftest import Workplace, valid
 from tests.nvml import NvmlDouble
 
 NAMES = (
@@ -20,8 +20,8 @@ model: double.onnx
 requests:
   - {name: small, axes: {n: 16}}
 load: {concurrency: 1, workers: 2}
-measure: {warmup_s: 0.2, duration_s: 0.5}
-validity: {foreign_cpu: 1, stolen_cpu: 1}
+measure: {warmup_s: 0.2, duration_s: 1}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, drift: 1000}
 """
 
 
@@ -45,8 +45,7 @@ def test_a_run_executes_none(littered: Workplace, nvml_double: NvmlDouble) -> No
     littered.env.update(nvml_double())
     done = littered.run("run", littered.scenario(ONE), "--set", "server.kind=cpu", "--json")
     assert_none_ran(littered)
-    assert done.code in MEASURED, done.stderr
-    assert done.document["points"][0]["requests"] > 0
+    assert valid(done)["points"][0]["requests"] > 0
 
 
 @pytest.mark.parametrize("command", [("doctor",), ("probe",), ("models",), ("export", "double.onnx")])
@@ -56,7 +55,7 @@ def test_no_command_executes_one(
     littered.env.update(nvml_double())
     done = littered.run(*command, "--json")
     assert_none_ran(littered)
-    assert done.code in (0, 4) and done.stdout.startswith("{"), done.stderr
+    assert done.code == 0 and done.stdout.startswith("{"), done.stderr
 
 
 def test_nor_does_python_m_harness(littered: Workplace) -> None:

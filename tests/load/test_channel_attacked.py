@@ -24,6 +24,7 @@ from harness.schema.load import PointLoad
 from tests.load.rogue_worker import Rogue, besieged, joined
 from tests.load.test_drive import job, point
 from tests.load.test_workers import supervised
+from tests.ports import free_port
 
 NOBODY = 9
 """A port where no Triton listens: a request that can't be sent is recorded like any other."""
@@ -35,7 +36,7 @@ def load(folder: Path, workers: int = 1, duration_s: float = 1.0) -> Job:
 
 
 def listening(folder: Path) -> tuple[Job, int]:
-    listen = checked_address("127.0.0.1", 0)
+    listen = checked_address("127.0.0.1", free_port())
     return replace(load(folder), listen=listen), listen[1]
 
 

@@ -149,7 +149,6 @@ def test_the_measured_requests_are_those_that_triton_counted(
     assert left_over(tmp_path) == []
 
 
-@pytest.mark.alone
 def test_a_server_that_is_late_does_not_delay_the_schedule(triton: EmbeddedServer, tmp_path: Path) -> None:
     """40 requests of 0.2 s each, two at a time, due within half a second: 4 s of work."""
     slow = {"short": [{"X": np.full((1, 4), 0.2, np.float32)}], "long": [{"X": np.zeros((1, 4), np.float32)}]}
@@ -164,7 +163,6 @@ def test_a_server_that_is_late_does_not_delay_the_schedule(triton: EmbeddedServe
     assert (requests["completed_ns"] - requests["intended_ns"]).max() / 1e9 > 0.5
 
 
-@pytest.mark.alone
 def test_a_server_that_stalls_is_sent_to_all_the_same(tmp_path: Path) -> None:
     """Stopped for 0.8 s: what is due meanwhile is sent on time, waits, and counts from when it was due."""
     with tiny_triton(tmp_path / "triton") as triton:

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.ports import free_port
+
 PROGRAM = """
 import sys
 import gevent
@@ -38,9 +40,7 @@ while True:
 
 @pytest.fixture
 def door(tmp_path: Path) -> Iterator[tuple[psutil.Process, int]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "inside"), str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"

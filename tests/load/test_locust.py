@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.triton.embedded import EmbeddedServer
 from tests.load.triton_models import tiny_triton
+from tests.ports import free_port
 
 LOCUST = [sys.executable, "-m", "locust"]
 LOCUSTFILE = Path("harness/load/process/locustfile.py").absolute()
@@ -145,12 +145,6 @@ def test_a_users_own_locustfile_runs_under_plain_locust(
     assert "batch-size must be <= 64" in (tmp_path / "out_failures.csv").read_text()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def ask(url: str, form: dict[str, str] | None = None) -> Any:
     """A page of Locust's web UI, waiting until it is up."""
     data = None if form is None else urllib.parse.urlencode(form).encode()
@@ -232,9 +226,8 @@ def test_a_users_own_locustfile_runs_on_a_master_and_its_worker(
     assert found["refused"][0] == found["refused"][1] > 0
 
 
-@pytest.mark.alone
 @pytest.mark.triton
-@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("closed", [True, pytest.param(False, marks=pytest.mark.alone)])
 def test_a_plan_runs_under_plain_locust_until_it_is_stopped(
     triton: EmbeddedServer, tmp_path: Path, closed: bool
 ) -> None:

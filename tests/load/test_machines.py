@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +29,7 @@ from harness.triton.embedded import EmbeddedServer
 from tests.load.test_drive import PAYLOADS, point
 from tests.load.triton_models import tiny_triton
 from tests.network import Link, Network, network
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(200)]
 
@@ -70,12 +70,6 @@ def workers(lan: Network, port: int, *options: str) -> Iterator[list[subprocess.
             if process.poll() is None:
                 process.kill()
             process.communicate()
-
-
-def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def job(what: Point, server: EmbeddedServer, folder: Path, port: int) -> Job:

@@ -175,7 +175,8 @@ input()
     assert heard(parent) == "burnt"
     trees = ProcessTrees()
     with_child = total(trees, parent.pid)
-    assert with_child >= 0.5
+    # the kernel cuts both user's and system's time to whole ticks, of each process
+    assert with_child >= 0.5 - 4 * TICK_S
     say(parent)
     assert heard(parent) == "reaped"
     after_death = total(trees, parent.pid)
@@ -201,7 +202,7 @@ def test_a_killed_server_keeps_its_total_and_its_successor_adds_to_it(start: Sta
     pids[:] = [second.pid]
     assert heard(second) == "done"
     again = observed.read()
-    assert again.server_cpu_s == pytest.approx(dead.server_cpu_s + psutil_cpu_s(second.pid), abs=TICK_S)
+    assert again.server_cpu_s == pytest.approx(dead.server_cpu_s + psutil_cpu_s(second.pid), abs=2 * TICK_S)
     assert again.client_cpu_s is None
 
 
@@ -258,7 +259,7 @@ def test_new_children_are_found_within_the_scan_interval(start: Start) -> None:
     time.sleep(host.SCAN_INTERVAL_S)
     after = observed.read().client_cpu_s
     assert before is not None and after is not None
-    assert after - before >= 0.3 - TICK_S
+    assert after - before >= 0.3 - 4 * TICK_S
 
 
 def test_a_pid_that_comes_again_is_another_process(start: Start) -> None:
@@ -276,7 +277,7 @@ def test_a_pid_that_comes_again_is_another_process(start: Start) -> None:
     assert trees.cpu_s() == before
     assert not trees.follows({first.pid})
     after = total(trees, first.pid)
-    assert after == pytest.approx(before + psutil_cpu_s(impostor.pid), abs=TICK_S)
+    assert after == pytest.approx(before + psutil_cpu_s(impostor.pid), abs=2 * TICK_S)
 
 
 def test_memory_growth_is_seen_at_the_next_look_and_carried_until_then(

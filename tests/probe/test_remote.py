@@ -133,6 +133,7 @@ def test_where_no_server_runs_there_its_part_is_null(
     with Sampler(list, list, server_hidden=True, watch=RemoteWatch(address, tmp_path / "gpu")) as sampler:
         time.sleep(0.5)
     assert sampler.problems == ()
+    assert sampler.host and sampler.gpu
     assert all(r.server_cpu_s is None and r.host_process_cpu_s is None for r in sampler.host)
     assert all(r.foreign_processes is None for r in sampler.gpu), "nobody knows which are the server's"
 

@@ -253,7 +253,6 @@ def test_a_driver_that_is_there_and_of_no_use_has_its_reason(
     assert [says in problem for problem in out["problems"]] == ([True] if script == "init=9" else [])
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("utilization", "at_least_s", "at_most_s"), [("0.75", 4, 5.5), ("None", 1.5, 3)], ids=["working", "idle"]
 )
@@ -271,7 +270,6 @@ def test_the_load_waits_until_the_gpus_have_been_idle_for_a_second_and_a_half_or
     assert len(inside) > 5
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("sent", "says"),
     [
@@ -287,7 +285,7 @@ def test_a_probe_that_dies_or_hangs_costs_its_readings_from_then_on(
     readings = readings_of(out)
     last_s = (out["leaving_ns"] - readings[-1].at_ns) / 1e9
     assert len(readings) > 10
-    assert 0.9 < last_s < 1.6
+    assert 0.9 < last_s < 2
     (problem,) = out["problems"]
     assert problem.startswith(says) and "readings end 1." in problem
     assert out["left_ns"] - out["leaving_ns"] < 4e9, "it held up the run"
@@ -309,7 +307,7 @@ def test_what_can_not_be_read_is_learnt_while_reading(nvml_double: NvmlDouble) -
     out = sampled(nvml_double("unsupported=nvmlDeviceGetTotalEnergyConsumption"), for_s=0.3)
     (device,) = out["gpus"]
     assert "Not Supported" in device["unsupported"]["energy_j"]
-    assert all(r.energy_j is None for r in readings_of(out))
+    assert {r.energy_j for r in readings_of(out)} == {None}
 
 
 def test_a_foreign_process_is_judged_by_all_that_was_seen(nvml_double: NvmlDouble) -> None:

@@ -66,6 +66,7 @@ def test_a_point_without_the_percentile_is_named_not_drawn_at_zero():
     figure = charts.latency_throughput(run)
     assert figure.by_percentile["p99"]["absent"] == ["max_batch 1, tokens 64, concurrency 1"]
     assert figure.by_percentile["p50"]["absent"] == []
+    assert figure.traces
     for t in figure.traces:
         assert 0 not in t["y"]
 

@@ -89,6 +89,7 @@ def test_no_cell_of_the_csv_is_a_formula(name):
         update={"points": points, "environment": run.environment.model_copy(update={"gpus": gpus})}
     )
     for made in (run, hostile):
+        assert csv_files(made)
         for text in csv_files(made).values():
             rows = list(csv.reader(io.StringIO(text)))
             assert len(rows) == 1 + len(run.points)

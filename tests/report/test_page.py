@@ -57,6 +57,7 @@ def test_the_table_has_a_row_a_point_with_its_figures(demo):
     assert float(first["compute"]) == pytest.approx(
         1e3 * sum(getattr(point.server, f"compute_{n}_s") for n in ("input", "infer", "output")), rel=0.005
     )
+    assert DEMO.points[5].reasons
     for reason in DEMO.points[5].reasons:
         assert reason in dict(zip(titles, table[5]["cells"], strict=True))["verdict"]
 

@@ -98,6 +98,7 @@ def test_on_a_terminal_verdicts_have_colours():
 
 def test_reasons_objective_and_page_each_have_a_line(tmp_path):
     lines = printed(RUN, 60, page=tmp_path / "report.html").splitlines()
+    assert RUN.points[5].reasons
     for reason in RUN.points[5].reasons:
         assert f"{RUN.points[5].id}: {reason}" in lines
     assert "objective: p99 ≤ 200 ms, errors ≤ 0.1%: met at 9, missed at 1 of 10 valid points" in lines

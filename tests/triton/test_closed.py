@@ -133,6 +133,7 @@ def test_another_user_reads_nothing_of_a_server(places: Places, artifacts: Artif
         made = [*regions, folder.path, *(Path(f"/proc/{pid}/environ") for pid in server.process_ids())]
         for path in made:
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+        assert len(server.process_ids()) == 3
         for pid in server.process_ids():
             assert Path(f"/proc/{pid}/cwd").readlink() == folder.work
             assert b"PYTHONSAFEPATH=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

@@ -19,6 +19,7 @@ from harness.schema.errors import ServerError
 from harness.schema.model import ModelArtifact
 from harness.triton import leftovers, own, process, server_folder
 from harness.triton.embedded import EmbeddedServer
+from tests.ports import free_port
 from tests.triton.clients import floats, infer
 from tests.triton.models import settings
 
@@ -251,9 +252,7 @@ def test_port_that_is_taken_while_triton_starts_is_replaced(
 
 
 def test_asked_ports_are_used_and_kept_over_a_restart(places: Places) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with EmbeddedServer(*places, http_port=port) as server:
         server.start()
         assert server.http_port == port

@@ -266,6 +266,7 @@ def test_server_and_its_instances_number_gpus_as_nvml_does(
     server: EmbeddedServer, artifacts: Artifacts
 ) -> None:
     server.serve(artifacts["double"], settings())
+    assert len(server.process_ids()) == 2
     for pid in server.process_ids():
         assert b"CUDA_DEVICE_ORDER=PCI_BUS_ID" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
