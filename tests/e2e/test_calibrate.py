@@ -31,6 +31,12 @@ main()
 
 TWO_PARTS = TINY.replace("from harness.cli", 'calibrate.PARTS = ("truth", "coverage")\nfrom harness.cli')
 
+ONE_QUEUE, TWO_SHORT_PARTS = (
+    program.replace("truth.ATTEMPTS", "truth.QUEUES = truth.QUEUES[:1]\ntruth.ATTEMPTS")
+    for program in (TINY, TWO_PARTS)
+)
+"""For tests of what goes on around the measurements, not of each queue."""
+
 needs_perf_analyzer = pytest.mark.skipif(
     perf_analyzer.problem() is not None, reason=perf_analyzer.problem() or ""
 )
@@ -145,9 +151,9 @@ def measured(station, service, *, lane, **asked):
     return replace(drive, result=drive.result.model_copy(update=invalid), window=Window(began_ns, began_ns))
 Station.measure_service = measured
 from harness.cli"""
-    program = TINY.replace("ATTEMPTS = 1", "ATTEMPTS = 2").replace("from harness.cli", first)
+    program = ONE_QUEUE.replace("ATTEMPTS = 1", "ATTEMPTS = 2").replace("from harness.cli", first)
     done = calibrate(tmp_path, "--quick", "--part", "truth", "--json", program=program)
-    assert done.stderr.count("is measured again: load process 1 was killed") == 8
+    assert done.stderr.count("is measured again: load process 1 was killed") == 2
     found = judged(done)
     assert found.truth is not None
     # In so short a run one may well be off the theory by chance, and be measured once more for that.
@@ -242,11 +248,11 @@ def test_what_was_whole_at_an_interrupt_is_kept_and_the_rest_is_a_failure(tmp_pa
 
 def _interrupted_in_coverage(folder: Path, number: int, *arguments: str) -> subprocess.Popen[str]:
     """A calibration that gets this signal when its truth is whole."""
-    endless = TWO_PARTS.replace("run_s=2", "run_s=600")
+    endless = TWO_SHORT_PARTS.replace("run_s=2", "run_s=600")
     process = started(folder, "--quick", "--json", *arguments, program=endless)
     try:
         assert process.stderr is not None
-        while not (line := process.stderr.readline()).startswith("truth: 4 queues"):
+        while not (line := process.stderr.readline()).startswith("truth: 1 queues"):
             assert line, "it ended by itself"
         wait_for(lambda: any(map(_sends, psutil.Process(process.pid).children(recursive=True))))
         process.send_signal(number)
@@ -266,18 +272,18 @@ def test_a_record_outlives_a_kill_and_goes_on_with_what_it_lacks(tmp_path: Path)
         "harness calibrate --record record.json --quick"  # and not the folder, which is this machine's
     ]
 
-    done = calibrate(tmp_path, *record, program=TWO_PARTS)
+    done = calibrate(tmp_path, *record, program=TWO_SHORT_PARTS)
     found = judged(done)
-    assert "truth: 4 queues" not in done.stderr and "coverage: 1 runs" in done.stderr
+    assert "truth: 1 queues" not in done.stderr and "coverage: 1 runs" in done.stderr
     assert found.truth == killed.truth and found.measured["truth"] == killed.measured["truth"]
     assert found.coverage is not None and set(found.measured) == {"truth", "coverage"}
     assert found == Calibration.model_validate_json((tmp_path / "kept" / "record.json").read_text())
 
-    done = calibrate(tmp_path, *record, program=TWO_PARTS)
+    done = calibrate(tmp_path, *record, program=TWO_SHORT_PARTS)
     assert "every part is in kept/record.json already" in done.stderr and "Triton" not in done.stderr
     assert Calibration.model_validate_json(done.stdout) == found
 
-    done = calibrate(tmp_path, *record, "--part", "coverage", program=TWO_PARTS)
+    done = calibrate(tmp_path, *record, "--part", "coverage", program=TWO_SHORT_PARTS)
     again = Calibration.model_validate_json(done.stdout)
     assert again.measured["coverage"][:-1] == found.measured["coverage"]
     assert len(again.measured["coverage"]) == 2 and again.truth == found.truth
@@ -291,7 +297,9 @@ def fails(*_):
     raise HarnessError("Triton is gone: start again")
 calibrate._MEASURE["coverage"] = fails
 from harness.cli"""
-    done = calibrate(tmp_path, "--quick", "--json", program=TWO_PARTS.replace("from harness.cli", broken))
+    done = calibrate(
+        tmp_path, "--quick", "--json", program=TWO_SHORT_PARTS.replace("from harness.cli", broken)
+    )
     assert done.code == 3, done.stderr
     found = Calibration.model_validate_json(done.stdout)
     assert found.truth is not None

@@ -90,14 +90,15 @@ def test_a_broken_scenario_is_a_clear_error_in_a_process_of_its_own(
     ],
 )
 def test_a_users_mistake_is_one_sentence_with_the_remedy(
-    workplace: Workplace, arguments: list[str], says: str
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
 ) -> None:
-    done = workplace.run(*arguments)
-    assert done.code == 2, done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("harness: ")
-    assert done.stderr.count("\n") == 1
+    monkeypatch.chdir(workplace.path)
+    code, _, err = in_process(monkeypatch, *arguments)
+    assert code == 2, err
+    assert says in err
+    assert "Traceback" not in err
+    assert err.startswith("harness: ")
+    assert err.count("\n") == 1
 
 
 WITHOUT_TORCH = """

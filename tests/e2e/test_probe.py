@@ -18,6 +18,7 @@ import pytest
 from harness.probe.reader.spool import Spool
 from tests import nvml
 from tests.e2e.conftest import ONE, TINY, Workplace, ended, running, served, under_load, valid, wait_for
+from tests.e2e.test_command_line import in_process
 from tests.nvml import NvmlDouble
 
 TWO_SECONDS = TINY.replace("[1, 8]", "8")
@@ -210,12 +211,15 @@ def test_a_recording_is_played_back_by_the_double(workplace: Workplace, nvml_dou
         (["run", "scenario.yaml", "--url", "http://a", "--metrics-url", "a:8002"], "give it as http://"),
     ],
 )
-def test_a_refusal_names_the_remedy(workplace: Workplace, arguments: list[str], says: str) -> None:
+def test_a_refusal_names_the_remedy(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
     workplace.scenario(ONE)
-    done = workplace.run(*arguments)
-    assert done.code == (4 if "no probe answers" in says else 2)
-    assert done.stderr.startswith("harness: ") and says in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(workplace.path)
+    code, _, err = in_process(monkeypatch, *arguments)
+    assert code == (4 if "no probe answers" in says else 2)
+    assert err.startswith("harness: ") and says in err
+    assert "Traceback" not in err
     assert not Path(workplace.path / "results").exists()
 
 

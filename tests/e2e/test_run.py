@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel
 
 import harness
 from tests import nvml
-from tests.e2e.conftest import ONE, TINY, Workplace, valid
+from tests.e2e.conftest import ONE, PATIENT, TINY, Workplace, valid
 from tests.nvml import NvmlDouble
 from tests.report.browser import complaints, drawn, requested, rows, visit
 from tests.report.conftest import browser
@@ -147,7 +147,7 @@ def test_a_torch_factory_and_a_hugging_face_folder_are_measured(workplace: Workp
         ("our_models_with_a_rather_long_name:small_net", "{name: image, height: 16, width: 24}"),
         (f"'{folder.name}'", "{name: text, tokens: 8, batch: 2}"),
     ):
-        text = ONE.replace("double.onnx", model).replace("{name: small, axes: {n: 16}}", request)
+        text = PATIENT.replace("double.onnx", model).replace("{name: small, axes: {n: 16}}", request)
         document = valid(workplace.run("run", workplace.scenario(text), "--json"))
         (point,) = document["points"]
         assert any(not case["traced"] for case in document["model"]["parity"]["cases"])
@@ -155,8 +155,8 @@ def test_a_torch_factory_and_a_hugging_face_folder_are_measured(workplace: Workp
 
 
 def test_real_bytes_and_images(workplace: Workplace) -> None:
-    magika = ONE.replace("double.onnx", "magika").replace("{name: small, axes: {n: 16}}", "{name: file}")
-    images = ONE.replace("double.onnx", "ocr-detector").replace(
+    magika = PATIENT.replace("double.onnx", "magika").replace("{name: small, axes: {n: 16}}", "{name: file}")
+    images = PATIENT.replace("double.onnx", "ocr-detector").replace(
         "{name: small, axes: {n: 16}}", "{name: image, height: [64, 96], width: 64}"
     )
     for text, points in ((magika, 1), (images, 2)):

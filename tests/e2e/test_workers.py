@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.e2e.conftest import HARNESS, Workplace, ended
+from tests.e2e.test_command_line import in_process
 from tests.network import Link, network
 from tests.ports import free_port
 
@@ -40,27 +42,38 @@ def test_workers_share_the_load_of_a_point(workplace: Workplace) -> None:
     assert all(p["clock_offset_s"] is None and p["cpu_s"] > 0 for p in processes)
 
 
-def test_one_process_and_two_make_the_same_point(workplace: Workplace) -> None:
-    scenario = workplace.scenario(SCENARIO)
+def test_one_process_and_two_make_the_same_point(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = str(workplace.scenario(SCENARIO))
     ids = []
     for workers in ("1", "2"):
-        done = workplace.run("run", scenario, "--workers", workers, "--dry-run", "--json")
-        assert done.code == 0, done.stderr
-        ids.append([point["id"] for point in done.document["points"]])
+        code, out, err = in_process(monkeypatch, "run", scenario, "--workers", workers, "--dry-run", "--json")
+        assert code == 0, err
+        ids.append([point["id"] for point in json.loads(out)["points"]])
     assert ids[0] == ids[1]
 
 
-def test_machines_that_cannot_reach_the_server_are_not_waited_for(workplace: Workplace) -> None:
-    scenario = workplace.scenario(SCENARIO)
+def test_machines_that_cannot_reach_the_server_are_not_waited_for(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = str(workplace.scenario(SCENARIO))
+    monkeypatch.chdir(workplace.path)
     listen = ("--listen", f"0.0.0.0:{free_port()}")
-    done = workplace.run("run", scenario, *listen)
-    assert done.code == 2 and "can't reach a server at 127.0.0.1: give this run --host" in done.stderr
-    done = workplace.run("run", scenario, *listen, "--url", "http://localhost:8000")
-    assert done.code == 2 and "can't reach a server at localhost: give this run --url" in done.stderr
-    done = workplace.run("run", scenario, "--host", "127.0.0.1", "--url", "http://localhost:8000")
-    assert done.code == 2 and "--host is of a Triton that harness starts" in done.stderr
-    done = workplace.run("run", scenario, "--listen", "192.0.2.7")
-    assert done.code == 2 and "give --listen an address of this machine" in done.stderr
+    for options, said in (
+        (listen, "can't reach a server at 127.0.0.1: give this run --host"),
+        (
+            (*listen, "--url", "http://localhost:8000"),
+            "can't reach a server at localhost: give this run --url",
+        ),
+        (
+            ("--host", "127.0.0.1", "--url", "http://localhost:8000"),
+            "--host is of a Triton that harness starts",
+        ),
+        (("--listen", "192.0.2.7"), "give --listen an address of this machine"),
+    ):
+        code, _, err = in_process(monkeypatch, "run", scenario, *options)
+        assert code == 2 and said in err
     done = workplace.run("worker", "--master", "a b")
     assert done.code == 2 and "'a b' is no address" in done.stderr
     done = workplace.run("worker", "--master", "nowhere.invalid")

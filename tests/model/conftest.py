@@ -1,6 +1,8 @@
 """An empty cache of exports for each test; the wheels stay where they were downloaded."""
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,16 @@ def use_empty_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheels = cache_dir() / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)
-    (folder / "wheels").symlink_to(wheels)
+    with suppress(FileExistsError):  # another process of the suite was first
+        (folder / "wheels").symlink_to(wheels)
     monkeypatch.setenv("HARNESS_CACHE", str(folder))
 
 
 @pytest.fixture(scope="session")
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
+    """One for all processes of the suite, of which the first that asks makes an export."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exports"
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_empty_cache(folder, monkeypatch)
     return folder
