@@ -8,8 +8,8 @@ import os
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.conftest import MEASURED, TINY, Workplace
-from tests.e2e.test_probe import probing, serving
+from tests.e2e.conftest import TINY, Workplace, served, valid
+from tests.e2e.test_probe import probing
 from tests.gpu_vendor import NAMES, POWER_W, replayed
 
 ONE = TINY.replace("[1, 8]", "8").replace("server: {", "server: {kind: cpu, ")
@@ -20,10 +20,10 @@ ONE = TINY.replace("[1, 8]", "8").replace("server: {", "server: {kind: cpu, ")
 def test_a_run_has_their_figures_and_keeps_their_readings(workplace: Workplace) -> None:
     workplace.env |= replayed(workplace.path, pid=os.getpid())
     done = workplace.run("run", workplace.scenario(ONE), "--json")
-    assert done.code in MEASURED, done.stderr
+    document = valid(done)
     (folder,) = workplace.runs
     environment = json.loads((folder / "environment.json").read_text())
-    for seen in (environment, done.document["environment"]):
+    for seen in (environment, document["environment"]):
         assert [(gpu["device"], gpu["name"]) for gpu in seen["gpus"]] == list(enumerate(NAMES))
     (point,) = json.loads((folder / "result.json").read_text())["points"]
     assert point["gpu_probe"]["source"] == "replay"
@@ -61,11 +61,10 @@ def test_doctor_and_probe_list_them_and_where_it_is_missing_say_so(workplace: Wo
 @pytest.mark.triton
 def test_a_probe_serves_them(workplace: Workplace) -> None:
     vendor = replayed(workplace.path)
-    with serving(workplace) as (at, pid), probing(workplace, pid, vendor) as (address, _):
+    with served(workplace, "double.onnx") as (at, pid), probing(workplace, pid, vendor) as (address, _):
         options = ("--url", at["http"], "--probe", address, "--json")
         done = workplace.run("run", workplace.scenario(ONE.replace("kind: cpu, ", "")), *options)
-    assert done.code in MEASURED, done.stderr
-    (point,) = done.document["points"]
+    (point,) = valid(done)["points"]
     assert point["gpu_probe"]["source"] == "remote probe"
     assert [gpu["name"] for gpu in point["gpu"]] == list(NAMES)
     assert point["gpu"][0]["energy_j"] == pytest.approx(POWER_W[0] * point["duration_s"], rel=0.1)
