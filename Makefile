@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench accuracy gpu-check check format schema clean
+.PHONY: help demo test fuzz bench accuracy gpu-check check format pictures schema clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 11
@@ -38,6 +38,9 @@ check: $(VENV)/.for-test ## formatting, linting, strict types, import layers
 format: $(VENV)/.for-test ## mend what can be mended by machine
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+pictures: $(VENV)/.for-test ## the README's pictures, of the run in the folder RUN
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python docs/pictures.py $(RUN)
 
 schema: $(VENV)/.for-demo ## the scenario's JSON schema, for editors
 	$(BIN)/harness schema > scenarios/scenario.schema.json
