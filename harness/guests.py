@@ -1,4 +1,4 @@
-"""Who is connected to something that strangers reach: so many in all, and no address more than its share.
+"""Who is connected to something that strangers reach: a limit in all, and no address more than its share.
 
 A stranger that holds connections, as half-open ones or slow ones, takes from itself: a newcomer always gets
 in, and who has to leave for it is of the address that has the most.

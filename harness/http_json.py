@@ -2,7 +2,7 @@
 
 A time limit of http.client is one of silence: a server that sends a byte now and then is never late, and
 one that sends for ever is read for ever. Here one deadline holds for connecting, sending and the whole
-answer, and an answer has no more than so many bytes. Redirects are not followed, nothing is decompressed.
+answer, and an answer has no more bytes than its limit. Redirects are not followed, nothing is decompressed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, Self
 from harness.plain_text import quoted
 
 MOST_BYTES = 4 << 20
-"""Of an answer; a Triton's statistics, configurations and index of models are some kilobytes. What JSON says
-in so many bytes takes less than a hundred megabytes of memory."""
+"""Bytes of an answer; a Triton's statistics, configurations and index of models have some kilobytes. What
+JSON says in that many bytes takes less than a hundred megabytes of memory."""
 
 _LARGEST = 1 << 64
 _PIECE_BYTES = 1 << 16

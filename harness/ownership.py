@@ -1,4 +1,4 @@
-"""Names that say which process made a thing: by them, what a dead harness left is told from the rest.
+"""Names that say which process made a thing: by them, one tells what a dead harness left from the rest.
 
 What outlives a process, as shared memory, containers and folders do, gets such a name. The name is there from
 the first moment, needs no lock, and can be given to what others make for us, as Triton does its regions.

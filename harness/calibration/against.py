@@ -19,7 +19,7 @@ from harness.triton.truth import NULL, NULL_INPUT
 
 CONCURRENCIES = (1, 8, 32)
 ATTEMPTS = 3
-"""Of perf_analyzer in one round: over HTTP at concurrency 32 it sometimes never returns."""
+"""Attempts of perf_analyzer in one round: over HTTP at concurrency 32 it sometimes never returns."""
 
 LIMITS: dict[Protocol, dict[int, float]] = {
     "http": {1: 0.8, 8: 0.5, 32: 0.5},

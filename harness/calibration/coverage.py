@@ -21,7 +21,7 @@ from harness.schema.scenario import Measure, Protocol
 from harness.schema.shapes.rate import Rate
 
 SHARE = 0.93
-"""Of the repeated runs, at least: 95% is what is claimed, and a hundred runs tell it to some 2%."""
+"""The least share of the repeated runs: 95% is what is claimed, and a hundred runs tell it to some 2%."""
 
 MOST_COUNTED = 3
 """Times `runs`, for a figure that falls short, and all of them count. One hundred in eight has fewer than 93
@@ -59,7 +59,7 @@ def coverage(
     """`runs` runs over each protocol, each with a seed and a load process of its own.
 
     A figure that falls short in them is judged on twice as many, then on three times, the first ones always
-    among them. `progress` is told how many runs there are, and of how many.
+    among them. `progress` gets how many runs there are, and of how many.
     """
     made = _Runs(station, duration_s, seed, at_once=min(runs, MOST_AT_ONCE))
     checks: dict[tuple[Protocol, str], CoverageCheck] = {}
@@ -100,7 +100,7 @@ class _Runs:
         self._at_once, self._tried = at_once, 0
 
     def reach(self, wanted: int, asked: Collection[Protocol], progress: Callable[[int, int], None]) -> None:
-        """Make runs until so many have passed over each protocol that is `asked`, or too many were tried."""
+        """Make runs until that many have passed over each protocol `asked`, or too many were tried."""
         while self._tried < MOST_TRIED * wanted and self._fewest(asked) < wanted:
             used = tuple(lane for lane in lanes(self._at_once) if lane.protocol in asked)
             run = _run(self._station, self._duration_s, self._seed + self._tried)

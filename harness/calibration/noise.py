@@ -29,7 +29,7 @@ MOST_TRIED = 3
 """Times as many points as wanted: by chance perf_analyzer finds three windows alike."""
 
 FIGURES = ("p50", "p99")
-"""Of the latency, that a point must give with an interval, or give the reason why not."""
+"""Percentiles of the latency that a point must give with an interval, or give the reason why not."""
 
 _SERVICES = (
     Service.bimodal(0.002, 0.06, 0.1),

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Of how long the requests' services are: values in seconds and their weights, a request class each.
+    """How long the requests' services are: values in seconds and their weights, a request class each.
 
     A class each, because the samples say of which class a request was, so that the very sequence of services
     is known afterwards.

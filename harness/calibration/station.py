@@ -45,7 +45,7 @@ LANES = tuple(Lane(protocol, number) for number in range(MOST_AT_ONCE) for proto
 
 
 def lanes(at_once: int) -> tuple[Lane, ...]:
-    """For so many points over each protocol at once."""
+    """The lanes for that many points over each protocol at once."""
     return LANES[: at_once * len(PROTOCOLS)]
 
 
@@ -72,7 +72,7 @@ class Station:
 
     @property
     def stop(self) -> threading.Event:
-        """Set, whatever is under way ends soon."""
+        """Once it is set, whatever is measured ends soon."""
         return self.session.stop
 
     def port(self, protocol: Protocol) -> int:
@@ -187,7 +187,7 @@ class Station:
 
 @contextmanager
 def station(folder: Path) -> Iterator[Station]:
-    """A live server for the time of the block, with the null model until `serve` is told of more."""
+    """A live server for the time of the block, with the null model until `serve` adds others."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         EmbeddedServer(folder / "models", folder / "server.log", response_cache=True) as server,

@@ -69,11 +69,11 @@ def models() -> Iterator[tuple[Lane, bool]]:
 def against_truth(
     station: Station, duration_s: float, *, seed: int, say: Callable[[str], None]
 ) -> tuple[TruthCase, ...]:
-    """Every queue over both protocols. `say` is told which are measured again, and why.
+    """Every queue over both protocols. `say` gets which are measured again, and why.
 
     What a gate refuses is measured up to `ATTEMPTS` times. What misses the theory, and not its path, is
     measured once more, with another schedule, and fails if it misses then: a 95% interval misses the steady
-    state in one of twenty samples, so among so many figures it may be chance.
+    state in one of twenty samples, so among this many figures it may be chance.
     """
     every = left = lanes(len(QUEUES))
     cases: dict[Lane, TruthCase] = {}

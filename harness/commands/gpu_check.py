@@ -221,7 +221,7 @@ def _mean(gpus: Sequence[GpuFigures], figure: str) -> float | None:
 
 
 def _client(points: Sequence[PointResult]) -> ClientShare | None:
-    """Of the valid point with the highest rate of requests."""
+    """What the client used at the valid point with the highest rate of requests."""
     valid = [p for p in points if p.verdict == "valid" and p.throughput_requests_per_s and p.duration_s]
     if not valid:
         return None

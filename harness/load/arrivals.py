@@ -67,7 +67,7 @@ def draws(
 ) -> Iterator[tuple[int, int]]:
     """Endless (class, variant): the class by weight, then one of its `variants` payloads, each as likely.
 
-    Of all draws, number `first`, `first + every`, …: what `every` processes take is then what one would.
+    These are the draws number `first`, `first + every`, …: so `every` processes take what one would take.
     """
     rng = np.random.default_rng([seed, 1])
     share = np.asarray(weights, dtype=np.float64)

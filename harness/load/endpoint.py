@@ -30,7 +30,7 @@ class Endpoint(Frozen):
     timeout_s: Annotated[float, Field(gt=0, le=1e9)]
     """Bounds each call, connecting included."""
     tls: Tls | None = None
-    """Of a gRPC endpoint; its files are read by each load process, on its own machine."""
+    """How a gRPC endpoint speaks TLS; its files are read by each load process, on its own machine."""
 
     @property
     def address(self) -> Address:

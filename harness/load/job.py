@@ -39,9 +39,9 @@ class Job:
     base_dir: Path
     """The scenario's folder, for a replay's file."""
     tls: Tls | None = None
-    """Of a gRPC endpoint."""
+    """How a gRPC endpoint speaks TLS."""
     http_port: int | None = None
-    """Where the server is told of shared memory; None: it is `port`."""
+    """Where shared memory is registered with the server; None: at `port`."""
     access: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Headers for interfaces of the server that are closed to others. They stay in this process."""
     listen: tuple[str, int] | None = None

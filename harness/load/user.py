@@ -71,7 +71,7 @@ class TritonUser(User):  # type: ignore[misc]  # locust is untyped
     outputs: Sequence[str] = ()
     """The outputs to ask for; none means all."""
     tls: Tls | None = None
-    """Of a gRPC endpoint that has it: `Tls(ca="ca.pem")`."""
+    """How a gRPC endpoint speaks TLS, where it does: `Tls(ca="ca.pem")`."""
     timeout_s: float = 30.0
     """Bounds each call, connecting included."""
     channels: Channels | None = Channels()

@@ -1,4 +1,4 @@
-"""Who is told how a measurement goes."""
+"""Whom a measurement tells how it goes."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Session:
     server: Server
     observer: Observer = field(default_factory=Nobody)
     tls: Tls | None = None
-    """Of the server's gRPC endpoint."""
+    """How the server's gRPC endpoint speaks TLS."""
     listen: tuple[str, int] | None = None
     """Where load processes of other machines are awaited; None: all of them are started here."""
     gpu_source: GpuSource | None = None
@@ -73,7 +73,7 @@ class Session:
     at_once: bool = False
     """Whether several threads `send` at once: they share the readings of this machine, and see no GPU."""
     stop: threading.Event = field(default_factory=threading.Event)
-    """Set, whatever is under way ends soon."""
+    """Once it is set, whatever is measured ends soon."""
     _served: tuple[ModelArtifact, ServerSettings] | None = None
     _environment: Environment | None = None
     _workload: tuple[object, Workload] | None = None
@@ -81,7 +81,7 @@ class Session:
     _shared: SharedSampler | None = None
     _entered: ExitStack = field(default_factory=ExitStack)
     _load_pids: set[int] = field(default_factory=set)
-    """Of every point that is measured now: the load of one is no foreign process to the others."""
+    """Processes of the load of every point that is measured now: to none of them they are foreign."""
 
     def __enter__(self) -> Session:
         with ExitStack() as entered:

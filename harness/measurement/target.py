@@ -30,7 +30,7 @@ class RunningServer:
     url: str
     grpc_port: int | None = None
     tls: Tls | None = None
-    """Of its gRPC endpoint."""
+    """How its gRPC endpoint speaks TLS."""
 
     @property
     def host(self) -> str:
@@ -63,8 +63,10 @@ class ServerTarget:
         tls: Tls | None = None,
         **options: str | None,
     ) -> ServerTarget:
-        """Of the options of the same names, those that only some modes have among them. Raises InputError for
-        those that don't go together."""
+        """Made of the options of the same names, those that only some modes have among them.
+
+        Raises InputError for those that don't go together.
+        """
         if tls is not None:
             if url is None:
                 raise InputError("TLS is of a Triton that is already running: give its --url too")
@@ -146,7 +148,7 @@ EMBEDDED = ServerTarget()
 def tls(
     wanted: bool, ca: Path | None, certificate: Path | None = None, key: Path | None = None
 ) -> Tls | None:
-    """Of the options of the same names: any of them asks for TLS. Raises InputError for unusable files."""
+    """TLS by the options of the same names, any of which asks for it. Raises InputError for bad files."""
     if not wanted and ca is certificate is key is None:
         return None
     # Absolute, because the load process runs in a folder of its own.

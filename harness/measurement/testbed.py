@@ -53,7 +53,7 @@ class Testbed:
         probe: str | None = None,
         metrics_url: str | None = None,
     ) -> Testbed:
-        """Of the options of `harness run` of the same names. Raises InputError for those that don't go
+        """Made of the options of `harness run` of the same names. Raises InputError for those that don't go
         together."""
         ca, certificate, key = (
             None if file is None else Path(file) for file in (grpc_ca, grpc_cert, grpc_key)

@@ -17,7 +17,7 @@ from harness.schema.errors import InputError
 Pooling = Literal["mean", "cls", "max"]
 
 MODULES = "modules.json"
-"""Of sentence-transformers: what comes after the encoder."""
+"""What sentence-transformers puts after the encoder."""
 
 OFFSET_POSITIONS = ("roberta", "camembert", "mpnet", "longformer", "data2vec-text", "esm", "luke")
 """Model types whose positions start after the padding token, so that fewer tokens fit (transformers)."""
@@ -27,7 +27,7 @@ LARGEST_IMAGE = 2**28
 """Values of one image, all channels."""
 
 _MOST = {"layer": 1000, "depth": 1000, "num_labels": 10**6}
-"""By a part of a key of config.json. transformers makes so many before it looks at a weight."""
+"""By a part of a key of config.json. transformers makes that many before it looks at a weight."""
 
 _POOLINGS: dict[str, Pooling] = {
     "mean_tokens": "mean",

@@ -16,7 +16,7 @@ from harness.schema.model import Parity, ParityCase
 from harness.schema.tensors import NUMPY, Datatype, Tensors, TensorSpec
 
 TOLERANCE = 1e-4
-"""Of FP32 and wider outputs: sums in another order differ by about 1e-6, a wrong function by far more."""
+"""For FP32 and wider outputs: sums in another order differ by about 1e-6, a wrong function by far more."""
 HALF_TOLERANCE = 1e-2
 """Where an output is FP16, whose unit roundoff is 5e-4, or the model was converted to FP16: rounding every
 weight and value makes some 1e-3 of it (docs/models.md has figures). What overflows is infinite, and a mask or
@@ -128,7 +128,7 @@ def prove(
 def difference(got: Tensors, wanted: Tensors, probabilities: Collection[str] = ()) -> Difference:
     """The worst output's errors; infinite where a shape differs or a value is not a number.
 
-    Of `probabilities` the absolute error counts: where nothing is found all of them are in a sigmoid's tail,
+    For `probabilities` the absolute error counts: where nothing is found all of them are in a sigmoid's tail,
     and their largest value is no scale.
     """
     worst = Difference(0.0, 0.0)

@@ -17,7 +17,7 @@ BATCH = "batch"
 def servable(text: str) -> str:
     """`text` as a model's name in Triton: 64 letters, digits, dots, dashes and underscores at most.
 
-    Of a longer one the end is kept, which tells models apart better than their common beginning.
+    A longer one keeps its end, which tells models apart better than their common beginning.
     """
     return re.sub(r"[^A-Za-z0-9_.-]+", ".", text)[-64:].strip("._-") or "model"
 

@@ -23,7 +23,7 @@ class FigureCheck(Frozen):
     interval_95: Interval | None
     truth: float
     truth_without_wire: float
-    """Of the queue alone."""
+    """What the theory gives for the queue alone."""
     error: float | None
     """(measured - truth) / truth."""
     passed: bool | None

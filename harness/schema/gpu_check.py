@@ -26,7 +26,7 @@ class SmokePoint(Frozen):
     p50_s: float | None
     p99_s: float | None
     sm_activity: float | None
-    """Of the GPU, the mean over those that the point used; like the two below."""
+    """The mean over the GPUs that the point used; the two below are means too."""
     energy_j_per_inference: float | None
     idle_energy_j_per_inference: float | None
 
@@ -38,7 +38,7 @@ class Direct(Frozen):
     calls: int
     inferences_per_s: float
     p50_s: float
-    """Of one call."""
+    """The time of one call."""
 
 
 class Beside(Frozen):
@@ -84,7 +84,7 @@ class ClientShare(Frozen):
     protocol: Protocol
     requests_per_s: float
     cpu_share: float
-    """Of one core, of the busiest load process."""
+    """The share of one core that the busiest load process used."""
     cpu_s_per_request: float | None
 
 
@@ -107,6 +107,6 @@ class GpuCheck(Frozen):
     energy: tuple[EnergyCheck, ...]
     client: ClientShare | None
     probe: GpuProbe | None
-    """Of the point in which it cost most."""
+    """How the GPUs were read in the point in which that cost most."""
     failures: tuple[str, ...]
     """What didn't pass, one sentence each."""

@@ -43,7 +43,7 @@ class ModelArtifact(Frozen):
     """Where it came from, in words a reader understands."""
     onnx_path: str
     sha256: str
-    """Of the ONNX file."""
+    """The ONNX file's hash."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     parity: Parity

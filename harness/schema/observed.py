@@ -38,9 +38,9 @@ class Observed(Frozen):
     server: ServerFigures | None
     """Triton's statistics, as the difference over the measured phase; None where they couldn't be read."""
     cores: int
-    """That harness may use, by its affinity and its quota."""
+    """Cores that harness may use, by its affinity and its quota."""
     host_cores: int | None = None
-    """Of the whole machine, which is what its CPU times are about."""
+    """Cores of the whole machine, which its CPU times are about."""
     execution_provider: str | None = None
     """What ONNX Runtime computed this point with; None where the server doesn't tell."""
     gpus: tuple[GpuEnvironment, ...]

@@ -134,7 +134,7 @@ class GpuProcess:
     name: str | None
     """None where /proc doesn't know the id."""
     memory_bytes: int | None
-    """Of this GPU's memory."""
+    """The memory that it holds on this GPU."""
 
 
 @dataclass(frozen=True, slots=True)

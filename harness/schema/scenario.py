@@ -158,7 +158,7 @@ class Validity(Frozen):
     client_cpu: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Share of a core that one load process may use: Locust runs on one."""
     send_lag_ms: Annotated[float, Field(gt=0, le=86_400_000)] = 5.0
-    """Send lag (p99) of an open loop; under a tenth of the median latency it is let pass."""
+    """Send lag (p99) of an open loop; a lag under a tenth of the median latency is accepted."""
     foreign_cpu: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of this machine's cores that other processes may use. 1 lets all pass."""
     stolen_cpu: Annotated[float, Field(gt=0, le=1)] = 0.05

@@ -21,7 +21,7 @@ smaller: requests take about 20 bytes. So a file takes memory by what it weighs,
 
 MOST_GROUP_ROWS = 1 << 20
 MOST_METADATA_BYTES = 4_000_000
-"""Of four hundred million requests."""
+"""The bytes of four hundred million requests."""
 
 SPARE_COLUMN_BYTES = 8_000_000
 MOST_VALUE_BYTES = 16
@@ -29,7 +29,7 @@ MOST_VALUE_BYTES = 16
 
 SPARE_PAGES = 16
 FEWEST_VALUES = 256
-"""Of a page on average, beyond the spare ones; harness's have thousands."""
+"""Values of a page on average, beyond the spare pages; those of harness have thousands."""
 
 MOST_HEADER_BYTES = 1 << 16
 
@@ -85,7 +85,7 @@ def _check_column(stream: BinaryIO, column: Struct, rows: int, most: int) -> Non
 
 
 def _check_pages(stream: BinaryIO, at: int, end: int, values: int, room: int) -> None:
-    """Of a column of a row group, which has `values` and may unpack to `room` bytes."""
+    """Check a column of a row group, which has `values` and may unpack to `room` bytes."""
     pages = of_pages = unpacked_bytes = 0
     while at < end:
         stream.seek(at)

@@ -13,7 +13,7 @@ from harness.schema.errors import InputError
 from harness.schema.samples import GpuProcess, GpuReading, HostReading
 
 MOST_BYTES = 4_000_000
-"""Of one record. harness writes some tens of kilobytes, and into `scenario.json` not much more than the
+"""Bytes of one record. harness writes some tens of kilobytes, and into `scenario.json` not much more than the
 scenario is long."""
 
 LARGEST = 2**62

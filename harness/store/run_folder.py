@@ -54,7 +54,7 @@ _FILES: dict[type[BaseModel], tuple[str, int]] = {
     Environment: ("environment.json", record.MOST_BYTES),
     RunResult: ("result.json", 100 * record.MOST_BYTES),
 }
-"""Of each of the run's own records, its name, and the most bytes it is read to. A result is made of all the
+"""Each of the run's own records: its name, and the most bytes it is read to. A result is made of all the
 others, and only read where it was just written."""
 _MANY_MODELS = TypeAdapter(tuple[ModelArtifact, ...])
 _SEALED = ("scenario.json", "scenario.yaml")

@@ -1,4 +1,4 @@
-"""The shapes of Triton's answers, as far as harness reads them; whatever else stands in them is let pass.
+"""The shapes of Triton's answers, as far as harness reads them; whatever else stands in them is passed over.
 
 The names are those of Triton's protobufs (model_config.proto) and of the KServe v2 protocol in JSON.
 """
@@ -33,7 +33,7 @@ def _of_text(options: dict[str, Any]) -> dict[str, Any]:
 
 
 _Many = Annotated[list[Each], FailFast()]
-"""What is wrong is told once, and not of each of a million."""
+"""What is wrong is said once, and not of each of a million."""
 _ANY = ConfigDict(extra="allow")
 _Whole = Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)]
 _Word = Annotated[str, Field(max_length=256), AfterValidator(_printable)]
@@ -41,7 +41,7 @@ _Options = Annotated[dict[str, Any], AfterValidator(_of_text)]
 
 
 class Metadata(TypedDict):
-    """Of a server."""
+    """What a server says of itself."""
 
     __pydantic_config__ = _ANY  # type: ignore[misc]
     version: _Word

@@ -43,7 +43,7 @@ def named(said: str, model: str) -> str:
 
 
 def onnxruntime_version(process_ids: Iterable[int]) -> str | None:
-    """Of the library that one of the processes has loaded, where its file is named after it."""
+    """The version of the library that one of the processes has loaded, where its file is named after it."""
     for pid in process_ids:
         with suppress(OSError):
             maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")

@@ -30,7 +30,7 @@ WHEEL = Wheel(
 )
 
 TRITON_VERSION = "2.51.0"
-"""Of the server in the wheel."""
+"""The version of the server in the wheel."""
 
 BACKEND_SOURCE = Path(__file__).parent / "backend"
 
@@ -137,8 +137,8 @@ def environment_problem() -> str | None:
 
 
 def onnxruntime_version() -> str | None:
-    """Of the onnxruntime here, which our backend imports. By its files: two packages bring them, and the
-    one that was installed last has its own in place."""
+    """The version of the onnxruntime here, which our backend imports, by its files: two packages bring them, and
+    the one that was installed last has its own in place."""
     package = importlib.util.find_spec("onnxruntime")
     if package is None or package.origin is None:
         return None

@@ -125,7 +125,7 @@ class OwnServer(ABC):
         self.settings: ServerSettings | None = None
         """What it serves a model in; None before that, and for entries of others."""
         self.name = ""
-        """Of this life of the server: what it leaves anywhere begins with it."""
+        """The name of this life of the server: what it leaves anywhere begins with it."""
         self._asked_ports = (http_port, grpc_port, metrics_port)
         self._running: Running | None = None
         self._failure: str | None = None

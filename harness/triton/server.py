@@ -20,7 +20,7 @@ class Server(Protocol):
 
     @property
     def image(self) -> str | None:
-        """Of its container, with the digest; None where it runs in none of ours."""
+        """Its container's image, with the digest; None where it runs in none of ours."""
 
     @property
     def command(self) -> tuple[str, ...] | None:

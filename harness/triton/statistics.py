@@ -1,6 +1,6 @@
 """Triton's own counters of a model, and what they say of a time span (Triton docs, "Statistics Extension").
 
-Of harness's `onnxruntime` backend Triton counts the copy into shared memory as compute input, everything in
+For harness's `onnxruntime` backend Triton counts the copy into shared memory as compute input, everything in
 the instance's process (assembling the batch, the run, splitting) as compute infer, and the copy out of
 shared memory as compute output.
 """

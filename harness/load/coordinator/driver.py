@@ -1,10 +1,10 @@
 """Runs the load of one point: its load processes, led through warm-up and measurement in step.
 
 A load process says `here`, `ready` with the users that have arrived, `progress` twice a second, `over` at
-the end of a phase, or `failed`. It is told to `begin` a phase at a time, that there is `enough` at a time, to
-`stop` at once, and to `end`. Requests go to spool files, which outlive the processes whatever becomes of
-them. Of load processes on other machines Locust's master says that one `came`, is `receiving` the plan, was
-`refused` or is `lost`, and what its `clock` shows.
+the end of a phase, or `failed`. The driver tells it to `begin` a phase at a time, that there is `enough` at a
+time, to `stop` at once, and to `end`. Requests go to spool files, which outlive the processes whatever becomes
+of them. Where load processes are on other machines, Locust's master says that one `came`, is `receiving` the
+plan, was `refused` or is `lost`, and what its `clock` shows.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ class _Lead:
                 raise self._workers.lost(*stuck)
 
     def _stop(self) -> None:
-        """Send no more, and wait a moment for the answers that are under way and for what is recorded."""
+        """Send no more, and wait a moment for the answers that are in flight and for what is recorded."""
         for worker in self._workers:
             worker.over = None
         self._processes.tell({"do": "stop"})

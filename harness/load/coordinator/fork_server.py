@@ -73,7 +73,8 @@ class ForkServer:
     ) -> Forked:
         """`python -m module arguments`, with these variables more, working in the folder of `output`.
 
-        `channel`: two descriptors that it gets, and is told of. Raises HarnessError where it doesn't start.
+        `channel`: two descriptors that the process gets; their numbers stand in its environment. Raises
+        HarnessError where it doesn't start.
         """
         hear, spoken = os.pipe()
         order = {

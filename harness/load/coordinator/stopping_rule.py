@@ -43,7 +43,7 @@ class StoppingRule:
         return False
 
     def close(self) -> None:
-        """Wait for the look that is under way: it reads files that may be removed next."""
+        """Wait for the look that has begun: it reads files that may be removed next."""
         self._thread.shutdown()
 
     def _ask(self) -> bool:

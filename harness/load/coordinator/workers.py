@@ -53,7 +53,7 @@ class Worker:
         return ours_ns if self.clock is None else self.clock.theirs(ours_ns)
 
     def window(self) -> Window | None:
-        """Of the measured phase, on our clock."""
+        """The measured phase, on our clock."""
         if self.over is None or self.over["phase"] != Phase.MEASURE.name or self.over["window"] is None:
             return None
         start_ns, end_ns = self.over["window"]

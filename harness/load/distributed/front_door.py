@@ -1,8 +1,8 @@
 """Where load processes of other machines come in, from a network that anybody may be on.
 
-Locust's master itself listens on a Unix socket only. Here connections are counted, so many in all and of one
-address, and their bytes are passed on; one that hasn't said anything that the master answers is the first to
-leave for a newcomer, and ZeroMQ ends it after a while.
+Locust's master itself listens on a Unix socket only. Here connections are counted, with a limit for all and
+for one address, and their bytes are passed on; one that hasn't said anything that the master answers is the
+first to leave for a newcomer, and ZeroMQ ends it after a while.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What harness says over Locust's channel, between its master and its workers, and the door it comes in by.
 
-A worker says `hello`; it gets the `file`s of the plan where it is on another machine, and is told to `go` as
+A worker says `hello`; it gets the `file`s of the plan where it is on another machine, and an order to `go` as
 number so and so. From then on it talks with the driver as a load process that is alone does, with the master
 in between (`harness.load.coordinator.driver` lists the words), and sends home what it records.
 
@@ -18,12 +18,12 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from typing_extensions import TypedDict
 
 TYPE = "harness"
-"""Of all these messages, among Locust's own."""
+"""The type of all these messages, among Locust's own."""
 
 CHUNK = 1 << 18
 """Bytes of a file in one message."""
 UNDERWAY = 1 << 22
-"""Bytes of a file that may be under way: Locust's channel itself drops what its peer doesn't take."""
+"""Bytes of a file that may be in flight: Locust's channel itself drops what its peer doesn't take."""
 
 _LONGEST = 300
 """Characters of a text that are kept."""
@@ -39,9 +39,9 @@ _Worker = Annotated[int, Field(ge=0, lt=1 << 16)]
 _Count = Annotated[int, Field(ge=0, lt=1 << 62)]
 _Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 _Elapsed = Annotated[float, Field(ge=-1e10, le=1e10, allow_inf_nan=False)]
-"""Of a phase that is to begin, less than nothing; of none, the time since the machine was started."""
+"""Seconds: less than nothing for a phase that is to begin, and the machine's uptime where there is none."""
 _Time = Annotated[int, Field(ge=0, lt=1 << 62)]
-"""CLOCK_MONOTONIC: so many nanoseconds are a century."""
+"""CLOCK_MONOTONIC: that many nanoseconds are a century."""
 _When = Annotated[int, Field(gt=-(1 << 62), lt=1 << 62)]
 _Phase = Literal["WARMUP", "MEASURE"]
 _Chunk = Annotated[bytes, Field(max_length=CHUNK)]
@@ -129,7 +129,7 @@ class _Failed(TypedDict):
     reason: _Text
 
 
-# A worker is told:
+# What the master says to a worker:
 
 
 @_exact

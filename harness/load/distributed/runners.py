@@ -30,12 +30,12 @@ from harness.load.distributed.secret import Secret
 
 _MESSAGE_BYTES = CHUNK + (1 << 16)
 _QUEUED = 128
-"""Messages that wait at either end of a connection: twice what may be under way of a file, and more."""
+"""Messages that wait at either end of a connection: twice what may be in flight of a file, and more."""
 _HANDSHAKE_MS = 10_000
 _WORKERS = 1024
 """Names that a master has heard of; each may be a load process that waits for the next point."""
 _USERS = 1 << 16
-"""Of one load process."""
+"""The most users that one load process says it has."""
 
 _exact = with_config(ConfigDict(strict=True, extra="forbid"))
 _Number = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]

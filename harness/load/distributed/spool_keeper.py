@@ -26,7 +26,7 @@ FREE_BYTES = 1 << 28
 
 
 class SpoolKeeper:
-    """For one process, whose plan has so many `classes` of requests."""
+    """Keeps what one process records; its plan has that many `classes` of requests."""
 
     def __init__(self, folder: Path, worker: int, classes: int = 1 << 16) -> None:
         self._folder, self._worker, self._classes = folder, worker, classes

@@ -1,6 +1,6 @@
 """How a load process talks with the driver: over two pipes where it is alone.
 
-Of several, each talks through Locust's master instead (`harness.load.distributed.worker`).
+Several load processes talk through Locust's master instead (`harness.load.distributed.worker`).
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ from locust import stats as locust_stats
 _AT_ONCE = 64
 """Counted in some tens of microseconds, while the answers of other users wait."""
 _FEW = 5
-"""Of one name, below which a sum costs more than it saves."""
+"""Requests of one name; a sum of fewer costs more than it saves."""
 
 _Request = tuple[str, str, float, int]
 """Name, method, response time in ms, bytes of the answer."""
 
 
 class CountedAtOnce:
-    """Has a RequestStats count what it is told of `_AT_ONCE` at a time, and when `count` is called."""
+    """Has a RequestStats count `_AT_ONCE` requests at a time, and the rest when `count` is called."""
 
     def __init__(self, statistics: Any) -> None:
         self._statistics = statistics

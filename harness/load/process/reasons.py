@@ -17,7 +17,7 @@ _OTHER = f"another error, after {MOST_REASONS} different ones"
 
 
 class Reasons:
-    """Of one process."""
+    """The reasons of one process."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()

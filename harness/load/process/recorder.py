@@ -48,7 +48,7 @@ class Recorder:
         self.failed = 0
         """Both count what was recorded in the current phase."""
         self.first_ns, self.last_ns = _FAR_NS, 0
-        """Of the current phase: first intended send, and the completion that was recorded last."""
+        """The current phase's first intended send, and the completion that was recorded last."""
         self.spool_bytes = 0
         """Handed to the kernel so far."""
         self.text_bytes = 0
@@ -168,7 +168,7 @@ class _Spool(NamedTuple):
     path: Path
     records: int
     numbers: npt.NDArray[np.uint16]
-    """Of each number of a reason, the one that it has among those of all processes."""
+    """For each number of a reason, the one that it has among those of all processes."""
     clock: Clock | None
 
 
@@ -219,7 +219,7 @@ def _clock(folder: Path, worker: int) -> Path:
 
 
 def spool_file(folder: Path, worker: int, kind: str) -> Path:
-    """Of one load process, the file of one of `SPOOL_KINDS`."""
+    """The file of one of `SPOOL_KINDS` that a load process writes."""
     if kind not in SPOOL_KINDS:
         raise ValueError(f"{kind!r} is nothing that a load process records")
     return folder / f"requests-{worker}.{kind}"

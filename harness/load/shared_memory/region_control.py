@@ -23,7 +23,7 @@ Kind = Literal["system", "cuda"]
 _ANSWER_LIMIT_S = 5.0
 _RELEASE_S = 2.0
 MOST_GPUS = 1 << 16
-"""Of one machine, and more than any has."""
+"""GPUs of one machine: more than any has."""
 
 
 class ServerGone(ServerError):

@@ -38,7 +38,7 @@ class Memory(Seam):
 
     kind: Kind
     name: str
-    """Of the region in Triton: system and CUDA regions share their names."""
+    """The region's name in Triton: system and CUDA regions share their names."""
 
     @property
     def reached_by(self) -> str:
@@ -55,7 +55,7 @@ class Memory(Seam):
 
 
 Make = Callable[[int], Memory]
-"""Makes a region of so many bytes. Raises HarnessError where it can't be."""
+"""Makes a region of that many bytes. Raises HarnessError where it can't be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Reply(NamedTuple):
     completed_ns: int
     """When the last byte was read, or the failure was seen."""
     sent_bytes: int
-    """Of the request, with what frames it; 0 where it could not be handed over."""
+    """Bytes of the request, with what frames it; 0 where it could not be handed over."""
     received_bytes: int
     body: bytes | None = None
     """The answer, where it was asked for and whole: HTTP's body, or the gRPC message."""

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES = 64 * 1024
 _LONGEST_HEAD = 32 * 1024
-"""Of a trailer section, too."""
+"""Bytes of a head; a trailer section may have as many."""
 _MOST_DIGITS = 15
-"""Of a length: a petabyte has 16."""
+"""Digits of a length: a petabyte has 16."""
 _REFUSAL_BYTES = 16 * 1024
-"""Of a refusal that are kept, for its reason."""
+"""Bytes of a refusal that are kept, for its reason."""
 
 
 def prepare(model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> bytes:

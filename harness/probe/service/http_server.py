@@ -203,7 +203,7 @@ class Handler(BaseHTTPRequestHandler, ABC):
             size, pieces = self.answer(body)
         except Refused:
             raise
-        except Exception as error:  # a client is told that something went wrong here, not where
+        except Exception as error:  # a client learns that something went wrong here, not where
             self.close_connection = True
             raise Refused(500, f"the probe failed: {type(error).__name__}") from error
         finally:

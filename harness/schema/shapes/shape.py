@@ -45,7 +45,7 @@ class LoadShape(Frozen, ABC):
 
     @property
     def users(self) -> int | None:
-        """Of a closed loop, each of which waits for its answer; None for an open loop."""
+        """The users of a closed loop, each of which waits for its answer; None for an open loop."""
         return None
 
     @property

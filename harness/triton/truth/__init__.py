@@ -13,7 +13,7 @@ SERVICE, SERVED = "SERVICE_S", "SERVED_S"
 
 NULL = "calibrate-null"
 NULL_INPUT, NULL_OUTPUT = "X", "Y"
-"""Of the null model: FP32, [batch, n]."""
+"""The null model's tensor: FP32, [batch, n]."""
 
 _MODEL = Path(__file__).with_name("model.py")
 

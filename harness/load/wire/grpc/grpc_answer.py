@@ -12,7 +12,7 @@ PREFIX_BYTES = 5
 
 
 class Answer:
-    """Of the call in hand; one object serves a user's calls, one after the other."""
+    """The answer to the call in hand; one object serves a user's calls, one after the other."""
 
     __slots__ = (
         "began",
@@ -42,7 +42,7 @@ class Answer:
         self.came(0)
 
     def begin(self, stream_id: int, window: int, keep_body: bool) -> None:
-        """Of the next call, on this stream. What only an unfamiliar answer needs is left to `came`."""
+        """The next call begins, on this stream. What only an unfamiliar answer needs is left to `came`."""
         self.stream_id = stream_id
         self.window = window
         """What we may still send on this stream."""
@@ -53,7 +53,7 @@ class Answer:
         self.first_byte_ns = -1
         self.ended_ns = 0
         self.received_bytes = 0
-        """Of its frames, their heads included."""
+        """Bytes of its frames, their heads included."""
         self.message = bytearray() if keep_body else None
 
     def came(self, now_ns: int) -> None:

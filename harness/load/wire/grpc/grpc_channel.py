@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from harness.load.wire.stream import Buffer
 
 MOST_USERS = 6
-"""Of a shared channel. Triton's C++ client has it so (TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT), and with
-it perf_analyzer. A connection costs the server more than a stream, so how many there are is part of a load.
-"""
+"""Users that share a channel. Triton's C++ client has it so (TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT), and
+with it perf_analyzer. A connection costs the server more than a stream, so how many there are is part of a
+load."""
 
 LARGEST_SHARED = 16 * 1024
 """Users whose requests are larger should have a connection each: on a shared one a request waits until those

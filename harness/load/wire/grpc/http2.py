@@ -20,13 +20,13 @@ WORD = struct.Struct(">I")
 DEFAULT_WINDOW = 65_535
 DEFAULT_MAX_FRAME = 16_384
 LARGEST_DATA = 4 * 1024 * 1024
-"""Of a DATA frame that we take: a large answer in few frames costs both sides less."""
+"""The largest DATA frame that we take: a large answer in few frames costs both sides less."""
 LARGEST_WINDOW = 2**31 - 1
 LAST_STREAM = 2**31 - 1
 _MOST_KNOWN = 256
 _LONGEST_KNOWN = 1024
 _LONGEST_MESSAGE = 8 * 1024
-"""Of grpc-message, before it is decoded: nobody is shown that much."""
+"""Bytes of grpc-message that are decoded: nobody is shown that much."""
 
 
 class Kind(IntEnum):
@@ -87,7 +87,7 @@ def frame(kind: Kind, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def error_name(payload: bytes) -> str:
-    """Of the error code that RST_STREAM begins and GOAWAY goes on with."""
+    """The name of the error code that RST_STREAM begins with and that follows in GOAWAY."""
     (code,) = WORD.unpack_from(payload)
     return ERRORS[code] if code < len(ERRORS) else f"error {code}"
 

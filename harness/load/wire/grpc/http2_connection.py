@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.load.wire.stream import Buffer
 
 _READS_A_TURN = 64
-"""Of what lies ready, before the event loop has its turn: others wait for it, and every deadline does."""
+"""Reads of what lies ready before the event loop has its turn: others wait for it, as every deadline does."""
 _CUT_OFF = "the connection was given up, because another request on it was cut off"
 
 

@@ -14,7 +14,7 @@ from harness.schema.samples import Status
 
 _BUFFER_BYTES = 128 * 1024
 _LARGEST_WHOLE = _BUFFER_BYTES // 2
-"""Of a frame that is read whole; longer ones may only be DATA, which is read in pieces."""
+"""Bytes of a frame that is read whole; longer ones may only be DATA, which is read in pieces."""
 _MOST_OWED = 64 * 1024
 """Bytes of acknowledgements that wait to be sent."""
 _LARGEST_UNACKNOWLEDGED = http2.LARGEST_WINDOW // 2
@@ -51,7 +51,7 @@ class Incoming:
         self.leaving = False
         """The server has said that it takes no more streams."""
         self.missing = 0
-        """Of a long DATA frame that is being read."""
+        """Bytes that are left of a long DATA frame."""
         self.familiar = ResponseTemplates()
         self._end = 0
         self._turn = 0
@@ -194,7 +194,7 @@ class Incoming:
         self, kind: int, flags: int, stream_id: int, answer: Answer | None, payload: memoryview
     ) -> None:
         if answer is None and stream_id not in self._abandoned:
-            # Only what a stream that has ended may still get (RFC 9113, 5.1) is let pass.
+            # Only what a stream that has ended may still get (RFC 9113, 5.1) is passed over.
             if stream_id > self.last_stream or kind in (Kind.DATA, Kind.HEADERS, Kind.CONTINUATION):
                 raise Fault(Status.PROTOCOL, "an answer on a stream that isn't open")
         elif kind == Kind.DATA:
@@ -203,7 +203,7 @@ class Incoming:
             if answer is not None:
                 answer.came(self._now_ns)
             block = bytes(http2.unpadded(flags, payload, Flag.PRIORITY))
-            if not flags & Flag.END_HEADERS or len(block) > LONGEST:  # of which it is told there
+            if not flags & Flag.END_HEADERS or len(block) > LONGEST:  # which says so
                 self._block = HeaderBlock(stream_id, flags, block)
             else:
                 self._take_headers(flags, answer, block)

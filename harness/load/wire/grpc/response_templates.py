@@ -14,7 +14,7 @@ _STREAM_AT = 5
 """Where a frame's stream number stands in its head."""
 _MOST = 64
 _LARGEST = 4096
-"""Of what is kept of one: heads and trailers of a success have some hundreds of bytes."""
+"""Bytes that are kept of one: heads and trailers of a success have some hundreds of bytes."""
 
 
 class ResponseTemplate:
@@ -23,7 +23,7 @@ class ResponseTemplate:
     __slots__ = ("data_at", "data_bytes", "head", "size", "tail", "tail_at")
 
     def __init__(self, answer: bytes, data_at: int, data_bytes: int) -> None:
-        """Of HEADERS, DATA, HEADERS; the payload of DATA is at `data_at`."""
+        """It has HEADERS, DATA, HEADERS; the payload of DATA is at `data_at`."""
         self.data_at = data_at - FRAME.size + _STREAM_AT
         self.tail_at = data_at + data_bytes
         self.head = bytearray(answer[: data_at + _PREFIX_BYTES])
