@@ -137,8 +137,10 @@ def environment_problem() -> str | None:
 
 
 def onnxruntime_version() -> str | None:
-    """The version of the onnxruntime here, which our backend imports, by its files: two packages bring them, and
-    the one that was installed last has its own in place."""
+    """The version of the onnxruntime here, which our backend imports.
+
+    It is read off the files: two packages bring them, and the one that was installed last has its own in place.
+    """
     package = importlib.util.find_spec("onnxruntime")
     if package is None or package.origin is None:
         return None
