@@ -139,7 +139,7 @@ def environment_problem() -> str | None:
 def onnxruntime_version() -> str | None:
     """The version of the onnxruntime here, which our backend imports.
 
-    It is read off the files: two packages bring them, and the one that was installed last has its own in place.
+    Its files say it: two packages bring them, and the one that was installed last has its own in place.
     """
     package = importlib.util.find_spec("onnxruntime")
     if package is None or package.origin is None:

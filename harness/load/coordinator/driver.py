@@ -3,8 +3,8 @@
 A load process says `here`, `ready` with the users that have arrived, `progress` twice a second, `over` at
 the end of a phase, or `failed`. The driver tells it to `begin` a phase at a time, that there is `enough` at a
 time, to `stop` at once, and to `end`. Requests go to spool files, which outlive the processes whatever
-becomes of them. Where load processes are on other machines, Locust's master says that one `came`, is `receiving` the
-plan, was `refused` or is `lost`, and what its `clock` shows.
+becomes of them. Where load processes are on other machines, Locust's master says that one `came`, is
+`receiving` the plan, was `refused` or is `lost`, and what its `clock` shows.
 """
 
 from __future__ import annotations
