@@ -18,7 +18,7 @@ from harness.analysis.derive import derive
 from harness.analysis.host import host_figures
 from harness.calibration.lanes import Lane
 from harness.calibration.service import Service
-from harness.load.process.recorder import Spools
+from harness.load.spools import Spools
 from harness.measurement.session import Session
 from harness.measurement.workload import Workload
 from harness.probe.environment import available_cores

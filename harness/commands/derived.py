@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from harness.analysis.derive import derive
 from harness.analysis.gates.table import gates_for
-from harness.load.process.recorder import Spools
+from harness.load.spools import Spools
 from harness.report.page.series import PointSeries, series_of
 from harness.schema.errors import InputError
 from harness.schema.observed import Observed

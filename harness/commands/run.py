@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.commands import report
-from harness.commands.derived import Derived, derived, import_libraries, keep
+from harness.commands.derived import Derived, import_libraries
 from harness.commands.export import export_model, say_what_runs
+from harness.commands.measured import measured
 from harness.commands.progress import Progress
 from harness.commands.resumable import resumable
 from harness.commands.sittings import check_environment, check_models
@@ -136,15 +137,11 @@ def _measure_each(
     for number, point in enumerate(missing, start=of - len(missing) + 1):
         with progress.point(number, of, point):
             session.serve(models[point.dtype], point.server)
-            if not known:
+            if not known:  # before anything is measured: is it still where the run began?
                 server = session.server
                 progress.say(f"Triton {server.version} at {server.address}")
                 check_environment(folder, session.environment)
-            place = folder.begin_point(point)
-            recorded = session.measure(point, models[point.dtype], place, base_dir=loaded.folder)
-            keep(point, folder, window=recorded.window, host=recorded.host, gpu=recorded.gpu)
-            folder.finish_point(point, recorded.observed)
-            known[point.id] = derived(point, folder, recorded.observed)
+            known[point.id] = measured(session, point, models[point.dtype], folder, base_dir=loaded.folder)
         folder.write(report.collect(folder, known))
         progress.result(number, of, known[point.id].result)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from harness.address import LOOPBACK, host_of, is_loopback
 from harness.load.tls import Tls
-from harness.probe import gpus as gpu
 from harness.probe.execution_providers import execution_providers
+from harness.probe.nvidia.vendor import cuda_unavailable
 from harness.schema.errors import InputError
 from harness.schema.scenario import SharedMemory
 from harness.triton.modes import DEFAULT, server_modes
@@ -126,7 +126,7 @@ class ServerTarget:
     def gpu_usable(self) -> bool:
         """Whether `kind: auto` means a GPU for a server that is started here: one that can be read and, where
         this environment's ONNX Runtime serves, one that it can compute on."""
-        if not gpu.devices():
+        if cuda_unavailable() is not None:
             return False
         if not self.mode.computes_here:
             return True

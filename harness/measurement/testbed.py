@@ -14,7 +14,7 @@ from harness.load.job import check_memory
 from harness.measurement.observer import Nobody, Observer
 from harness.measurement.session import Session
 from harness.measurement.target import EMBEDDED, ServerTarget, open_to_others, tls
-from harness.probe.gpus import availability
+from harness.probe.nvidia.vendor import cuda_unavailable
 from harness.probe.watch.gpu_source import GpuSource
 from harness.schema.errors import InputError
 from harness.schema.point import Point
@@ -111,7 +111,7 @@ def most_shared(points: Iterable[Point]) -> SharedMemory:
 
 
 def _check_gpu(name: str) -> None:
-    if (why := availability()) is not None:
+    if (why := cuda_unavailable()) is not None:
         raise InputError(
             f"{name} asks for a GPU (server.kind: gpu), and there is none here ({why}): run it on a "
             "machine with one, or see how it would go with --set server.kind=cpu"

@@ -1,5 +1,6 @@
 """The percentiles that harness states. To add one, add its line to `Percentiles`: every figure, precision,
-objective, table, chart and schema follows.
+objective, table, chart and schema follows. Then run `make schema`, and name it in docs/scenarios.md and
+docs/results.md.
 """
 
 from __future__ import annotations

@@ -32,7 +32,10 @@ Setting = str | int | float | bool
 
 
 class ServerSettings(Frozen):
-    """One configuration of the model in Triton. See `harness.schema.scenario.Server` for the meanings."""
+    """One configuration of the model in Triton. `harness.schema.scenario.Server` has a key for each field.
+
+    A field that is added must default to None: another default would change the id of every point.
+    """
 
     max_batch: int
     queue_delay_us: int
@@ -43,6 +46,11 @@ class ServerSettings(Frozen):
     gpus: tuple[int, ...] | None = None
     provider: Provider | None = None
     cuda_graph: bool | None = None
+
+
+FIXED_SETTINGS = ("kind", "gpus", "response_cache")
+VARIED_SETTINGS = tuple(key for key in ServerSettings.model_fields if key not in FIXED_SETTINGS)
+"""What a scenario may give a list of, in the order in which it is varied: the first varies slowest."""
 
 
 class PointClass(Frozen):
@@ -171,7 +179,7 @@ def _served(scenario: Scenario) -> Iterator[tuple[str, _Where, tuple[Any, ...]]]
         return value if isinstance(value, tuple) else (value,)
 
     yield "dtype", ("dtype",), values(scenario.dtype)
-    for key in ("max_batch", "queue_delay_us", "instances", "threads", "provider", "cuda_graph"):
+    for key in VARIED_SETTINGS:
         yield f"server.{key}", ("server", key), values(getattr(scenario.server, key))
     yield "protocol", ("protocol",), values(scenario.protocol)
     yield "shared_memory", ("shared_memory",), values(scenario.shared_memory)
@@ -190,17 +198,8 @@ def _point(
     scenario: Scenario, chosen: Mapping[str, Any], params: dict[str, Setting], named: Iterable[str]
 ) -> Point:
     """With the value of each path in `chosen`; its id names those of `named`."""
-    server = ServerSettings(
-        max_batch=chosen["server.max_batch"],
-        queue_delay_us=chosen["server.queue_delay_us"],
-        instances=chosen["server.instances"],
-        threads=chosen["server.threads"],
-        kind=scenario.server.kind,
-        response_cache=scenario.server.response_cache,
-        gpus=scenario.server.gpus,
-        provider=chosen["server.provider"],
-        cuda_graph=chosen["server.cuda_graph"],
-    )
+    fixed = {key: getattr(scenario.server, key) for key in FIXED_SETTINGS}
+    server = ServerSettings(**fixed, **{key: chosen[f"server.{key}"] for key in VARIED_SETTINGS})
     _check_server(server, chosen["shared_memory"])
     classes = []
     for request in scenario.requests:

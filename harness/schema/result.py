@@ -25,8 +25,6 @@ Interval = tuple[float, float]
 StoppedBy = Literal["duration", "precision", "time"]
 """What ended the measured phase: `duration_s`, intervals narrow enough, or `at_most_s` before they were."""
 
-"""How Triton runs: our own install, a `tritonserver` of this machine, NVIDIA's container, or elsewhere."""
-
 BottleneckName = Literal["client", "network", "batching", "instances", "compute", "load", "nothing"]
 """What holds the throughput back, or the latency up; the rule is in `harness.analysis.bottleneck`."""
 

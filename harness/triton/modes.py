@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from inspect import isabstract
+from typing import Any
+
 from harness.extensions import extensions
+from harness.schema.errors import InputError
 from harness.triton.binary import BinaryServer
 from harness.triton.docker import DockerServer
 from harness.triton.embedded import EmbeddedServer
@@ -10,9 +14,28 @@ from harness.triton.own import OwnServer
 
 OURS: tuple[type[OwnServer], ...] = (EmbeddedServer, BinaryServer, DockerServer)
 DEFAULT = EmbeddedServer
+REMOTE = "remote"
+"""What the mode of a server is called that runs already: no server that is started may have this name."""
 
 
 def server_modes() -> dict[str, type[OwnServer]]:
-    """Ours, and the `OwnServer`s that other packages add as entry points `harness.server_modes`."""
-    ours = {mode.mode: mode for mode in OURS}
-    return extensions("server_modes") | ours
+    """Ours, then those that other packages add as entry points `harness.server_modes`: an `OwnServer` each.
+
+    Raises InputError for one that can't be a mode.
+    """
+    modes = {mode.mode: mode for mode in OURS}
+    for name, added in extensions("server_modes").items():
+        if (fault := _fault(name, added)) is not None:
+            raise InputError(f"the server mode {name!r} of another package {fault}: mend or uninstall it")
+        modes[name] = added
+    return modes
+
+
+def _fault(name: str, added: Any) -> str | None:
+    if name in (REMOTE, *(mode.mode for mode in OURS)):
+        return "has a name that harness uses itself"
+    if not (isinstance(added, type) and issubclass(added, OwnServer)) or isabstract(added):
+        return "is no whole class of harness.triton.own.OwnServer"
+    if added.mode != name:
+        return f"calls itself {added.mode!r}"
+    return None

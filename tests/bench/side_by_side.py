@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.calibration.counted import Counter
 from harness.calibration.perf_analyzer import Finished, PerfAnalyzer
-from harness.load.process.recorder import read_spool
+from harness.load.spools import read_spool
 from harness.measurement.session import Session
 from harness.measurement.workload import Workload
 from harness.schema.load import PointLoad

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from harness.load.process.recorder import read_spool
+from harness.load.spools import read_spool
 from harness.schema.samples import REQUEST, Phase, Status
 from tests.e2e.conftest import TINY, Workplace, under_load, valid, wait_for
 from tests.e2e.ten_million import make

@@ -16,7 +16,8 @@ from harness.load.distributed.messages import Malformed
 from harness.load.distributed.spool_keeper import SpoolKeeper
 from harness.load.plan import PayloadFile, read_plan, read_times
 from harness.load.process.reasons import LONGEST_REASON, MOST_REASONS
-from harness.load.process.recorder import Recorder, read_spool
+from harness.load.process.recorder import Recorder
+from harness.load.spools import read_spool
 from harness.load.wire import Reply
 from harness.schema.errors import InputError
 from harness.schema.samples import REQUEST, Status

@@ -19,11 +19,11 @@ import numpy as np
 from harness.load.coordinator.driver import drive
 from harness.load.endpoint import Endpoint
 from harness.load.job import Job
-from harness.load.process.recorder import read_spool
 from harness.load.shared_memory import cuda_driver
 from harness.load.shared_memory.cuda_driver import DeviceMemory
 from harness.load.shared_memory.cuda_memory import CudaMemory
 from harness.load.shared_memory.regions import SharedMemory, Target
+from harness.load.spools import read_spool
 from harness.schema.errors import HarnessError
 from harness.schema.load import PointLoad
 from harness.schema.samples import Status

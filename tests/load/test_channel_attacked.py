@@ -18,7 +18,7 @@ from harness.load.coordinator.workers import EndedEarly, Workers
 from harness.load.distributed.messages import CHUNK, Malformed, said, versions
 from harness.load.distributed.secret import SECRET_VARIABLE
 from harness.load.job import Job
-from harness.load.process.recorder import read_spool
+from harness.load.spools import read_spool
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.load import PointLoad
 from tests.load.rogue_worker import Rogue, besieged, joined

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from harness.analysis.clocks import Clock, Reading
 from harness.load.distributed.spool_keeper import SpoolKeeper
 from harness.load.plan import accept_file
-from harness.load.process.recorder import Recorder, read_spool, write_clock
+from harness.load.process.recorder import Recorder
+from harness.load.spools import read_spool, write_clock
 from harness.load.wire import Reply
 from harness.schema.samples import Status
 

@@ -11,11 +11,11 @@ import tritonclient.http
 
 from harness.load.coordinator.driver import drive
 from harness.load.job import Job
-from harness.load.process.recorder import read_spool
 from harness.load.shared_memory.cuda_driver import DeviceMemory
 from harness.load.shared_memory.cuda_memory import CudaMemory
 from harness.load.shared_memory.region_control import RegionControl
 from harness.load.shared_memory.regions import SharedMemory
+from harness.load.spools import read_spool
 from harness.schema.load import PointLoad
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol

@@ -19,7 +19,7 @@ import pytest
 
 from harness.load.coordinator.driver import LoadOutcome, Progress, drive
 from harness.load.job import Job
-from harness.load.process.recorder import read_spool
+from harness.load.spools import read_spool
 from harness.schema.errors import InputError
 from harness.schema.load import PointLoad
 from harness.schema.point import Point, PointClass, ServerSettings

@@ -20,7 +20,7 @@ from harness.load.arrivals import draws, schedule
 from harness.load.coordinator.driver import LoadOutcome, drive
 from harness.load.distributed.secret import SECRET_VARIABLE
 from harness.load.job import Job
-from harness.load.process.recorder import read_spool
+from harness.load.spools import read_spool
 from harness.schema.errors import HarnessError
 from harness.schema.load import PointLoad
 from harness.schema.point import Point

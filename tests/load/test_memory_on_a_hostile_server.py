@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.load.coordinator.driver import drive
-from harness.load.process.recorder import read_spool
+from harness.load.spools import read_spool
 from harness.schema.load import PointLoad
 from harness.schema.samples import Status
 from tests.load.greedy import CASES, PIECE, PIECES, pings_unheard

@@ -11,7 +11,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.load.process.recorder import Recorder, read_spool
+from harness.load.process.recorder import Recorder
+from harness.load.spools import read_spool
 from harness.load.wire import Reply
 from harness.schema.samples import Phase, Status
 

@@ -17,10 +17,10 @@ from harness import ownership
 from harness.load.coordinator.driver import drive
 from harness.load.endpoint import Endpoint
 from harness.load.job import Job
-from harness.load.process.recorder import read_spool
 from harness.load.shared_memory import regions as shared_memory
 from harness.load.shared_memory.regions import SharedMemory, Target
 from harness.load.shared_memory.system_memory import SystemMemory
+from harness.load.spools import read_spool
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.load import PointLoad
 from harness.schema.samples import Status

@@ -17,7 +17,7 @@ import pytest
 
 from harness.load.coordinator.driver import drive
 from harness.load.job import Job
-from harness.load.process.recorder import read_spool
+from harness.load.spools import read_spool
 from harness.load.wire import Reply, Tls, open_connection, prepare
 from harness.load.wire.grpc import http2
 from harness.load.wire.grpc.http2 import Kind

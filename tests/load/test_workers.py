@@ -26,7 +26,7 @@ from harness.load.arrivals import draws, schedule
 from harness.load.coordinator import load_processes as team
 from harness.load.coordinator.driver import LoadOutcome, drive
 from harness.load.coordinator.load_processes import LOCUST_PORT, checked_address
-from harness.load.process.recorder import read_spool
+from harness.load.spools import read_spool
 from harness.schema.errors import InputError
 from harness.schema.load import PointLoad
 from harness.schema.samples import Phase, Requests, Status

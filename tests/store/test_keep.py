@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness.commands.derived import keep
-from harness.load.process import recorder
-from harness.load.process.recorder import read_spool
+from harness.load import spools
+from harness.load.spools import read_spool
 from harness.schema.errors import HarnessError
 from harness.schema.point import Point
 from harness.schema.samples import REQUEST, Phase
@@ -33,7 +33,7 @@ def test_every_record_of_every_spool_is_kept_and_only_then_removed(
     for name in ("load-plan.json", "load.log", "load-payloads.bin"):
         (folder / "load" / name).touch()
     spooled, texts = read_spool(folder / "load")
-    monkeypatch.setattr(recorder, "CHUNK", 777)
+    monkeypatch.setattr(spools, "CHUNK", 777)
     keep(two_classes, run, window=window, host=[], gpu=[])
     stored = samples_file.read_requests(folder / "requests.parquet")
     assert stored.requests.size == 20_400

@@ -12,6 +12,7 @@ import pytest
 
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
+from harness.schema.point import ServerSettings
 from harness.triton.embedded import EmbeddedServer
 from harness.triton.remote import RemoteServer, effective
 from harness.triton.repository import model_config
@@ -57,23 +58,28 @@ def test_model_that_is_loaded_as_wanted_is_used_as_it_is(
         assert remote.execution_provider == "CPUExecutionProvider"
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"max_batch": 3},
-        {"queue_delay_us": 9},
-        {"instances": 2},
-        {"threads": 2},
-        {"kind": "gpu"},
-        {"response_cache": True},
-    ],
-)
-def test_every_setting_makes_another_effective_configuration(
-    artifacts: Artifacts, changed: dict[str, Any]
-) -> None:
-    plain = model_config(artifacts["double"], settings(), gpu=False)
+CHANGED: dict[str, Any] = {
+    "max_batch": 3,
+    "queue_delay_us": 9,
+    "instances": 2,
+    "threads": 2,
+    "kind": "gpu",
+    "response_cache": True,
+    "provider": "tensorrt",
+    "cuda_graph": True,
+}
+ASKED_FOR_BESIDE = {"gpus"}
+"""Where none are asked for, a server fills in all that it has, so that these are compared by themselves."""
+
+
+@pytest.mark.parametrize("key", sorted(set(ServerSettings.model_fields) - ASKED_FOR_BESIDE))
+def test_every_setting_makes_another_effective_configuration(artifacts: Artifacts, key: str) -> None:
+    """One that is left out of `effective` would let a server with another value pass for the wanted one."""
+    kind = "gpu" if key in ("provider", "cuda_graph") else "cpu"
+    plain = model_config(artifacts["double"], settings(kind=kind), gpu=False)
     assert effective(plain) == effective(plain | {"platform": "onnxruntime_onnx", "model_warmup": []})
-    assert effective(plain) != effective(model_config(artifacts["double"], settings(**changed), gpu=False))
+    changed = settings(**{"kind": kind, key: CHANGED[key]})
+    assert effective(plain) != effective(model_config(artifacts["double"], changed, gpu=False))
 
 
 @pytest.mark.triton

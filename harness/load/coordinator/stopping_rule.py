@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from harness.analysis.columns import gather
-from harness.load.process.recorder import Spools
+from harness.load.spools import Spools
 from harness.schema.samples import Measured
 
 Enough = Callable[[Measured], bool]

@@ -11,7 +11,7 @@ from harness.analysis.clocks import Clock, Reading
 from harness.load.coordinator.load_processes import Message
 from harness.load.distributed.secret import SECRET_VARIABLE
 from harness.load.job import Job
-from harness.load.process.recorder import recorded, recorded_bytes, write_clock
+from harness.load.spools import recorded, recorded_bytes, write_clock
 from harness.schema.result import LoadProcess
 from harness.schema.samples import Phase, Window
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.load.distributed.messages import Malformed
 from harness.load.process.reasons import LONGEST_REASON, MOST_REASONS
-from harness.load.process.recorder import SPOOL_KINDS, spool_file, write_all
+from harness.load.spools import SPOOL_KINDS, spool_file, write_all
 from harness.schema.samples import NO_BYTE, REQUEST, Phase, Status
 
 _LATEST_NS = 1 << 62

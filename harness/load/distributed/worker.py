@@ -29,7 +29,7 @@ from harness.load.distributed.runners import Client, worker_of
 from harness.load.distributed.secret import shared_secret
 from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, TOKEN_VARIABLE, accept_file
 from harness.load.process.channel import Order, Pipes
-from harness.load.process.recorder import SPOOL_KINDS, spool_file
+from harness.load.spools import SPOOL_KINDS, spool_file
 from harness.schema.errors import HarnessError
 
 _HELLO_S = 1.0

@@ -8,6 +8,12 @@ from pathlib import Path
 from harness.probe.nvidia.nvml_gpus import NO_LIBRARY, NvmlGpus
 
 
+def cuda_unavailable() -> str | None:
+    """Why CUDA can't compute here, None where it may: it computes on NVIDIA's GPUs and on no others."""
+    with Nvidia().open() as gpus:
+        return gpus.unavailable
+
+
 class Nvidia:
     def missing(self) -> str | None:
         """Looks for the driver's library alone, so that NVML isn't opened."""
