@@ -160,9 +160,9 @@ class Validity(Frozen):
     send_lag_ms: Annotated[float, Field(gt=0, le=86_400_000)] = 5.0
     """Send lag (p99) of an open loop; a lag under a tenth of the median latency is accepted."""
     foreign_cpu: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Share of this machine's cores that other processes may use. 1 lets all pass."""
+    """Share of this machine's cores that other processes may use. 1 switches this gate off."""
     stolen_cpu: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """Share of this machine's cores that its hypervisor may give to others. 1 lets all pass."""
+    """Share of this machine's cores that its hypervisor may give to others. 1 switches this gate off."""
     foreign_gpu: bool = False
     """Let other processes use the GPU."""
     drift: Annotated[float, Field(gt=0, le=1000)] = 0.25
