@@ -25,7 +25,8 @@ def harness(do: str, **facts: Any) -> Word:
 
 GO = harness("go", worker=0, of=1)
 PLAN = (
-    b'{"endpoint":{"protocol":"http","host":"127.0.0.1","port":9,"timeout_s":1.0},"classes":[{"name":"a","weight":1.0,"requests":[[0,%d]]}],'
+    b'{"endpoint":{"protocol":"http","host":"127.0.0.1","port":9,"timeout_s":1.0},'
+    b'"classes":[{"name":"a","weight":1.0,"requests":[[0,%d]]}],'
     b'"seed":1,"slots":%d,"concurrency":1,"warmup_s":0.0,"limit_s":1.0}'
 )
 NOT_OF_A_RUN = "the run sent what no run sends: "
