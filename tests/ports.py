@@ -11,8 +11,9 @@ def free_port(host: str = "127.0.0.1") -> int:
 
     The kernel takes the ports that nobody names, of connections too, from 32768 on.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in random.SystemRandom().sample(range(20_000, 32_000), 1000):
-        with socket.socket() as probe:
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))

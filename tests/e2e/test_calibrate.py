@@ -77,6 +77,7 @@ def calibrate(folder: Path, *arguments: str, program: str = TINY) -> Finished:
 
 def judged(done: Finished) -> Calibration:
     """What was found. So short a calibration may well fail by chance; the exit code says whether it did."""
+    assert done.stdout, done.stderr
     found = Calibration.model_validate_json(done.stdout)
     assert done.code == (3 if found.failures else 0), done.stderr
     return found

@@ -169,7 +169,7 @@ def theirs(workplace: Workplace, **how: Any) -> Iterator[OpenServer]:
 def test_a_response_cache_that_nobody_asked_for(workplace: Workplace) -> None:
     with theirs(workplace, response_cache=True) as server:
         config = server.control.model_config("double") | {"response_cache": {"enable": True}}
-        text = SHORT.replace("warmup_s: 0.2", "warmup_s: 2") + NEIGHBOURS
+        text = SHORT.replace("warmup_s: 0.2", "warmup_s: 5") + NEIGHBOURS
         url = f"http://127.0.0.1:{server.http_port}"
         process = workplace.start("run", workplace.scenario(text), "--json", "--url", url)
         wait_for(lambda: list(workplace.path.glob("results/*/points/*/load/*.spool")))

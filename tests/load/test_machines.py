@@ -183,8 +183,9 @@ def test_a_load_process_lost_on_another_machine_is_named_with_it(
 
         def lose_one() -> None:
             time.sleep(3.0)
-            _, load_process = psutil.Process(started[1].pid).children(recursive=True)  # of the fork server
-            load_process.send_signal(number)
+            family = psutil.Process(started[1].pid).children(recursive=True)
+            (sends,) = (each for each in family if not each.children())  # not what forked it
+            sends.send_signal(number)
 
         outcome = drive(
             job(what, server, tmp_path, port), between=lambda: threading.Thread(target=lose_one).start()
