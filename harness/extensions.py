@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 from harness.schema.errors import InputError
 
-Kind = Literal["load_shapes", "server_modes", "gates", "gpu_vendors"]
+ExtensionKind = Literal["load_shapes", "server_modes", "gates", "gpu_vendors"]
 
 
 @cache
-def extensions(kind: Kind) -> dict[str, Any]:
+def extensions(kind: ExtensionKind) -> dict[str, Any]:
     """By name, in the order of the names. Raises InputError for one that can't be imported."""
     found: dict[str, Any] = {}
     for entry in sorted(entry_points(group=f"harness.{kind}"), key=lambda entry: entry.name):

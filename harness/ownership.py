@@ -17,13 +17,13 @@ from typing import Literal
 SHARED_MEMORY = Path("/dev/shm")
 """Where Linux has POSIX shared memory: files that stay until the machine restarts."""
 
-Kind = Literal["triton", "load"]
+OwnerKind = Literal["triton", "load"]
 """What the thing is for: of a server that harness starts, or of the tensors that a load sends."""
 
 _NAME = re.compile(r"harness_[a-z]+_(?P<namespace>\d+)_(?P<pid>\d+)_(?P<started>\d+)_[0-9a-f]{12}_")
 
 
-def new_name(kind: Kind) -> str:
+def new_name(kind: OwnerKind) -> str:
     """A name for what belongs to this process: unique, and it names the process."""
     pid = os.getpid()
     return f"harness_{kind}_{_namespace()}_{pid}_{_started(pid)}_{secrets.token_hex(6)}_"
@@ -38,7 +38,7 @@ def orphaned(name: str) -> bool:
     return _started(int(found["pid"])) != int(found["started"])
 
 
-def sweep(kind: Kind) -> list[str]:
+def sweep(kind: OwnerKind) -> list[str]:
     """Remove the shared memory of this kind that dead processes of this user left; the names.
 
     Everybody may put things into that folder: what is no plain file of ours is left alone, and nothing is

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.extensions import Kind
+from harness.extensions import ExtensionKind
 
 
-def installed(folder: Path, kind: Kind, modules: Mapping[str, str], attribute: str) -> Path:
+def installed(folder: Path, kind: ExtensionKind, modules: Mapping[str, str], attribute: str) -> Path:
     """A folder for PYTHONPATH. Each module's source by the name of what it adds, which is its `attribute`."""
     package = folder / f"extension-{kind}"
     metadata = package / "harness_extension-1.0.dist-info"

@@ -11,7 +11,7 @@ from harness import ownership
 
 
 @pytest.fixture
-def left() -> Iterator[dict[ownership.Kind, Path]]:
+def left() -> Iterator[dict[ownership.OwnerKind, Path]]:
     """Shared memory of a process that is gone."""
     program = "from harness.ownership import *; print(new_name('load'), new_name('triton'))"
     said = subprocess.check_output([sys.executable, "-c", program], text=True, cwd=Path(__file__).parents[1])
@@ -36,7 +36,9 @@ def test_other_names_have_no_owner_that_could_be_gone(name: str) -> None:
     assert not ownership.orphaned(name)
 
 
-def test_each_kind_is_swept_by_who_knows_what_else_to_do_for_it(left: dict[ownership.Kind, Path]) -> None:
+def test_each_kind_is_swept_by_who_knows_what_else_to_do_for_it(
+    left: dict[ownership.OwnerKind, Path],
+) -> None:
     """A region that a server still has mapped must be found by the next load, which has the server let go."""
     assert left["triton"].name in ownership.sweep("triton")
     assert left["load"].exists() and not left["triton"].exists()

@@ -140,7 +140,7 @@ def shows() -> Iterator[tuple[str, Callable[[], Any]]]:
     found = doctor.Finding(what="GPU", ok=True, found="H200")
     yield "doctor", lambda: doctor.show(poisoned(doctor.Report(ready=False, findings=(found,))))
     devices = gpu_factory.run_on_two().environment.gpus
-    seen = probe.Seen(devices=devices, unavailable="why", readings=(), problems=("one",))
+    seen = probe.ProbeView(devices=devices, unavailable="why", readings=(), problems=("one",))
     yield "probe", lambda: probe.show(poisoned(seen))
     point = dry_run.PlannedPoint(id="p", label="l", params={}, load="c 1")
     plan = dry_run.Plan(scenario="s", model="m", points=(point,), expected_s=1, longest_s=1)

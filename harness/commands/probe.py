@@ -38,7 +38,7 @@ UNITS: dict[str, Callable[[float], str]] = {
 SHARES = ("utilization", "sm_activity", "sm_occupancy", "tensor_activity", "dram_activity")
 
 
-class Seen(Frozen):
+class ProbeView(Frozen):
     """What `harness probe` prints."""
 
     devices: tuple[GpuEnvironment, ...]
@@ -62,7 +62,7 @@ def check(
         raise InputError("--json is for what is seen now: leave it out with --record and --serve")
 
 
-def look() -> Seen:
+def look() -> ProbeView:
     """Every GPU and MIG device now, and what can't be read of each."""
     with Gpus() as gpus:
         first = {(r.device, r.mig_instance): r for r in gpus.read()}
@@ -70,7 +70,7 @@ def look() -> Seen:
             time.sleep(LOOK_S)
         last = gpus.read(everything=True)
         readings = tuple(_both(first.get((r.device, r.mig_instance)), r) for r in last)
-        return Seen(
+        return ProbeView(
             devices=gpus.devices,
             unavailable=gpus.unavailable,
             readings=readings,
@@ -86,7 +86,7 @@ def _both(before: GpuReading | None, now: GpuReading) -> GpuReading:
     return replace(now, **{name: getattr(before, name) for name in missing})
 
 
-def show(seen: Seen) -> None:
+def show(seen: ProbeView) -> None:
     """One table a device, on stdout."""
     console = TerminalConsole()
     if seen.unavailable is not None:

@@ -16,8 +16,8 @@ from harness.schema.faults import explained, nearest, short
 from harness.schema.frozen import Frozen
 from harness.schema.load import PointLoad, load_places
 from harness.schema.scenario import (
+    DeviceKind,
     Dtype,
-    Kind,
     Measure,
     Objective,
     PayloadSource,
@@ -41,7 +41,7 @@ class ServerSettings(Frozen):
     queue_delay_us: int
     instances: int
     threads: int
-    kind: Kind
+    kind: DeviceKind
     response_cache: bool
     gpus: tuple[int, ...] | None = None
     provider: Provider | None = None

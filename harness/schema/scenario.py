@@ -30,7 +30,7 @@ from harness.schema.quantities import (
 )
 
 Protocol = Literal["http", "grpc"]
-Kind = Literal["auto", "cpu", "gpu"]
+DeviceKind = Literal["auto", "cpu", "gpu"]
 SharedMemory = Literal["none", "system", "cuda"]
 Dtype = Literal["fp32", "fp16"]
 Provider = Literal["cuda", "tensorrt"]
@@ -48,7 +48,7 @@ class Server(Frozen):
     """`instance_group.count`: how many copies of the model run at once (on each GPU, for `gpu`)."""
     threads: Threads | Annotated[tuple[Threads, ...], MANY] = 1
     """`intra_op_thread_count`: CPU threads of one instance."""
-    kind: Kind = "auto"
+    kind: DeviceKind = "auto"
     """`cpu`, `gpu`, or `auto`: a GPU where there is one."""
     gpus: Annotated[tuple[GpuIndex, ...], MANY] | None = None
     """`instance_group.gpus`: the GPUs that get instances, by their index in NVML's order. Left out: all."""

@@ -10,7 +10,7 @@ from harness.load.wire.connection import Fault
 from harness.load.wire.grpc import http2
 from harness.load.wire.grpc.grpc_channel import GrpcChannel
 from harness.load.wire.grpc.grpc_connection import GrpcConnection
-from harness.load.wire.grpc.http2 import FRAME, SETTING, Flag, Kind, Setting
+from harness.load.wire.grpc.http2 import FRAME, SETTING, Flag, Frame, Setting
 from harness.load.wire.grpc.http2_connection import Http2Connection
 from harness.schema.errors import ServerError
 from tests.fuzz import fuzz, mutated, pieces
@@ -20,26 +20,26 @@ from tests.load.rogue import DATA, END, HEADERS, START, answer_of, block, dynami
 LARGE = 300_000
 """Of a request that doesn't fit the windows."""
 
-HELLO = http2.frame(Kind.SETTINGS, 0, 0)
+HELLO = http2.frame(Frame.SETTINGS, 0, 0)
 REFUSED = block((":status", "200"), ("grpc-status", "3"), ("grpc-message", "no%20%e2%82%ac"))
 PARTS = (
     HELLO,
-    http2.frame(Kind.SETTINGS, Flag.ACK, 0),
-    http2.frame(Kind.SETTINGS, 0, 0, SETTING.pack(Setting.INITIAL_WINDOW_SIZE, 10)),
-    http2.frame(Kind.SETTINGS, 0, 0, SETTING.pack(Setting.MAX_FRAME_SIZE, 20_000) * 3),
-    http2.frame(Kind.PING, 0, 0, b"12345678"),
-    http2.frame(Kind.GOAWAY, 0, 0, (3).to_bytes(4, "big") + bytes(4) + b"debug"),
+    http2.frame(Frame.SETTINGS, Flag.ACK, 0),
+    http2.frame(Frame.SETTINGS, 0, 0, SETTING.pack(Setting.INITIAL_WINDOW_SIZE, 10)),
+    http2.frame(Frame.SETTINGS, 0, 0, SETTING.pack(Setting.MAX_FRAME_SIZE, 20_000) * 3),
+    http2.frame(Frame.PING, 0, 0, b"12345678"),
+    http2.frame(Frame.GOAWAY, 0, 0, (3).to_bytes(4, "big") + bytes(4) + b"debug"),
     http2.window_update(100_000),
-    http2.frame(Kind.WINDOW_UPDATE, 0, 1, (1 << 30).to_bytes(4, "big")),
-    http2.frame(Kind.RST_STREAM, 0, 1, (8).to_bytes(4, "big")),
-    http2.frame(Kind.DATA, Flag.PADDED, 1, b"\3" + bytes(10)),
-    http2.frame(Kind.DATA, 0, 1, bytes(100_000)),
-    http2.frame(Kind.HEADERS, 0, 1, HEADERS[:3])
-    + http2.frame(Kind.CONTINUATION, Flag.END_HEADERS, 1, HEADERS[3:]),
-    http2.frame(Kind.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, 1, REFUSED),
-    http2.frame(Kind.HEADERS, Flag.END_HEADERS | Flag.PRIORITY, 3, bytes(5) + HEADERS),
-    http2.frame(Kind.HEADERS, Flag.END_HEADERS, 1, dynamic_block((":status", "200"), ("a", "b"))),
-    http2.frame(Kind.PUSH_PROMISE, Flag.END_HEADERS, 1, bytes(4) + HEADERS),
+    http2.frame(Frame.WINDOW_UPDATE, 0, 1, (1 << 30).to_bytes(4, "big")),
+    http2.frame(Frame.RST_STREAM, 0, 1, (8).to_bytes(4, "big")),
+    http2.frame(Frame.DATA, Flag.PADDED, 1, b"\3" + bytes(10)),
+    http2.frame(Frame.DATA, 0, 1, bytes(100_000)),
+    http2.frame(Frame.HEADERS, 0, 1, HEADERS[:3])
+    + http2.frame(Frame.CONTINUATION, Flag.END_HEADERS, 1, HEADERS[3:]),
+    http2.frame(Frame.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, 1, REFUSED),
+    http2.frame(Frame.HEADERS, Flag.END_HEADERS | Flag.PRIORITY, 3, bytes(5) + HEADERS),
+    http2.frame(Frame.HEADERS, Flag.END_HEADERS, 1, dynamic_block((":status", "200"), ("a", "b"))),
+    http2.frame(Frame.PUSH_PROMISE, Flag.END_HEADERS, 1, bytes(4) + HEADERS),
     *(b"".join(answer_of(stream, b"hello")) for stream in (1, 3)),
     START(1) + DATA(1),
     END(1),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from harness.load.wire import open_connection
 from harness.load.wire.grpc import http2
-from harness.load.wire.grpc.http2 import Kind
+from harness.load.wire.grpc.http2 import Frame
 from harness.schema.scenario import Protocol
 from tests.load.rogue import Handler, grpc_says, http_says, rogue_server
 
@@ -42,7 +42,7 @@ LAST = b"0\r\n\r\n"
 
 
 def pings_unheard(connection: socket.socket) -> None:
-    ping = http2.frame(Kind.PING, 0, 0, b"12345678") * 60_000
+    ping = http2.frame(Frame.PING, 0, 0, b"12345678") * 60_000
     while True:
         connection.sendall(ping)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import hpack
 
 from harness.load.wire.grpc import http2
-from harness.load.wire.grpc.http2 import FRAME, Flag, Kind
+from harness.load.wire.grpc.http2 import FRAME, Flag, Frame
 
 Handler = Callable[[socket.socket], None]
 
@@ -84,16 +84,16 @@ HEADERS = block((":status", "200"), ("content-type", "application/grpc"))
 MESSAGE = b"\0\0\0\0\5hello"
 
 
-def on_stream(kind: Kind, flags: int, payload: bytes) -> Callable[[int], bytes]:
+def on_stream(kind: Frame, flags: int, payload: bytes) -> Callable[[int], bytes]:
     return lambda stream: http2.frame(kind, flags, stream, payload)
 
 
 def trailers(*fields: tuple[str, str]) -> Callable[[int], bytes]:
-    return on_stream(Kind.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, block(*fields))
+    return on_stream(Frame.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, block(*fields))
 
 
-START = on_stream(Kind.HEADERS, Flag.END_HEADERS, HEADERS)
-DATA = on_stream(Kind.DATA, 0, MESSAGE)
+START = on_stream(Frame.HEADERS, Flag.END_HEADERS, HEADERS)
+DATA = on_stream(Frame.DATA, 0, MESSAGE)
 END = trailers(("grpc-status", "0"))
 GRPC_OK = (START, DATA, END)
 
@@ -109,7 +109,7 @@ def grpc_says(
     def handle(connection: socket.socket) -> None:
         stream = connection.makefile("rb")
         assert stream.read(len(http2.PREFACE)) == http2.PREFACE
-        connection.sendall(http2.frame(Kind.SETTINGS, 0, 0, settings))
+        connection.sendall(http2.frame(Frame.SETTINGS, 0, 0, settings))
         while True:
             head = stream.read(FRAME.size)
             if len(head) < FRAME.size:
@@ -118,7 +118,7 @@ def grpc_says(
             payload = stream.read(first >> 8)
             if heard is not None:
                 heard.append((first & 0xFF, flags, payload))
-            if first & 0xFF == Kind.DATA and flags & Flag.END_STREAM:
+            if first & 0xFF == Frame.DATA and flags & Flag.END_STREAM:
                 connection.sendall(b"".join(f if isinstance(f, bytes) else f(number) for f in frames))
                 if frames != GRPC_OK:
                     then(connection)
@@ -133,15 +133,15 @@ def grpc_answers(*answers: bytes) -> Handler:
     def handle(connection: socket.socket) -> None:
         stream = connection.makefile("rb")
         assert stream.read(len(http2.PREFACE)) == http2.PREFACE
-        connection.sendall(http2.frame(Kind.SETTINGS, 0, 0))
+        connection.sendall(http2.frame(Frame.SETTINGS, 0, 0))
         for answer in answers:
-            kind, flags = Kind.SETTINGS, 0
-            while not (kind == Kind.DATA and flags & Flag.END_STREAM):
+            kind, flags = Frame.SETTINGS, 0
+            while not (kind == Frame.DATA and flags & Flag.END_STREAM):
                 head = stream.read(FRAME.size)
                 if len(head) < FRAME.size:
                     return
                 first, flags, _ = FRAME.unpack(head)
-                kind = Kind(first & 0xFF)
+                kind = Frame(first & 0xFF)
                 stream.read(first >> 8)
             connection.sendall(answer)
         connection.shutdown(socket.SHUT_WR)
@@ -154,12 +154,12 @@ def grpc_calls(connection: socket.socket, settings: bytes = b"") -> Iterator[tup
     """Greet, then each whole request as it comes: its stream and its message."""
     stream = connection.makefile("rb")
     assert stream.read(len(http2.PREFACE)) == http2.PREFACE
-    connection.sendall(http2.frame(Kind.SETTINGS, 0, 0, settings))
+    connection.sendall(http2.frame(Frame.SETTINGS, 0, 0, settings))
     coming: dict[int, bytes] = {}
     while len(head := stream.read(FRAME.size)) == FRAME.size:
         first, flags, number = FRAME.unpack(head)
         payload = stream.read(first >> 8)
-        if first & 0xFF == Kind.DATA:
+        if first & 0xFF == Frame.DATA:
             coming[number] = coming.get(number, b"") + payload
             if flags & Flag.END_STREAM:
                 yield number, coming.pop(number)[5:]
@@ -170,6 +170,6 @@ def answer_of(stream: int, data: bytes, status: str = "0") -> list[bytes]:
     message = b"\0" + len(data).to_bytes(4, "big") + data
     return [
         START(stream),
-        on_stream(Kind.DATA, 0, message)(stream),
+        on_stream(Frame.DATA, 0, message)(stream),
         trailers(("grpc-status", status))(stream),
     ]

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from harness.load.coordinator.driver import LoadOutcome, Progress, drive
+from harness.load.coordinator.driver import LoadOutcome, PhaseProgress, drive
 from harness.load.job import Job
 from harness.load.spools import read_spool
 from harness.schema.errors import InputError
@@ -103,7 +103,7 @@ def test_the_measured_requests_are_those_that_triton_counted(
     (tmp_path / "times.txt").write_text(REPLAY)
     before: list[int] = []
     started: list[tuple[int, ...]] = []
-    progress: list[Progress] = []
+    progress: list[PhaseProgress] = []
     outcome = run(
         triton,
         tmp_path,

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from harness.load.wire import Connection, Reply, open_connection, prepare
 from harness.load.wire.grpc import http2
 from harness.load.wire.grpc.grpc_channel import MOST_USERS, Channels
-from harness.load.wire.grpc.http2 import Flag, Kind, Setting
+from harness.load.wire.grpc.http2 import Flag, Frame, Setting
 from harness.schema.samples import Status
 from harness.triton.embedded import EmbeddedServer
 from tests.load.rogue import Handler, answer_of, grpc_calls, on_stream, rogue_server
@@ -127,7 +127,7 @@ def test_answers_may_come_in_any_order_mixed_and_cut_anywhere(
             said += answers[index].pop(0) if mixed else b"".join(answers.pop(index))
             answers = [each for each in answers if each]
             if chance.random() < 0.1:
-                said += http2.window_update(1) + http2.frame(Kind.PING, 0, 0, b"12345678")
+                said += http2.window_update(1) + http2.frame(Frame.PING, 0, 0, b"12345678")
         while said:
             size = chance.randrange(1, len(said) + 1)
             connection.sendall(said[:size])
@@ -175,7 +175,7 @@ OTHERS = [Status.OK] * 2, [Status.OK] * (MOST_USERS - 3)
 
 
 def test_a_stream_that_is_reset_fails_alone() -> None:
-    first, second, connections = with_a_fault(on_stream(Kind.RST_STREAM, 0, (7).to_bytes(4, "big")))
+    first, second, connections = with_a_fault(on_stream(Frame.RST_STREAM, 0, (7).to_bytes(4, "big")))
     assert statuses(first) == [*OTHERS[0], Status.CONNECTION, *OTHERS[1]]
     assert first[2].reason == "the server reset the stream: REFUSED_STREAM"
     assert [reply.body for reply in second] == SIX
@@ -184,7 +184,7 @@ def test_a_stream_that_is_reset_fails_alone() -> None:
 
 def test_a_server_that_goes_away_answers_the_streams_that_it_took() -> None:
     def goaway(stream: int) -> bytes:
-        return http2.frame(Kind.GOAWAY, 0, 0, (stream - 1).to_bytes(4, "big") + bytes(4))
+        return http2.frame(Frame.GOAWAY, 0, 0, (stream - 1).to_bytes(4, "big") + bytes(4))
 
     def answer(connection: socket.socket, waiting: list[tuple[int, bytes]]) -> None:
         connection.sendall(goaway(waiting[3][0]))
@@ -202,7 +202,7 @@ def test_a_server_that_goes_away_answers_the_streams_that_it_took() -> None:
     ("wrong", "why"),
     [
         (b"", "the server closed the connection"),
-        (http2.frame(Kind.HEADERS, Flag.END_HEADERS, 99, b""), "an answer on a stream that isn't open"),
+        (http2.frame(Frame.HEADERS, Flag.END_HEADERS, 99, b""), "an answer on a stream that isn't open"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(30), "the answer is not HTTP/2"),
     ],
 )
@@ -293,11 +293,11 @@ def test_a_call_that_timed_out_is_cancelled_at_the_server() -> None:
     def listens(connection: socket.socket) -> None:
         stream = connection.makefile("rb")
         stream.read(len(http2.PREFACE))
-        connection.sendall(http2.frame(Kind.SETTINGS, 0, 0))
+        connection.sendall(http2.frame(Frame.SETTINGS, 0, 0))
         while len(head := stream.read(9)) == 9:
             first, _, number = http2.FRAME.unpack(head)
             body = stream.read(first >> 8)
-            if first & 0xFF == Kind.RST_STREAM:
+            if first & 0xFF == Frame.RST_STREAM:
                 heard.append((number, body))
                 told.set()
                 connection.sendall(b"".join(answer_of(4 - number, b"patient")))
@@ -348,7 +348,7 @@ def test_the_peers_windows_hold_for_all_users_together() -> None:
         stream = connection.makefile("rb")
         stream.read(len(http2.PREFACE))
         initial = http2.SETTING.pack(Setting.INITIAL_WINDOW_SIZE, 20_000)
-        connection.sendall(http2.frame(Kind.SETTINGS, 0, 0, initial))
+        connection.sendall(http2.frame(Frame.SETTINGS, 0, 0, initial))
         allowed = Counter({0: http2.DEFAULT_WINDOW})
         got: dict[int, bytearray] = {}
 
@@ -359,18 +359,18 @@ def test_the_peers_windows_hold_for_all_users_together() -> None:
                     for number in list(allowed):
                         allowed[number] += 40_000
                         connection.sendall(
-                            http2.frame(Kind.WINDOW_UPDATE, 0, number, http2.WORD.pack(40_000))
+                            http2.frame(Frame.WINDOW_UPDATE, 0, number, http2.WORD.pack(40_000))
                         )
 
         threading.Thread(target=open_windows, daemon=True).start()
         while len(head := stream.read(9)) == 9:
             first, flags, number = http2.FRAME.unpack(head)
             body = stream.read(first >> 8)
-            if first & 0xFF == Kind.HEADERS:
+            if first & 0xFF == Frame.HEADERS:
                 assert number > max(got, default=0), "streams begin in order"
                 allowed[number] = 20_000
                 got[number] = bytearray()
-            if first & 0xFF != Kind.DATA:
+            if first & 0xFF != Frame.DATA:
                 continue
             got[number] += body
             for each in (0, number):
@@ -393,7 +393,7 @@ def test_a_peer_that_does_not_read_is_every_users_error() -> None:
     def deaf(connection: socket.socket) -> None:
         connection.sendall(
             http2.frame(
-                Kind.SETTINGS,
+                Frame.SETTINGS,
                 0,
                 0,
                 http2.SETTING.pack(Setting.INITIAL_WINDOW_SIZE, 2**31 - 1)
@@ -417,9 +417,9 @@ def test_a_ping_is_answered_while_nobody_calls() -> None:
 
     def pings(connection: socket.socket) -> None:
         connection.recv(4096)
-        connection.sendall(http2.frame(Kind.SETTINGS, 0, 0) + http2.frame(Kind.PING, 0, 0, b"abcdefgh"))
+        connection.sendall(http2.frame(Frame.SETTINGS, 0, 0) + http2.frame(Frame.PING, 0, 0, b"abcdefgh"))
         got = b""
-        while http2.frame(Kind.PING, Flag.ACK, 0, b"abcdefgh") not in got:
+        while http2.frame(Frame.PING, Flag.ACK, 0, b"abcdefgh") not in got:
             got += connection.recv(4096)
         heard.set()
         connection.recv(1)

@@ -20,7 +20,7 @@ from harness.load.job import Job
 from harness.load.spools import read_spool
 from harness.load.wire import Reply, Tls, open_connection, prepare
 from harness.load.wire.grpc import http2
-from harness.load.wire.grpc.http2 import Kind
+from harness.load.wire.grpc.http2 import Frame
 from harness.schema.errors import ExitCode, InputError
 from harness.schema.load import PointLoad
 from harness.schema.samples import Status
@@ -209,7 +209,7 @@ def close(connection: socket.socket) -> None:
 
 def without_end(connection: socket.socket) -> None:
     """Data, so fast that there is always more to decrypt."""
-    many = http2.frame(Kind.DATA, 0, 1, bytes(16_000)) * 60
+    many = http2.frame(Frame.DATA, 0, 1, bytes(16_000)) * 60
     while True:
         connection.sendall(many)
 
@@ -297,7 +297,7 @@ def test_answers_in_small_tls_records_are_whole(certificates: Certificates) -> N
     def in_bytes(connection: socket.socket) -> None:
         stream = connection.makefile("rb")
         stream.read(len(http2.PREFACE))
-        pieces = [http2.frame(Kind.SETTINGS, 0, 0), *(frame(1) for frame in GRPC_OK)]
+        pieces = [http2.frame(Frame.SETTINGS, 0, 0), *(frame(1) for frame in GRPC_OK)]
         for byte in b"".join(pieces):
             connection.sendall(bytes([byte]))
         connection.recv(1)

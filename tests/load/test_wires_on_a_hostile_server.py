@@ -11,7 +11,7 @@ import pytest
 from harness.load.wire import Connection, Reply, open_connection
 from harness.load.wire.connection import Fault
 from harness.load.wire.grpc import http2
-from harness.load.wire.grpc.http2 import SETTING, Flag, Kind, Setting
+from harness.load.wire.grpc.http2 import SETTING, Flag, Frame, Setting
 from harness.load.wire.grpc.http2_connection import Http2Connection
 from harness.load.wire.grpc.incoming import Incoming
 from harness.load.wire.grpc.response_templates import ResponseTemplates
@@ -179,16 +179,16 @@ def greeting(payload: bytes) -> rogue.Handler:
     return grpc_says(settings=payload)
 
 
-def flood(kind: Kind, flags: int, stream: int, payload: bytes = b"") -> rogue.Handler:
+def flood(kind: Frame, flags: int, stream: int, payload: bytes = b"") -> rogue.Handler:
     return grpc_says(then=without_end(http2.frame(kind, flags, stream, payload)))
 
 
 def no_room(connection: socket.socket) -> None:
     """For the request; and updates of the window that give none."""
     connection.recv(4096)
-    connection.sendall(http2.frame(Kind.SETTINGS, 0, 0, setting(Setting.INITIAL_WINDOW_SIZE, 0)))
+    connection.sendall(http2.frame(Frame.SETTINGS, 0, 0, setting(Setting.INITIAL_WINDOW_SIZE, 0)))
     time.sleep(0.1)  # by then it has begun its request
-    without_end(http2.frame(Kind.WINDOW_UPDATE, 0, 1, bytes(4)))(connection)
+    without_end(http2.frame(Frame.WINDOW_UPDATE, 0, 1, bytes(4)))(connection)
 
 
 UNKNOWN = http2.FRAME.pack(200, 0, 0)
@@ -210,66 +210,66 @@ GRPC: dict[str, tuple[rogue.Handler, tuple[tuple[Status, str], ...]]] = {
     ),
     "no window": (greeting(setting(Setting.INITIAL_WINDOW_SIZE, 0)), (NO_ANSWER,)),
     "no window, and updates of none": (no_room, (NO_ANSWER,)),
-    "settings without end": (flood(Kind.SETTINGS, 0, 0), (NO_ANSWER, UNASKED)),
-    "acknowledgements without end": (flood(Kind.SETTINGS, Flag.ACK, 0), (NO_ANSWER,)),
-    "pings without end": (flood(Kind.PING, 0, 0, b"12345678"), (NO_ANSWER, UNASKED)),
+    "settings without end": (flood(Frame.SETTINGS, 0, 0), (NO_ANSWER, UNASKED)),
+    "acknowledgements without end": (flood(Frame.SETTINGS, Flag.ACK, 0), (NO_ANSWER,)),
+    "pings without end": (flood(Frame.PING, 0, 0, b"12345678"), (NO_ANSWER, UNASKED)),
     "a large ping": (
-        grpc_says(http2.frame(Kind.PING, 0, 0, bytes(16_000))),
+        grpc_says(http2.frame(Frame.PING, 0, 0, bytes(16_000))),
         ((Status.PROTOCOL, "a PING frame of a wrong size"),),
     ),
-    "windows of the connection without end": (flood(Kind.WINDOW_UPDATE, 0, 0, WINDOW), (NO_ANSWER,)),
-    "windows of the stream without end": (flood(Kind.WINDOW_UPDATE, 0, 1, WINDOW), (NO_ANSWER,)),
+    "windows of the connection without end": (flood(Frame.WINDOW_UPDATE, 0, 0, WINDOW), (NO_ANSWER,)),
+    "windows of the stream without end": (flood(Frame.WINDOW_UPDATE, 0, 1, WINDOW), (NO_ANSWER,)),
     "unknown frames without end": (grpc_says(then=without_end(UNKNOWN)), (NO_ANSWER,)),
-    "GOAWAY without end": (flood(Kind.GOAWAY, 0, 0, (1).to_bytes(4, "big") + bytes(4)), (NO_ANSWER,)),
+    "GOAWAY without end": (flood(Frame.GOAWAY, 0, 0, (1).to_bytes(4, "big") + bytes(4)), (NO_ANSWER,)),
     "continuations without end": (
         grpc_says(
-            on_stream(Kind.HEADERS, 0, rogue.HEADERS),
-            then=without_end(http2.frame(Kind.CONTINUATION, 0, 1)),
+            on_stream(Frame.HEADERS, 0, rogue.HEADERS),
+            then=without_end(http2.frame(Frame.CONTINUATION, 0, 1)),
         ),
         (NOT_ENDED,),
     ),
     "a block of 60 kB": (
-        grpc_says(on_stream(Kind.HEADERS, Flag.END_HEADERS, b"\x88" * 60_000)),
+        grpc_says(on_stream(Frame.HEADERS, Flag.END_HEADERS, b"\x88" * 60_000)),
         (NOT_ENDED,),
     ),
     "a block that grows": (
-        grpc_says(on_stream(Kind.HEADERS, Flag.END_HEADERS, b"\x90" * 30_000)),
+        grpc_says(on_stream(Frame.HEADERS, Flag.END_HEADERS, b"\x90" * 30_000)),
         ((Status.PROTOCOL, "a header block that can't be read"),),
     ),
     "a number of 20 kB in a block": (
-        grpc_says(on_stream(Kind.HEADERS, Flag.END_HEADERS, b"\x7f" + b"\xff" * 20_000)),
+        grpc_says(on_stream(Frame.HEADERS, Flag.END_HEADERS, b"\x7f" + b"\xff" * 20_000)),
         ((Status.PROTOCOL, "a header block that can't be read"),),
     ),
     "headers without end": (
-        grpc_says(START, then=without_end(http2.frame(Kind.HEADERS, Flag.END_HEADERS, 1, rogue.HEADERS))),
+        grpc_says(START, then=without_end(http2.frame(Frame.HEADERS, Flag.END_HEADERS, 1, rogue.HEADERS))),
         (LATE,),
     ),
     "empty data without end": (
-        grpc_says(START, then=without_end(http2.frame(Kind.DATA, 0, 1))),
+        grpc_says(START, then=without_end(http2.frame(Frame.DATA, 0, 1))),
         (LATE,),
     ),
     "padding without end": (
-        grpc_says(START, then=without_end(http2.frame(Kind.DATA, Flag.PADDED, 1, b"\xff" + bytes(255)))),
+        grpc_says(START, then=without_end(http2.frame(Frame.DATA, Flag.PADDED, 1, b"\xff" + bytes(255)))),
         (LATE,),
     ),
     "more padding than frame": (
-        grpc_says(START, on_stream(Kind.DATA, Flag.PADDED, b"\xff123")),
+        grpc_says(START, on_stream(Frame.DATA, Flag.PADDED, b"\xff123")),
         ((Status.PROTOCOL, "more padding than frame"),),
     ),
     "settings of a stream": (
-        grpc_says(on_stream(Kind.SETTINGS, 0, b"")),
+        grpc_says(on_stream(Frame.SETTINGS, 0, b"")),
         ((Status.PROTOCOL, "a frame that no answer has"),),
     ),
     "a push": (
-        grpc_says(on_stream(Kind.PUSH_PROMISE, Flag.END_HEADERS, bytes(4))),
+        grpc_says(on_stream(Frame.PUSH_PROMISE, Flag.END_HEADERS, bytes(4))),
         ((Status.PROTOCOL, "a frame that no answer has"),),
     ),
     "a compressed message that grows": (
-        grpc_says(START, on_stream(Kind.DATA, 0, b"\1\0\0\0\5hello"), END),
+        grpc_says(START, on_stream(Frame.DATA, 0, b"\1\0\0\0\5hello"), END),
         ((Status.PROTOCOL, "a message that isn't as long as it says"),),
     ),
     "a message of 4 GB, it says": (
-        grpc_says(START, on_stream(Kind.DATA, 0, b"\0\xff\xff\xff\xffhello"), END),
+        grpc_says(START, on_stream(Frame.DATA, 0, b"\0\xff\xff\xff\xffhello"), END),
         ((Status.PROTOCOL, "a message that isn't as long as it says"),),
     ),
     "a text of 20 kB, in per cent": (
@@ -297,7 +297,7 @@ def test_grpc_that_means_harm_is_a_failure_with_a_reason(case: str) -> None:
 
 def test_a_message_that_cannot_be_read_is_an_error_of_the_server() -> None:
     with rogue.rogue_server(
-        grpc_says(START, on_stream(Kind.DATA, 0, b"\0\0\0\0\5\xff\xff\xff\xff\xff"), END)
+        grpc_says(START, on_stream(Frame.DATA, 0, b"\0\0\0\0\5\xff\xff\xff\xff\xff"), END)
     ) as port:
         connection = open_connection("grpc", "127.0.0.1", port, TIMEOUT_S)
         reply = connection.call(REQUEST, keep_body=True)
@@ -324,14 +324,14 @@ def test_the_event_loop_has_its_turn_however_much_lies_ready() -> None:
 
         receive_now = receive_into
 
-    stream = Endless([http2.frame(Kind.SETTINGS, 0, 0)])
+    stream = Endless([http2.frame(Frame.SETTINGS, 0, 0)])
     connection = Http2Connection(stream, "")
     connection._on_readable()
     connection.close()
 
 
-@pytest.mark.parametrize(("kind", "payload"), [(Kind.SETTINGS, b""), (Kind.PING, bytes(8))])
-def test_acknowledgements_that_nobody_takes_have_a_bound(kind: Kind, payload: bytes) -> None:
+@pytest.mark.parametrize(("kind", "payload"), [(Frame.SETTINGS, b""), (Frame.PING, bytes(8))])
+def test_acknowledgements_that_nobody_takes_have_a_bound(kind: Frame, payload: bytes) -> None:
     part = http2.frame(kind, 0, 0, payload)
     incoming = Incoming()
     incoming.greeted = True
@@ -349,7 +349,7 @@ def test_acknowledgements_that_nobody_takes_have_a_bound(kind: Kind, payload: by
         http_says(http("Content-Length: 3000000"), without_end(b"x")),
         http_says(CHUNKED + b"2dc6c0\r\n", without_end(b"x")),
         http_says(CHUNKED, without_end(b"64\r\n" + b"x" * 100 + b"\r\n")),
-        grpc_says(START, then=without_end(http2.frame(Kind.DATA, 0, 1, bytes(16_000)))),
+        grpc_says(START, then=without_end(http2.frame(Frame.DATA, 0, 1, bytes(16_000)))),
     ],
 )
 def test_an_answer_that_is_kept_has_a_bound(handler: rogue.Handler, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,5 +366,5 @@ def test_what_is_known_again_is_small() -> None:
     large = rogue.block((":status", "200"), ("x", "y" * 5000))
     reader, known = http2.HeaderReader(), ResponseTemplates()
     reader.read(large)
-    known.learn(b"".join((on_stream(Kind.HEADERS, Flag.END_HEADERS, large)(1), rogue.DATA(1), END(1))), 1)
+    known.learn(b"".join((on_stream(Frame.HEADERS, Flag.END_HEADERS, large)(1), rogue.DATA(1), END(1))), 1)
     assert (reader._known, known._by_sizes) == ({}, {})

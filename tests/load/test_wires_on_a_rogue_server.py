@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.load.wire import Connection, open_connection
 from harness.load.wire.grpc import http2
-from harness.load.wire.grpc.http2 import Flag, Kind, Setting
+from harness.load.wire.grpc.http2 import Flag, Frame, Setting
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
 from tests.load import rogue
@@ -80,7 +80,7 @@ WRONG_HTTP: dict[str, tuple[rogue.Handler, Status, str]] = {
         "half an answer within 0.4 s",
     ),
     "garbage": (http_says(b"\x16\x03\x01 hello"), Status.PROTOCOL, "the answer is not HTTP/1"),
-    "HTTP/2": (http_says(http2.frame(Kind.SETTINGS, 0, 0)), Status.PROTOCOL, "the answer is not HTTP/1"),
+    "HTTP/2": (http_says(http2.frame(Frame.SETTINGS, 0, 0)), Status.PROTOCOL, "the answer is not HTTP/1"),
     "no length": (http_says(head() + b"hello"), Status.PROTOCOL, "an answer that doesn't say its length"),
     "a negative length": (
         http_says(head("Content-Length: -1") + b"hello"),
@@ -127,11 +127,11 @@ WRONG_HTTP: dict[str, tuple[rogue.Handler, Status, str]] = {
 
 
 def goaway(last: int, code: int) -> bytes:
-    return http2.frame(Kind.GOAWAY, 0, 0, last.to_bytes(4, "big") + code.to_bytes(4, "big") + b"debug")
+    return http2.frame(Frame.GOAWAY, 0, 0, last.to_bytes(4, "big") + code.to_bytes(4, "big") + b"debug")
 
 
 def reset_stream(code: int) -> Callable[[int], bytes]:
-    return on_stream(Kind.RST_STREAM, 0, code.to_bytes(4, "big"))
+    return on_stream(Frame.RST_STREAM, 0, code.to_bytes(4, "big"))
 
 
 NO_MESSAGE = "an answer without a message"
@@ -173,13 +173,13 @@ WRONG_GRPC: dict[str, tuple[rogue.Handler, Status, str]] = {
         "the answer is not HTTP/2",
     ),
     "a frame too large": (
-        grpc_says(START, lambda s: http2.FRAME.pack((http2.LARGEST_DATA + 1) << 8 | Kind.DATA, 0, s)),
+        grpc_says(START, lambda s: http2.FRAME.pack((http2.LARGEST_DATA + 1) << 8 | Frame.DATA, 0, s)),
         Status.PROTOCOL,
         "the answer is not HTTP/2",
     ),
     "no message": (grpc_says(START, END), Status.PROTOCOL, NO_MESSAGE),
     "a short message": (
-        grpc_says(START, on_stream(Kind.DATA, 0, b"\0\0\0\0\x09hello"), END),
+        grpc_says(START, on_stream(Frame.DATA, 0, b"\0\0\0\0\x09hello"), END),
         Status.PROTOCOL,
         "a message that isn't as long as it says",
     ),
@@ -189,30 +189,30 @@ WRONG_GRPC: dict[str, tuple[rogue.Handler, Status, str]] = {
         "a message that isn't as long as it says",
     ),
     "compressed": (
-        grpc_says(START, on_stream(Kind.DATA, 0, b"\1\0\0\0\5hello"), END),
+        grpc_says(START, on_stream(Frame.DATA, 0, b"\1\0\0\0\5hello"), END),
         Status.PROTOCOL,
         "a message that isn't as long as it says",
     ),
     "no trailers": (
-        grpc_says(START, on_stream(Kind.DATA, Flag.END_STREAM, rogue.MESSAGE)),
+        grpc_says(START, on_stream(Frame.DATA, Flag.END_STREAM, rogue.MESSAGE)),
         Status.PROTOCOL,
         "an answer without a grpc-status",
     ),
     "data first": (grpc_says(DATA, START, END), Status.PROTOCOL, "data outside of an answer"),
     "another stream": (
-        grpc_says(http2.frame(Kind.HEADERS, Flag.END_HEADERS, 7, rogue.HEADERS)),
+        grpc_says(http2.frame(Frame.HEADERS, Flag.END_HEADERS, 7, rogue.HEADERS)),
         Status.PROTOCOL,
         "an answer on a stream that isn't open",
     ),
     "wrong headers": (
-        grpc_says(on_stream(Kind.HEADERS, Flag.END_HEADERS, b"\xff\xff\xff\xff\xff")),
+        grpc_says(on_stream(Frame.HEADERS, Flag.END_HEADERS, b"\xff\xff\xff\xff\xff")),
         Status.PROTOCOL,
         "a header block that can't be read",
     ),
     "headers that need a table": (
         grpc_says(
             on_stream(
-                Kind.HEADERS,
+                Frame.HEADERS,
                 Flag.END_HEADERS,
                 rogue.dynamic_block((":status", "200"), ("x", "y")) + b"\xbe",
             )
@@ -319,13 +319,13 @@ def test_grpc_answers_are_read_however_they_are_framed() -> None:
     heard: list[tuple[int, int, bytes]] = []
     padded = b"\3" + rogue.MESSAGE[:7] + b"\0\0\0"
     frames = (
-        http2.frame(Kind.PING, 0, 0, b"12345678"),
-        http2.frame(Kind.SETTINGS, Flag.ACK, 0),
-        on_stream(Kind.HEADERS, Flag.PRIORITY, b"\0\0\0\0\1" + rogue.HEADERS[:3]),
-        on_stream(Kind.CONTINUATION, Flag.END_HEADERS, rogue.HEADERS[3:]),
-        on_stream(Kind.DATA, 0, b""),
-        on_stream(Kind.DATA, Flag.PADDED, padded),
-        on_stream(Kind.DATA, 0, rogue.MESSAGE[7:]),
+        http2.frame(Frame.PING, 0, 0, b"12345678"),
+        http2.frame(Frame.SETTINGS, Flag.ACK, 0),
+        on_stream(Frame.HEADERS, Flag.PRIORITY, b"\0\0\0\0\1" + rogue.HEADERS[:3]),
+        on_stream(Frame.CONTINUATION, Flag.END_HEADERS, rogue.HEADERS[3:]),
+        on_stream(Frame.DATA, 0, b""),
+        on_stream(Frame.DATA, Flag.PADDED, padded),
+        on_stream(Frame.DATA, 0, rogue.MESSAGE[7:]),
         goaway(1, 0),
         END,
         reset_stream(0),
@@ -340,19 +340,19 @@ def test_grpc_answers_are_read_however_they_are_framed() -> None:
             assert (reply.status, reply.body) == (Status.OK, b"hello")
         assert connection.connected
         connection.close()
-    sent = [payload for kind, _, payload in heard if kind == Kind.DATA]
+    sent = [payload for kind, _, payload in heard if kind == Frame.DATA]
     assert sent == [b"\0\0\0\0\7message"] * 4
-    assert sum((kind, flags) == (Kind.SETTINGS, Flag.ACK) for kind, flags, _ in heard) == 2
-    blocks = {payload for kind, _, payload in heard if kind == Kind.HEADERS}
+    assert sum((kind, flags) == (Frame.SETTINGS, Flag.ACK) for kind, flags, _ in heard) == 2
+    blocks = {payload for kind, _, payload in heard if kind == Frame.HEADERS}
     assert len(blocks) == 1  # stateless
 
 
 def test_a_ping_is_answered_while_the_answer_is_awaited() -> None:
     def pings_first(connection: socket.socket) -> None:
         connection.recv(4096)
-        connection.sendall(http2.frame(Kind.SETTINGS, 0, 0) + http2.frame(Kind.PING, 0, 0, b"abcdefgh"))
+        connection.sendall(http2.frame(Frame.SETTINGS, 0, 0) + http2.frame(Frame.PING, 0, 0, b"abcdefgh"))
         got = b""
-        while http2.frame(Kind.PING, Flag.ACK, 0, b"abcdefgh") not in got:
+        while http2.frame(Frame.PING, Flag.ACK, 0, b"abcdefgh") not in got:
             got += connection.recv(4096)
         connection.sendall(b"".join(f(1) for f in GRPC_OK))
         connection.recv(1)
@@ -372,12 +372,12 @@ def test_large_messages_keep_to_the_peers_windows_and_frames() -> None:
         stream = connection.makefile("rb")
         stream.read(len(http2.PREFACE))
         payload = http2.SETTING.pack(Setting.INITIAL_WINDOW_SIZE, 10_000)
-        connection.sendall(http2.frame(Kind.SETTINGS, 0, 0, payload))
+        connection.sendall(http2.frame(Frame.SETTINGS, 0, 0, payload))
         allowed = {0: 65_535, 1: 10_000}
         while True:
             first, flags, number = http2.FRAME.unpack(stream.read(9))
             body = stream.read(first >> 8)
-            if first & 0xFF != Kind.DATA:
+            if first & 0xFF != Frame.DATA:
                 continue
             sizes.append(len(body))
             got.extend(body)
@@ -388,7 +388,7 @@ def test_large_messages_keep_to_the_peers_windows_and_frames() -> None:
                 break
             if allowed[1] == 0:
                 allowed[1] += 7_000
-                connection.sendall(on_stream(Kind.WINDOW_UPDATE, 0, http2.WORD.pack(7_000))(1))
+                connection.sendall(on_stream(Frame.WINDOW_UPDATE, 0, http2.WORD.pack(7_000))(1))
             if allowed[0] < 8_000:
                 allowed[0] += 50_000
                 connection.sendall(http2.window_update(50_000))
@@ -411,7 +411,7 @@ def test_no_bytes_whatever_make_a_call_raise_or_hang(data: st.DataObject, protoc
     good = HTTP_OK if protocol == "http" else b"".join(f(1) for f in GRPC_OK)
     at = data.draw(st.integers(0, len(good)))
     said = good[:at] + noise + good[at:]
-    prefix = b"" if protocol == "http" else http2.frame(Kind.SETTINGS, 0, 0)
+    prefix = b"" if protocol == "http" else http2.frame(Frame.SETTINGS, 0, 0)
 
     def handler(connection: socket.socket) -> None:
         connection.recv(65536)

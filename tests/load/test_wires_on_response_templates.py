@@ -13,7 +13,7 @@ from harness.load.wire.grpc import http2
 from harness.load.wire.grpc.grpc_answer import Answer
 from harness.load.wire.grpc.grpc_channel import GrpcChannel
 from harness.load.wire.grpc.grpc_connection import GrpcConnection
-from harness.load.wire.grpc.http2 import FRAME, WORD, Flag, Kind
+from harness.load.wire.grpc.http2 import FRAME, WORD, Flag, Frame
 from harness.load.wire.grpc.incoming import Incoming
 from harness.load.wire.grpc.response_templates import ResponseTemplates
 from harness.schema.samples import Status
@@ -33,8 +33,8 @@ def answer(stream: int, data: bytes = b"hello", status: str = "0", window: int =
     """As Triton gives it: all in one, and the window given back."""
     return b"".join(
         (
-            on_stream(Kind.HEADERS, Flag.END_HEADERS, HEADERS)(stream),
-            on_stream(Kind.DATA, 0, message(data))(stream),
+            on_stream(Frame.HEADERS, Flag.END_HEADERS, HEADERS)(stream),
+            on_stream(Frame.DATA, 0, message(data))(stream),
             trailers(("grpc-status", status))(stream),
             http2.window_update(window),
         )
@@ -73,7 +73,7 @@ def test_familiar_answers_are_known_again_with_times_and_sizes(monkeypatch: pyte
     def counted(
         self: Incoming, kind: int, flags: int, stream_id: int, answer: Answer | None, payload: memoryview
     ) -> None:
-        if kind == Kind.DATA:
+        if kind == Frame.DATA:
             taken.append(stream_id)
         take(self, kind, flags, stream_id, answer, payload)
 
@@ -114,7 +114,7 @@ def cut_here(data: bytes, *changes: tuple[int, bytes]) -> bytes:
 
 
 GOOD = answer(7)
-DATA_AT = len(http2.frame(Kind.HEADERS, 0, 7, HEADERS))
+DATA_AT = len(http2.frame(Frame.HEADERS, 0, 7, HEADERS))
 TRAILERS_AT = DATA_AT + FRAME.size + len(message(b"hello"))
 SAME_SIZE: dict[str, tuple[Callable[[], bytes], Status, str]] = {
     "a refusal": (lambda: answer(7, status="8"), Status.REFUSED, "RESOURCE_EXHAUSTED"),
@@ -154,12 +154,12 @@ SAME_SIZE: dict[str, tuple[Callable[[], bytes], Status, str]] = {
         "the server closed the connection before the answer was whole",
     ),
     "going away instead of a window": (
-        lambda: answer(7)[:TRAILERS_AT] + http2.frame(Kind.GOAWAY, 0, 0, bytes(len(GOOD) - TRAILERS_AT - 9)),
+        lambda: answer(7)[:TRAILERS_AT] + http2.frame(Frame.GOAWAY, 0, 0, bytes(len(GOOD) - TRAILERS_AT - 9)),
         Status.CONNECTION,
         "the server is going away: NO_ERROR",
     ),
     "a reset in the middle": (
-        lambda: cut_here(GOOD, (DATA_AT, http2.frame(Kind.RST_STREAM, 0, 7, WORD.pack(2)))),
+        lambda: cut_here(GOOD, (DATA_AT, http2.frame(Frame.RST_STREAM, 0, 7, WORD.pack(2)))),
         Status.CONNECTION,
         "the server reset the stream: INTERNAL_ERROR",
     ),
@@ -181,7 +181,7 @@ def test_what_only_resembles_a_familiar_answer_is_an_error(case: str) -> None:
 
 
 def test_a_familiar_answer_in_two_pieces_or_with_more_behind_it_is_read() -> None:
-    ping = http2.frame(Kind.PING, 0, 0, b"12345678")
+    ping = http2.frame(Frame.PING, 0, 0, b"12345678")
     answers = [
         answer(1),
         answer(3),
@@ -214,10 +214,10 @@ def test_a_changed_answer_is_judged_as_by_a_connection_that_has_forgotten(data: 
 def long_answer(stream: int, sizes: list[int], said: int | None = None) -> bytes:
     body = b"\0" + (sum(sizes) - 5 if said is None else said).to_bytes(4, "big")
     body += bytes(range(256)) * (sum(sizes) // 256 + 1)
-    frames = [on_stream(Kind.HEADERS, Flag.END_HEADERS, HEADERS)(stream)]
+    frames = [on_stream(Frame.HEADERS, Flag.END_HEADERS, HEADERS)(stream)]
     at = 0
     for size in sizes:
-        frames.append(on_stream(Kind.DATA, 0, body[at : at + size])(stream))
+        frames.append(on_stream(Frame.DATA, 0, body[at : at + size])(stream))
         at += size
     return b"".join((*frames, trailers(("grpc-status", "0"))(stream)))
 
@@ -248,18 +248,18 @@ def test_long_frames_are_read_in_full(sizes: list[int], keep_body: bool) -> None
         (long_answer(1, [http2.LARGEST_DATA + 1]), Status.PROTOCOL, "the answer is not HTTP/2"),
         (long_answer(3, [LONG]), Status.PROTOCOL, "an answer on a stream that isn't open"),
         (
-            on_stream(Kind.DATA, 0, bytes(LONG))(1),
+            on_stream(Frame.DATA, 0, bytes(LONG))(1),
             Status.PROTOCOL,
             "data outside of an answer",
         ),
         (
-            on_stream(Kind.HEADERS, Flag.END_HEADERS, bytes(LONG))(1),
+            on_stream(Frame.HEADERS, Flag.END_HEADERS, bytes(LONG))(1),
             Status.PROTOCOL,
             "the answer is not HTTP/2",
         ),
         (
-            on_stream(Kind.HEADERS, Flag.END_HEADERS, block((":status", "200")))(1)
-            + on_stream(Kind.DATA, Flag.PADDED, bytes(LONG))(1),
+            on_stream(Frame.HEADERS, Flag.END_HEADERS, block((":status", "200")))(1)
+            + on_stream(Frame.DATA, Flag.PADDED, bytes(LONG))(1),
             Status.PROTOCOL,
             "the answer is not HTTP/2",
         ),

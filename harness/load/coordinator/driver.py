@@ -20,7 +20,7 @@ from harness.address import Address, is_loopback, reachable
 from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.load_processes import LoadProcesses, MasterAndWorkers, SingleProcess
 from harness.load.coordinator.stopping_rule import Enough, StoppingRule
-from harness.load.coordinator.workers import EndedEarly, Progress, Workers
+from harness.load.coordinator.workers import EndedEarly, PhaseProgress, Workers
 from harness.load.distributed.secret import SECRET_VARIABLE
 from harness.load.distributed.secret import is_set as secret_is_set
 from harness.load.job import Job, prepared, write_job
@@ -72,7 +72,7 @@ def drive(
     between: Callable[[], None] = lambda: None,
     alive: Callable[[], str | None] = lambda: None,
     on_started: Callable[[tuple[int, ...]], None] = lambda _: None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: Callable[[PhaseProgress], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> LoadOutcome:
     """Warm up, call `between` with nothing in flight, measure; return with nothing in flight.
@@ -108,7 +108,7 @@ class _Lead:
         plan: LoadPlan,
         processes: LoadProcesses,
         alive: Callable[[], str | None],
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[PhaseProgress], None],
         say: Callable[[str], None],
     ) -> None:
         self._job, self._plan, self._processes = job, plan, processes

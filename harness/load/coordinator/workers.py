@@ -21,7 +21,7 @@ class EndedEarly(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PhaseProgress:
     """How far the phase is."""
 
     phase: str
@@ -85,7 +85,9 @@ class Worker:
 class Workers:
     """All of them, whether they are here already or not."""
 
-    def __init__(self, job: Job, on_progress: Callable[[Progress], None], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, job: Job, on_progress: Callable[[PhaseProgress], None], say: Callable[[str], None]
+    ) -> None:
         self._job, self._on_progress, self._say = job, on_progress, say
         self._all = [Worker(worker) for worker in range(job.load.workers)]
 
@@ -170,7 +172,9 @@ class Workers:
                 if worker.recorded != (counts := (message["succeeded"], message["failed"])):
                     worker.recorded, worker.moved_at = counts, time.monotonic()
                 succeeded, failed = map(sum, zip(*(m.recorded for m in self), strict=True))
-                self._on_progress(Progress(message["phase"].lower(), message["elapsed_s"], succeeded, failed))
+                self._on_progress(
+                    PhaseProgress(message["phase"].lower(), message["elapsed_s"], succeeded, failed)
+                )
             case "over":
                 worker.over = message
             case "failed":

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.load.shared_memory.claim import Claim
 from harness.load.shared_memory.cuda_driver import DeviceMemory
-from harness.load.shared_memory.region_control import Kind
+from harness.load.shared_memory.region_control import RegionKind
 
 
 class CudaMemory:
@@ -22,7 +22,7 @@ class CudaMemory:
     Raises InputError where there is no such GPU, HarnessError where there is no room.
     """
 
-    kind: Kind = "cuda"
+    kind: RegionKind = "cuda"
 
     def __init__(self, size: int, gpu: int = 0, there: int = 0) -> None:
         self.size, self._gpu, self._there = size, gpu, there

@@ -17,7 +17,7 @@ from harness.http_json import Client, parsed, refusal, words
 from harness.plain_text import quoted
 from harness.schema.errors import ServerError
 
-Kind = Literal["system", "cuda"]
+RegionKind = Literal["system", "cuda"]
 """Which of Triton's two extensions a region belongs to."""
 
 _ANSWER_LIMIT_S = 5.0
@@ -36,11 +36,11 @@ class RegionControl:
     def __init__(self, host: str, port: int, *, headers: Mapping[str, str] | None = None) -> None:
         self._host, self._port, self._headers = host, port, headers
 
-    def register(self, kind: Kind, name: str, described: dict[str, Any]) -> None:
+    def register(self, kind: RegionKind, name: str, described: dict[str, Any]) -> None:
         """Raises ServerError with Triton's own reason."""
         self._ask("POST", _path(kind, name, "register"), described)
 
-    def unregister(self, kind: Kind, name: str) -> None:
+    def unregister(self, kind: RegionKind, name: str) -> None:
         """Never raises; returns once Triton has let go of the region, or has been given time to.
 
         It answers a request before it lets go of its memory. Of a region that is still held, it says that it
@@ -73,7 +73,7 @@ class RegionControl:
             )
         return gpu
 
-    def _known(self, kind: Kind, name: str) -> bool:
+    def _known(self, kind: RegionKind, name: str) -> bool:
         try:
             self._ask("GET", _path(kind, name, "status"))
         except ServerGone:
@@ -94,5 +94,5 @@ class RegionControl:
         return said
 
 
-def _path(kind: Kind, name: str, what: str) -> str:
+def _path(kind: RegionKind, name: str, what: str) -> str:
     return f"{kind}sharedmemory/region/{name}/{what}"

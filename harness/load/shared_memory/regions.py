@@ -20,7 +20,7 @@ import numpy as np
 from harness import ownership
 from harness.address import is_here
 from harness.load.endpoint import Endpoint
-from harness.load.shared_memory.region_control import Kind, RegionControl
+from harness.load.shared_memory.region_control import RegionControl, RegionKind
 from harness.load.shared_memory.system_memory import SystemMemory
 from harness.schema.errors import InputError, ServerError
 from harness.schema.samples import Status
@@ -36,7 +36,7 @@ _ALIGNED = 256
 class Memory(Seam):
     """A region that this process and Triton can both reach, until `close`."""
 
-    kind: Kind
+    kind: RegionKind
     name: str
     """The region's name in Triton: system and CUDA regions share their names."""
 
@@ -119,7 +119,7 @@ class SharedMemory:
 
     def _make(self) -> None:
         for left_over in ownership.sweep("load"):
-            for kind in get_args(Kind):
+            for kind in get_args(RegionKind):
                 self._regions.unregister(kind, left_over)
         contents = [
             [{name: _raw(array) for name, array in tensors.items()} for tensors in variants]

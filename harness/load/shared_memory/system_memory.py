@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from harness.load.shared_memory.claim import Claim
-from harness.load.shared_memory.region_control import Kind
+from harness.load.shared_memory.region_control import RegionKind
 from harness.ownership import SHARED_MEMORY
 from harness.schema.errors import HarnessError
 
@@ -19,7 +19,7 @@ class SystemMemory:
     Raises HarnessError where there is no room.
     """
 
-    kind: Kind = "system"
+    kind: RegionKind = "system"
 
     def __init__(self, size: int) -> None:
         self.size = size

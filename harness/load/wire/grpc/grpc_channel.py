@@ -12,7 +12,7 @@ from harness.address import Address
 from harness.load.tls import Tls
 from harness.load.wire.grpc import http2
 from harness.load.wire.grpc.grpc_answer import PREFIX_BYTES, Answer
-from harness.load.wire.grpc.http2 import FRAME, WORD, Flag, Kind
+from harness.load.wire.grpc.http2 import FRAME, WORD, Flag, Frame
 from harness.load.wire.grpc.http2_connection import Http2Connection
 from harness.load.wire.grpc.tls_stream import TlsStream
 from harness.load.wire.stream import Stream
@@ -60,7 +60,7 @@ class GrpcChannel:
                 ("user-agent", "harness"),
             ]
         )
-        self._head = bytearray(http2.frame(Kind.HEADERS, Flag.END_HEADERS, 0, block)) + bytes(_DATA.size)
+        self._head = bytearray(http2.frame(Frame.HEADERS, Flag.END_HEADERS, 0, block)) + bytes(_DATA.size)
         self._data_at = len(self._head) - _DATA.size
 
     @property

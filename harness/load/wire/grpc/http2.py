@@ -29,7 +29,7 @@ _LONGEST_MESSAGE = 8 * 1024
 """Bytes of grpc-message that are decoded: nobody is shown that much."""
 
 
-class Kind(IntEnum):
+class Frame(IntEnum):
     DATA = 0
     HEADERS = 1
     RST_STREAM = 3
@@ -82,7 +82,7 @@ ERRORS = [
 ]
 
 
-def frame(kind: Kind, flags: int, stream: int, payload: bytes = b"") -> bytes:
+def frame(kind: Frame, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return FRAME.pack(len(payload) << 8 | kind, flags, stream) + payload
 
 
@@ -113,16 +113,16 @@ def opening() -> bytes:
         (Setting.MAX_FRAME_SIZE, LARGEST_DATA),
     )
     payload = b"".join(SETTING.pack(*each) for each in settings)
-    return PREFACE + frame(Kind.SETTINGS, 0, 0, payload) + window_update(LARGEST_WINDOW - DEFAULT_WINDOW)
+    return PREFACE + frame(Frame.SETTINGS, 0, 0, payload) + window_update(LARGEST_WINDOW - DEFAULT_WINDOW)
 
 
 def window_update(increment: int) -> bytes:
-    return frame(Kind.WINDOW_UPDATE, 0, 0, WORD.pack(increment))
+    return frame(Frame.WINDOW_UPDATE, 0, 0, WORD.pack(increment))
 
 
 def reset(stream: int) -> bytes:
     """That an answer isn't wanted any more."""
-    return frame(Kind.RST_STREAM, 0, stream, WORD.pack(ERRORS.index("CANCEL")))
+    return frame(Frame.RST_STREAM, 0, stream, WORD.pack(ERRORS.index("CANCEL")))
 
 
 def stateless_block(fields: list[tuple[str, str]]) -> bytes:

@@ -8,7 +8,7 @@ from harness.load.wire.connection import LARGEST_KEPT, Fault
 from harness.load.wire.grpc import http2
 from harness.load.wire.grpc.grpc_answer import PREFIX_BYTES, Answer
 from harness.load.wire.grpc.header_block import LONGEST, HeaderBlock
-from harness.load.wire.grpc.http2 import FRAME, WORD, Flag, Kind, Setting
+from harness.load.wire.grpc.http2 import FRAME, WORD, Flag, Frame, Setting
 from harness.load.wire.grpc.response_templates import ResponseTemplates
 from harness.schema.samples import Status
 
@@ -18,7 +18,7 @@ _LARGEST_WHOLE = _BUFFER_BYTES // 2
 _MOST_OWED = 64 * 1024
 """Bytes of acknowledgements that wait to be sent."""
 _LARGEST_UNACKNOWLEDGED = http2.LARGEST_WINDOW // 2
-_WINDOW_UPDATE = WORD.size << 8 | Kind.WINDOW_UPDATE
+_WINDOW_UPDATE = WORD.size << 8 | Frame.WINDOW_UPDATE
 _WINDOW_UPDATE_BYTES = FRAME.size + WORD.size
 
 
@@ -102,7 +102,7 @@ class Incoming:
                     self.window_grew = True
                     at += _WINDOW_UPDATE_BYTES
                     continue
-            elif answer is not None and answer.first is None and first & 0xFF == Kind.HEADERS:
+            elif answer is not None and answer.first is None and first & 0xFF == Frame.HEADERS:
                 if answer.message is None and self._block is None:
                     familiar = self.familiar.find(buffer, at, end, first, stream_id)
                     if familiar is not None:
@@ -145,7 +145,7 @@ class Incoming:
         answer = self.open.get(stream_id)
         long = length > _LARGEST_WHOLE
         if (long and not self._may_be_long(kind, flags, length, stream_id)) or not (
-            self.greeted or kind == Kind.SETTINGS
+            self.greeted or kind == Frame.SETTINGS
         ):
             raise Fault(Status.PROTOCOL, "the answer is not HTTP/2")
         if not whole and not long:
@@ -163,7 +163,12 @@ class Incoming:
         return stop
 
     def _may_be_long(self, kind: int, flags: int, length: int, stream_id: int) -> bool:
-        if kind != Kind.DATA or flags & Flag.PADDED or length > http2.LARGEST_DATA or self._block is not None:
+        if (
+            kind != Frame.DATA
+            or flags & Flag.PADDED
+            or length > http2.LARGEST_DATA
+            or self._block is not None
+        ):
             return False
         return stream_id in self.open or stream_id in self._abandoned
 
@@ -171,23 +176,23 @@ class Incoming:
         self, kind: int, flags: int, stream_id: int, answer: Answer | None, payload: memoryview
     ) -> None:
         block = self._block
-        if block is not None and (kind != Kind.CONTINUATION or stream_id != block.stream):
+        if block is not None and (kind != Frame.CONTINUATION or stream_id != block.stream):
             raise Fault(Status.PROTOCOL, "a header block that is not continued")
         if stream_id:
             self._take_of_stream(kind, flags, stream_id, answer, payload)
-        elif kind == Kind.WINDOW_UPDATE:
+        elif kind == Frame.WINDOW_UPDATE:
             self._take_window_update(None, payload)
-        elif kind == Kind.SETTINGS:
+        elif kind == Frame.SETTINGS:
             if not flags & Flag.ACK:
                 self._take_settings(payload)
-        elif kind == Kind.PING:
+        elif kind == Frame.PING:
             if len(payload) != http2.PING_BYTES:
                 raise Fault(Status.PROTOCOL, "a PING frame of a wrong size")
             if not flags & Flag.ACK:
-                self._owe(http2.frame(Kind.PING, Flag.ACK, 0, bytes(payload)))
-        elif kind == Kind.GOAWAY:
+                self._owe(http2.frame(Frame.PING, Flag.ACK, 0, bytes(payload)))
+        elif kind == Frame.GOAWAY:
             self._take_goaway(payload)
-        elif kind in (Kind.DATA, Kind.HEADERS, Kind.CONTINUATION, Kind.PUSH_PROMISE):
+        elif kind in (Frame.DATA, Frame.HEADERS, Frame.CONTINUATION, Frame.PUSH_PROMISE):
             raise Fault(Status.PROTOCOL, "a frame that belongs to no stream")
 
     def _take_of_stream(
@@ -195,11 +200,15 @@ class Incoming:
     ) -> None:
         if answer is None and stream_id not in self._abandoned:
             # Only what a stream that has ended may still get (RFC 9113, 5.1) is passed over.
-            if stream_id > self.last_stream or kind in (Kind.DATA, Kind.HEADERS, Kind.CONTINUATION):
+            if stream_id > self.last_stream or kind in (
+                Frame.DATA,
+                Frame.HEADERS,
+                Frame.CONTINUATION,
+            ):
                 raise Fault(Status.PROTOCOL, "an answer on a stream that isn't open")
-        elif kind == Kind.DATA:
+        elif kind == Frame.DATA:
             self._take_data(flags, answer, payload)
-        elif kind == Kind.HEADERS:
+        elif kind == Frame.HEADERS:
             if answer is not None:
                 answer.came(self._now_ns)
             block = bytes(http2.unpadded(flags, payload, Flag.PRIORITY))
@@ -207,16 +216,16 @@ class Incoming:
                 self._block = HeaderBlock(stream_id, flags, block)
             else:
                 self._take_headers(flags, answer, block)
-        elif kind == Kind.CONTINUATION:
+        elif kind == Frame.CONTINUATION:
             self._take_continuation(flags, answer, payload)
         elif answer is None:
             pass
-        elif kind == Kind.WINDOW_UPDATE:
+        elif kind == Frame.WINDOW_UPDATE:
             self._take_window_update(answer, payload)
-        elif kind == Kind.RST_STREAM:
+        elif kind == Frame.RST_STREAM:
             reason = f"the server reset the stream: {http2.error_of(payload)}"
             self.fail(answer, Fault(Status.CONNECTION, reason))
-        elif kind in (Kind.SETTINGS, Kind.PUSH_PROMISE, Kind.PING, Kind.GOAWAY):
+        elif kind in (Frame.SETTINGS, Frame.PUSH_PROMISE, Frame.PING, Frame.GOAWAY):
             raise Fault(Status.PROTOCOL, "a frame that no answer has")
 
     def _take_window_update(self, answer: Answer | None, payload: memoryview) -> None:
@@ -295,7 +304,7 @@ class Incoming:
             elif name == Setting.MAX_FRAME_SIZE:
                 self.max_frame = value
         self.greeted = True
-        self._owe(http2.frame(Kind.SETTINGS, Flag.ACK, 0))
+        self._owe(http2.frame(Frame.SETTINGS, Flag.ACK, 0))
 
     def _owe(self, acknowledgement: bytes) -> None:
         self.owed += acknowledgement

@@ -7,7 +7,7 @@ business here. Everything else is compared; what isn't equal is read frame by fr
 
 from __future__ import annotations
 
-from harness.load.wire.grpc.http2 import FRAME, WORD, Flag, Kind
+from harness.load.wire.grpc.http2 import FRAME, WORD, Flag, Frame
 
 _PREFIX_BYTES = 5
 _STREAM_AT = 5
@@ -67,7 +67,7 @@ class ResponseTemplates:
             kinds.append(first & 0xFF)
             sizes.append(first >> 8)
             at += FRAME.size + (first >> 8)
-        if kinds != [Kind.HEADERS, Kind.DATA, Kind.HEADERS] or sizes[1] < _PREFIX_BYTES:
+        if kinds != [Frame.HEADERS, Frame.DATA, Frame.HEADERS] or sizes[1] < _PREFIX_BYTES:
             return
         if len(answer) - sizes[1] > _LARGEST:
             return
