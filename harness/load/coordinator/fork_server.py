@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harness.child_process import last_line
+from harness.child_process import dying_with_us, last_line
 from harness.interpreter import python
 from harness.load.process.forked import ROOM
 from harness.schema.errors import HarnessError
@@ -32,8 +32,8 @@ _REMEDY = "run `harness doctor`"
 class ForkServer:
     """Starts load processes, each in a session of its own, until its `with` ends; those still there then die.
 
-    What it imports it begins to import now. It may be used by several threads. Raises HarnessError where it
-    can't be started.
+    What it imports it begins to import now. It may be used by several threads, and lives no longer than the
+    one that made it. Raises HarnessError where it can't be started.
     """
 
     def __init__(self) -> None:
@@ -48,6 +48,7 @@ class ForkServer:
                 stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
+                preexec_fn=dying_with_us(),  # it may be stopped, and not see that we are gone
             )
         except OSError as error:
             self._orders.close()
