@@ -237,7 +237,8 @@ def _perf_analyzer(folder: Path) -> PerfAnalyzer:
 
 
 def _environment(at: Station) -> Environment:
-    own = {"backend": "Triton's Python backend", "execution_provider": None}  # its models are no ONNX files
+    # Its models are no ONNX files, and its command line names folders that no other calibration has.
+    own = {"backend": "Triton's Python backend", "execution_provider": None, "server_command": None}
     return at.session.environment.model_copy(update=own)
 
 

@@ -122,7 +122,9 @@ def test_a_server_elsewhere_is_seen_through_a_probe_beside_it(
         probing(workplace, pid, double) as (address, probe_pid),
     ):
         options = ("--url", at["http"], "--probe", address, "--json")
-        done = workplace.run("run", workplace.scenario(ONE), *options)
+        # long enough a warm-up for a first reading of both machines
+        warm = ONE.replace("warmup_s: 0.2", "warmup_s: 1")
+        done = workplace.run("run", workplace.scenario(warm), *options)
         point, observed = point_of(workplace, valid(done))
         assert observed["problems"] == []
         first, second = point["gpu"]
