@@ -22,7 +22,7 @@ from tests.e2e.test_command_line import in_process
 from tests.nvml import NvmlDouble
 
 TWO_SECONDS = TINY.replace("[1, 8]", "8")
-"""A single point, long enough to lose something meanwhile."""
+"""A single point, long enough to lose something meanwhile, and to tell what other processes use."""
 IDLE = "unsupported=nvmlDeviceGetUtilizationRates"
 """The double always works, which the load waits out: a GPU that doesn't tell is taken for one at rest."""
 
@@ -122,9 +122,7 @@ def test_a_server_elsewhere_is_seen_through_a_probe_beside_it(
         probing(workplace, pid, double) as (address, probe_pid),
     ):
         options = ("--url", at["http"], "--probe", address, "--json")
-        # long enough a warm-up for a first reading of both machines
-        warm = ONE.replace("warmup_s: 0.2", "warmup_s: 1")
-        done = workplace.run("run", workplace.scenario(warm), *options)
+        done = workplace.run("run", workplace.scenario(TWO_SECONDS), *options)
         point, observed = point_of(workplace, valid(done))
         assert observed["problems"] == []
         first, second = point["gpu"]
