@@ -440,7 +440,7 @@ def test_container_that_nobody_could_end_is_swept_by_the_next_start(places: Plac
     assert left in stand_in.running
     with DockerServer(Container(IMAGE), *places) as triton:
         triton.start()
-        assert list(stand_in.running) == [triton.name]
+        assert eventually(lambda: list(stand_in.running) == [triton.name])
         # Where its processes can't be seen from here, only the engine can end them.
         assert ["rm", "--force", left] in stand_in.calls
 
