@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.analysis.gates.all_gates import GATES, installed_gates
 from harness.analysis.gates.gate import gate
-from harness.analysis.gates.table import GATES, installed_gates
 from harness.extensions import extensions
 from harness.schema.errors import InputError
 from harness.schema.scenario import Validity

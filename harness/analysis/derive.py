@@ -10,8 +10,8 @@ import numpy.typing as npt
 from harness.analysis import objective, steady, validity
 from harness.analysis.bottleneck import bottleneck
 from harness.analysis.facts import Facts
+from harness.analysis.gates.all_gates import GATES
 from harness.analysis.gates.gate import Evidence, Gate
-from harness.analysis.gates.table import GATES
 from harness.analysis.gpu import gpu_figures, gpu_watch
 from harness.analysis.host import host_figures
 from harness.analysis.latency import Seconds, rate, summarize

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.analysis.derive import derive
-from harness.analysis.gates.table import gates_for
+from harness.analysis.gates.all_gates import gates_for
 from harness.load.spools import Spools
 from harness.report.page.series import PointSeries, series_of
 from harness.schema.errors import InputError

@@ -9,8 +9,8 @@ from harness.model.check import runs_code
 from harness.schema.frozen import Frozen
 from harness.store.scenario_file import LoadedScenario
 
-POINT_OVERHEAD_S = 3.0
-RELOAD_S = 3.0
+POINT_OVERHEAD_S = 0.5
+RELOAD_S = 1.5
 START_S = 5.0
 """What a point, a change of the server's settings and a run cost beyond the load itself."""
 

@@ -54,7 +54,7 @@ class OpenGpus(Protocol):
         `at_ns` is CLOCK_MONOTONIC. `processes` are as the driver lists them, and `foreign_processes` stays
         None, because it is judged where the server's processes are known. A reading without any value says
         that the device is lost, and no other follows it. A point is invalid where `throttle_reasons` has a
-        name of `harness.analysis.gates.gpus.SLOWED_DOWN`.
+        name of `harness.analysis.gates.gpu_condition.SLOWED_DOWN`.
         """
 
     def __enter__(self) -> Self: ...

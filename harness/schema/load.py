@@ -29,8 +29,8 @@ from pydantic.json_schema import JsonSchemaValue
 
 from harness.schema.frozen import Frozen
 from harness.schema.quantities import MANY, Arrivals
+from harness.schema.shapes.all_shapes import Shape, shapes
 from harness.schema.shapes.shape import LoadShape
-from harness.schema.shapes.table import Shape, shapes
 
 Cv = Annotated[float, Field(gt=0, le=100)]
 Workers = Annotated[int, Field(ge=1, le=256)]

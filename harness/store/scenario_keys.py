@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, create_model
 
+from harness.analysis.gates.all_gates import installed_gates
 from harness.analysis.gates.gate import Gate
-from harness.analysis.gates.table import installed_gates
 from harness.schema.scenario import Scenario, Validity
 
 Limit = Annotated[float, Field(ge=0, le=1e12)]

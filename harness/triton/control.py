@@ -20,7 +20,7 @@ from harness.address import Address
 from harness.http_json import Client, refusal, words
 from harness.plain_text import quoted
 from harness.schema.errors import ServerError
-from harness.triton import answers
+from harness.triton import answer_shapes
 
 Shape = TypeVar("Shape")
 
@@ -57,22 +57,22 @@ class Control:
     def model_ready(self, model: str) -> bool:
         return self._succeeds(f"{_model(model)}/ready", None)
 
-    def server_metadata(self) -> answers.Metadata:
+    def server_metadata(self) -> answer_shapes.Metadata:
         """`version` of the server, and what else it says: `name`, `extensions`."""
-        return self._read(answers.METADATA, "GET", "/v2")
+        return self._read(answer_shapes.METADATA, "GET", "/v2")
 
     def model_config(self, model: str) -> dict[str, Any]:
         """The configuration in effect, with all that Triton filled in."""
-        config = self._read(answers.MODEL_CONFIG, "GET", f"{_model(model)}/config")
+        config = self._read(answer_shapes.MODEL_CONFIG, "GET", f"{_model(model)}/config")
         return {**config}
 
     def statistics(self, model: str) -> dict[str, Any]:
         """Cumulative statistics since the model was loaded: `model_stats`, one entry a version."""
-        return self._read(answers.OBJECT, "GET", f"{_model(model)}/stats")
+        return self._read(answer_shapes.OBJECT, "GET", f"{_model(model)}/stats")
 
-    def repository_index(self) -> list[answers.Indexed]:
+    def repository_index(self) -> list[answer_shapes.Indexed]:
         """Every model the server knows of: `name`, and once it was loaded `version`, `state`, `reason`."""
-        return self._read(answers.INDEX, "POST", "/v2/repository/index", {})
+        return self._read(answer_shapes.INDEX, "POST", "/v2/repository/index", {})
 
     def load(self, model: str, config: Mapping[str, Any] | None = None) -> None:
         """Load or reload `model`, with `config` (JSON form) in place of its config.pbtxt if given."""
@@ -104,7 +104,7 @@ class Control:
         return True
 
     def _read(self, shape: TypeAdapter[Shape], method: str, path: str, document: Any = None) -> Shape:
-        return answers.read(shape, self._call(method, path, document), f"{path} of {self._where}")
+        return answer_shapes.read(shape, self._call(method, path, document), f"{path} of {self._where}")
 
     def _call(self, method: str, path: str, document: Any = None, timeout_s: float | None = None) -> bytes:
         limit_s = self.timeout_s if timeout_s is None else timeout_s

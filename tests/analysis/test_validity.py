@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness.analysis.facts import Facts
+from harness.analysis.gates.all_gates import GATES
 from harness.analysis.gates.gate import Evidence
-from harness.analysis.gates.table import GATES
 from harness.analysis.gpu import GpuWatch
 from harness.analysis.validity import Judgement, judge
 from harness.schema.observed import Observed

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.http_json import parsed
 from harness.schema.errors import ServerError
-from harness.triton import answers
+from harness.triton import answer_shapes
 from harness.triton.control import MOST_SHOWN, plain
 from harness.triton.provider import provider_of
 from harness.triton.remote import effective, kind_of
@@ -99,18 +99,18 @@ said = st.one_of(
 @fuzz(said)
 def test_an_answer_has_the_shape_that_is_gone_on_with_or_is_one_sentence(text: bytes) -> None:
     with _one_sentence():
-        assert answers.read(answers.METADATA, text, "it")["version"].isprintable()
+        assert answer_shapes.read(answer_shapes.METADATA, text, "it")["version"].isprintable()
     with _one_sentence():
-        for model in answers.read(answers.INDEX, text, "it"):
+        for model in answer_shapes.read(answer_shapes.INDEX, text, "it"):
             assert isinstance(model["name"], str) and model.get("state") not in (7, [])
     with _one_sentence():
-        config: dict[str, Any] = {**answers.read(answers.MODEL_CONFIG, text, "it")}
+        config: dict[str, Any] = {**answer_shapes.read(answer_shapes.MODEL_CONFIG, text, "it")}
         effective(config), kind_of(config)
         name, options = provider_of(config)
         json.dumps([name, options], ensure_ascii=False).encode()
         _ = (config.get("instance_group") or [{}])[0].get("gpus")
     with _one_sentence():
-        counted = snapshot(answers.read(answers.OBJECT, text, "it"))
+        counted = snapshot(answer_shapes.read(answer_shapes.OBJECT, text, "it"))
         assert difference(counted, counted).requests == 0
 
 
@@ -145,7 +145,11 @@ def test_an_error_text_is_one_line_with_an_end(text: str) -> None:
 
 
 def test_the_samples_are_what_triton_says() -> None:
-    for shape, sample in ((answers.MODEL_CONFIG, 1), (answers.INDEX, 2), (answers.METADATA, 3)):
-        assert answers.read(shape, SAMPLES[sample], "it")  # type: ignore[type-var]
+    for shape, sample in (
+        (answer_shapes.MODEL_CONFIG, 1),
+        (answer_shapes.INDEX, 2),
+        (answer_shapes.METADATA, 3),
+    ):
+        assert answer_shapes.read(shape, SAMPLES[sample], "it")  # type: ignore[type-var]
     with pytest.raises(ServerError):
-        answers.read(answers.MODEL_CONFIG, SAMPLES[2], "it")
+        answer_shapes.read(answer_shapes.MODEL_CONFIG, SAMPLES[2], "it")

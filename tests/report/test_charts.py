@@ -6,7 +6,7 @@ import pytest
 from harness.report.charts import points as charts
 from harness.report.charts.breakdown import breakdown
 from harness.report.charts.chart import DASHES, styles
-from harness.report.charts.percentiles import MOST_CURVES, percentile_curves
+from harness.report.charts.distribution import MOST_CURVES, percentile_curves
 from harness.schema.load import Load
 from tests.report import factory, samples
 

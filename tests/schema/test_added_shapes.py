@@ -14,7 +14,7 @@ from harness.load.arrivals import schedule, warmup_load
 from harness.schema.errors import InputError
 from harness.schema.point import Point, expand, point_at
 from harness.schema.scenario import Scenario
-from harness.schema.shapes.table import shapes
+from harness.schema.shapes.all_shapes import shapes
 from harness.store.scenario_file import json_schema, load_scenario
 from tests.extension import installed
 from tests.schema.sine import package_with_sine

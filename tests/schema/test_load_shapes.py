@@ -16,9 +16,9 @@ from harness.schema.errors import InputError
 from harness.schema.load import Load, PointLoad
 from harness.schema.point import Point, expand
 from harness.schema.scenario import Scenario
+from harness.schema.shapes.all_shapes import shapes
 from harness.schema.shapes.profile import GivenTimes, Profile, RateOverTime, Segment
 from harness.schema.shapes.shape import LoadShape
-from harness.schema.shapes.table import shapes
 
 RAMP = {"ramp": {"from_per_s": 5, "to_per_s": 80}}
 SPIKE = {"spike": {"base_per_s": 10, "peak_per_s": 200, "at_s": 3, "for_s": 2.5}}

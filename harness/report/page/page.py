@@ -26,8 +26,8 @@ from harness.report.cell import Cell, footnotes
 from harness.report.charts import points as point_charts
 from harness.report.charts.breakdown import breakdown
 from harness.report.charts.chart import Chart
+from harness.report.charts.distribution import percentile_curves
 from harness.report.charts.dots import thinned
-from harness.report.charts.percentiles import percentile_curves
 from harness.report.page import details
 from harness.report.page.resolved import resolved_scenario
 from harness.report.page.series import GpuSeries, PointSeries, coarser

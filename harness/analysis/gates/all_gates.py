@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from harness.analysis.gates import answers, client, course, gpus, machine, sample
+from harness.analysis.gates import answers, client, course, gpu_condition, machine, sample
 from harness.analysis.gates.gate import Gate
 from harness.extensions import extensions
 from harness.schema.errors import InputError
@@ -15,7 +15,7 @@ GATES: tuple[Gate, ...] = (
     *answers.GATES,
     *client.GATES,
     *machine.GATES,
-    *gpus.GATES,
+    *gpu_condition.GATES,
     *sample.GATES,
 )
 """The gates of harness itself."""
