@@ -25,11 +25,12 @@ def dying_with_us() -> Callable[[], None]:
     PR_SET_PDEATHSIG). So fork from the main thread, or from one that lives as long as the child shall.
     """
     parent, libc = os.getpid(), ctypes.CDLL(None)  # a child that is forked should load nothing
-    return lambda: _die_with(parent, libc)
+    return lambda: die_with(parent, libc)
 
 
-def _die_with(parent: int, libc: ctypes.CDLL) -> None:
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with(parent: int, libc: ctypes.CDLL | None = None) -> None:
+    """To be called by a process that `parent` has started: as `dying_with_us`, from the child's side."""
+    (libc or ctypes.CDLL(None)).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
 

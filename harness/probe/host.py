@@ -92,7 +92,7 @@ class ProcessTrees:
 
     def __init__(self) -> None:
         self._live: dict[int, _Process] = {}
-        self._ended_s = 0.0
+        self._ended_s = self._total_s = 0.0
         self._followed_at: float | None = None
         self._any_seen = False
         self._memory: int | None = None
@@ -144,7 +144,12 @@ class ProcessTrees:
                 del self._live[pid]
         if not self._any_seen:
             return None
-        return self._ended_s + sum(process.cpu_s for process in self._live.values())
+        # The same terms in another order may be a last bit less, and a total that falls would be taken for a
+        # restart: it was, and whoever used the machine meanwhile then went unnoticed.
+        self._total_s = max(
+            self._total_s, self._ended_s + sum(process.cpu_s for process in self._live.values())
+        )
+        return self._total_s
 
     def memory_bytes(self) -> int | None:
         """Memory now, or as it was at the last look, some `MEMORY_INTERVAL_S` ago; None with none alive."""

@@ -9,9 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.probe import host
 from harness.probe.host import Host, ProcessTrees, _parents
@@ -365,3 +368,28 @@ def _process_with_pid(pid: int, start: Start) -> subprocess.Popen[str] | None:
             return process
         process.kill()
     return None
+
+
+class Used:
+    """A process that has used so many ticks of 10 ms, for a ProcessTrees to follow."""
+
+    def __init__(self, ticks: int) -> None:
+        self.cpu_s = ticks / 100
+        self.lives = True
+
+    def update(self) -> bool:
+        return self.lives
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=2, max_size=8), st.randoms())
+def test_a_total_never_falls_by_rounding_when_one_of_several_ends(ticks: list[int], random: Random) -> None:
+    """0.1 + 0.2 + 0.3 is more than 0.3 + 0.1 + 0.2; a total that falls has no growth, and hides who was busy."""
+    trees = ProcessTrees()
+    processes = {pid: Used(used) for pid, used in enumerate(ticks)}
+    trees._live, trees._any_seen = dict(processes), True  # type: ignore[assignment]
+    totals = [trees.cpu_s()]
+    for process in random.sample(list(processes.values()), len(processes)):
+        process.lives = False
+        totals.append(trees.cpu_s())
+    known = [total for total in totals if total is not None]
+    assert len(known) == len(ticks) + 1 and known == sorted(known)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harness.child_process import dying_with_us, last_line
+from harness.child_process import last_line
 from harness.interpreter import python
 from harness.load.process.forked import ROOM
 from harness.schema.errors import HarnessError
@@ -41,14 +41,13 @@ class ForkServer:
         self._lock = threading.Lock()
         try:
             self._process = subprocess.Popen(
-                python("-m", "harness.load.process.forked", str(theirs.fileno()), ROOM),
+                python("-m", "harness.load.process.forked", str(theirs.fileno()), str(os.getpid()), ROOM),
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                preexec_fn=dying_with_us(),  # it may be stopped, and not see that we are gone
             )
         except OSError as error:
             self._orders.close()

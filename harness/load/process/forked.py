@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from harness.child_process import dying_with_us
+from harness.child_process import die_with, dying_with_us
 from harness.load.plan import CHANNEL_VARIABLE
 
 ORDER_BYTES = 1 << 20
@@ -48,7 +48,8 @@ _close, _signal, _waitid, _waitpid = os.close, signal.signal, os.waitid, os.wait
 
 
 def main() -> None:
-    orders = socket.socket(fileno=int(sys.argv[1]))
+    orders, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    die_with(parent)  # it may be stopped, and not see that the socket's other end is closed
     ready = select.poll()
     for module in _PRELOADED:
         importlib.import_module(module)
