@@ -383,7 +383,7 @@ class Used:
 
 @given(st.lists(st.integers(0, 10_000), min_size=2, max_size=8), st.randoms())
 def test_a_total_never_falls_by_rounding_when_one_of_several_ends(ticks: list[int], random: Random) -> None:
-    """0.1 + 0.2 + 0.3 is more than 0.3 + 0.1 + 0.2; a total that falls has no growth, and hides who is busy."""
+    """0.1 + 0.2 + 0.3 is more than 0.3 + 0.1 + 0.2; a falling total has no growth, and hides who is busy."""
     trees = ProcessTrees()
     processes = {pid: Used(used) for pid, used in enumerate(ticks)}
     trees._live, trees._any_seen = dict(processes), True  # type: ignore[assignment]
