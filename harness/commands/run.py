@@ -136,8 +136,8 @@ def _measure_each(
     of = len(loaded.points)
     for number, point in enumerate(missing, start=of - len(missing) + 1):
         with progress.point(number, of, point):
-            session.serve(models[point.dtype], point.server)
             if not known:  # before anything is measured: is it still where the run began?
+                session.serve(models[point.dtype], point.server)
                 server = session.server
                 progress.say(f"Triton {server.version} at {server.address}")
                 check_environment(folder, session.environment)

@@ -100,11 +100,11 @@ class Session:
     def serve(self, model: ModelArtifact, settings: ServerSettings) -> None:
         """Have the server serve `model` in this configuration, if it doesn't already. Raises HarnessError."""
         if self._served != (model, settings):
-            self._served = None
+            self._served = self._environment = None
             self.server.serve(model, settings)
             self._served = (model, settings)
-            self._environment = None
         elif self.server.exit_reason() is not None or not self.server.healthy():
+            self._environment = None  # its ports and its command are others then
             self.server.restart()
 
     def serve_entries(self, *entries: Entry) -> None:
@@ -209,25 +209,27 @@ class Session:
             self._load_pids.update(started)
 
         spool = folder / "gpu.jsonl"
-        with self._readings(spool) as readings:
-            idle_ns = readings.idle()
-            try:
-                outcome = drive(
-                    job,
-                    fork_server=self._fork_server,
-                    enough=enough or (lambda measured: precise_enough(point, measured)),
-                    between=between,
-                    alive=liveness(server, continuity, self.stop),
-                    on_started=on_started,
-                    say=self.observer.say,
-                    on_progress=lambda p: self.observer.load(p.phase, p.elapsed_s, p.succeeded, p.failed),
-                )
-            except ServerError as error:  # between the phases, the server was gone
-                outcome = LoadOutcome(job.folder, None, server.exit_reason() or str(error))
-            # A server that died in the last moment is seen by nobody but us.
-            ended = outcome.ended or server.exit_reason()
-            figures, problems = _server_figures(before, continuity) if ended is None else (None, ())
-        self._load_pids.difference_update(pids)
+        try:
+            with self._readings(spool) as readings:
+                idle_ns = readings.idle()
+                try:
+                    outcome = drive(
+                        job,
+                        fork_server=self._fork_server,
+                        enough=enough or (lambda measured: precise_enough(point, measured)),
+                        between=between,
+                        alive=liveness(server, continuity, self.stop),
+                        on_started=on_started,
+                        say=self.observer.say,
+                        on_progress=lambda p: self.observer.load(p.phase, p.elapsed_s, p.succeeded, p.failed),
+                    )
+                except ServerError as error:  # between the phases, the server was gone
+                    outcome = LoadOutcome(job.folder, None, server.exit_reason() or str(error))
+                # A server that died in the last moment is seen by nobody but us.
+                ended = outcome.ended or server.exit_reason()
+                figures, problems = _server_figures(before, continuity) if ended is None else (None, ())
+        finally:  # a number may be another process's next
+            self._load_pids.difference_update(pids)
         spool.unlink(missing_ok=True)
         observed = Observed(
             started_at=started_at,

@@ -67,10 +67,8 @@ class ServerTarget:
 
         Raises InputError for those that don't go together.
         """
-        if tls is not None:
-            if url is None:
-                raise InputError("TLS is of a Triton that is already running: give its --url too")
-            tls.check()
+        if tls is not None and url is None:
+            raise InputError("TLS is of a Triton that is already running: give its --url too")
         modes = server_modes()
         if server is not None and server not in modes:
             raise InputError(f"--server {server} is none of {', '.join(modes)}; one that runs is --url")

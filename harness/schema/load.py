@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any
@@ -54,8 +55,9 @@ class _AnyLoad(Frozen):
         return _written(tuple(shapes().values()), lists=False)
 
     @classmethod
+    @abstractmethod
     def _of(cls, shape: Shape, value: Any) -> dict[str, Any]:
-        raise NotImplementedError
+        """The fields that say which shape it is, and with which values."""
 
     @model_validator(mode="before")
     @classmethod
