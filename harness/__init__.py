@@ -86,7 +86,7 @@ def run(
 
     progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
     file = None if what is None else Path(what)
-    overrides = [*overrides, *([] if workers is None else [f"load.workers={workers}"])]
+    overrides = _overrides(overrides, workers)
     if resume:
         return story.resume(file, testbed, results=Path(results), overrides=overrides, progress=progress)
     loaded = story.load(file, overrides, progress=progress)
@@ -98,13 +98,19 @@ def resume(run_folder: str | Path, *, quiet: bool = False, **options: Unpack[Opt
     return run(run_folder, resume=True, quiet=quiet, **options)
 
 
-def dry_run(scenario: str | Path, *, overrides: Sequence[str] = (), workers: int | None = None) -> Plan:
+def dry_run(
+    scenario: str | Path | None, *, overrides: Sequence[str] = (), workers: int | None = None
+) -> Plan:
     """The points of a scenario file and the expected time; nothing is measured, and none of its code runs."""
     from harness.commands import dry_run as planning
     from harness.commands import run as story
 
-    overrides = [*overrides, *([] if workers is None else [f"load.workers={workers}"])]
-    return planning.plan(story.load(Path(scenario), overrides, only_look=True))
+    file = None if scenario is None else Path(scenario)
+    return planning.plan(story.load(file, _overrides(overrides, workers), only_look=True))
+
+
+def _overrides(overrides: Sequence[str], workers: int | None) -> list[str]:
+    return [*overrides, *([] if workers is None else [f"load.workers={workers}"])]
 
 
 def rebuild(run_folder: str | Path) -> RunResult:

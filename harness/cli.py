@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+import harness
 from harness import __version__, terminal
 from harness.cli_options import (
     DryRun,
@@ -156,17 +157,19 @@ def run(
 ) -> None:
     """Measure a scenario; print a table, write a page, and end with an exit code."""
     from harness.commands import run as story
-    from harness.measurement.testbed import Testbed
 
-    if workers is not None:
-        overrides = [*overrides, f"load.workers={workers}"]
     if dry_run:
         from harness.commands import dry_run as planning
 
-        plan = planning.plan(story.load(what, overrides, only_look=True))
+        plan = harness.dry_run(what, overrides=overrides, workers=workers)
         terminal.print_json(plan) if as_json else planning.show(plan)
         return
-    testbed = Testbed.of(
+    result = harness.run(
+        what,
+        overrides=overrides,
+        results=results,
+        workers=workers,
+        resume=resume,
         server=server,
         image=image,
         shm_size=shm_size,
@@ -182,10 +185,6 @@ def run(
         probe=probe,
         metrics_url=metrics_url,
     )
-    if resume:
-        result = story.resume(what, testbed, results=results, overrides=overrides)
-    else:
-        result = story.run(story.load(what, overrides), testbed, results=results)
     terminal.print_json(result) if as_json else story.show(result)
     raise typer.Exit(story.exit_code(result))
 

@@ -12,6 +12,7 @@ code to import. Source: PyPA, "Entry points specification".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Literal
@@ -31,7 +32,25 @@ def extensions(kind: ExtensionKind) -> dict[str, Any]:
         except Exception as error:
             package = entry.dist.name if entry.dist is not None else entry.value
             raise InputError(
-                f"the package {package} adds {entry.name!r} to harness's {kind.replace('_', ' ')}, and it "
+                f"the package {package} adds {entry.name!r} to harness's {_words(kind)}, and it "
                 f"can't be imported ({type(error).__name__}: {error}): mend or uninstall the package"
             ) from error
     return found
+
+
+def sound_extensions(kind: ExtensionKind, fault: Callable[[str, Any], str | None]) -> dict[str, Any]:
+    """As `extensions`, and raises InputError for the first that can't be used.
+
+    `fault` gets a name and what was added by it. It says what is wrong, to stand after "it", or None.
+    """
+    for name, added in extensions(kind).items():
+        if (what := fault(name, added)) is not None:
+            raise InputError(
+                f"an installed package adds {name!r} to harness's {_words(kind)}, and it {what}: mend or "
+                "uninstall the package"
+            )
+    return extensions(kind)
+
+
+def _words(kind: ExtensionKind) -> str:
+    return kind.replace("_", " ")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from inspect import isabstract
 from typing import Any
 
-from harness.extensions import extensions
-from harness.schema.errors import InputError
+from harness.extensions import sound_extensions
 from harness.triton.binary import BinaryServer
 from harness.triton.docker import DockerServer
 from harness.triton.embedded import EmbeddedServer
@@ -23,12 +22,7 @@ def server_modes() -> dict[str, type[OwnServer]]:
 
     Raises InputError for one that can't be a mode.
     """
-    modes = {mode.mode: mode for mode in OURS}
-    for name, added in extensions("server_modes").items():
-        if (fault := _fault(name, added)) is not None:
-            raise InputError(f"the server mode {name!r} of another package {fault}: mend or uninstall it")
-        modes[name] = added
-    return modes
+    return {mode.mode: mode for mode in OURS} | sound_extensions("server_modes", _fault)
 
 
 def _fault(name: str, added: Any) -> str | None:
@@ -36,6 +30,6 @@ def _fault(name: str, added: Any) -> str | None:
         return "has a name that harness uses itself"
     if not (isinstance(added, type) and issubclass(added, OwnServer)) or isabstract(added):
         return "is no whole class of harness.triton.own.OwnServer"
-    if added.mode != name:
-        return f"calls itself {added.mode!r}"
+    if getattr(added, "mode", None) != name:
+        return "has another `mode`"
     return None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from harness.extensions import extensions
+from harness.schema.errors import InputError
+from harness.triton.modes import server_modes
 from tests.e2e.conftest import TINY, Workplace, tiny_model, workplace
 from tests.extension import installed
 
@@ -48,3 +52,27 @@ def test_without_the_package_it_is_none_of_those_there_are(workplace: Workplace,
     workplace.env["PYTHONPATH"] = str(package)
     done = workplace.run("run", scenario, "--server", "other")
     assert done.code == 2 and "--server other is none of" in done.stderr and "talkative" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "says"),
+    [
+        ("talkative", "Talkative = print", "is no whole class of harness.triton.own.OwnServer"),
+        ("talkative", "from harness.triton.own import OwnServer as Talkative", "is no whole class"),
+        ("quiet", TALKATIVE, "has another `mode`"),
+        ("docker", TALKATIVE, "has a name that harness uses itself"),
+        ("remote", TALKATIVE, "has a name that harness uses itself"),
+    ],
+)
+def test_what_is_no_mode_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str, says: str
+) -> None:
+    package = installed(tmp_path, "server_modes", {name: source}, attribute="Talkative")
+    monkeypatch.syspath_prepend(str(package))
+    extensions.cache_clear()
+    try:
+        with pytest.raises(InputError, match=f"adds '{name}' to harness's server modes, and it {says}.*mend"):
+            server_modes()
+    finally:
+        extensions.cache_clear()
+        sys.modules.pop(f"harness_extension_server_modes_{name}", None)

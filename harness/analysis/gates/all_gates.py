@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from harness.analysis.gates import answers, client, course, gpu_condition, machine, sample
 from harness.analysis.gates.gate import Gate
-from harness.extensions import extensions
+from harness.extensions import sound_extensions
 from harness.schema.errors import InputError
 from harness.schema.scenario import Validity
 
@@ -25,21 +26,17 @@ GATES: tuple[Gate, ...] = (
 def installed_gates() -> tuple[Gate, ...]:
     """The gates of harness itself, then those that other installed packages add, by name. Raises InputError
     for one that isn't a gate, or has the limit of another."""
-    found = list(GATES)
-    for name, gate in extensions("gates").items():
-        taken = {each.limit for each in found if each.limit is not None} | set(Validity.model_fields)
-        if not isinstance(gate, Gate):
-            raise InputError(
-                f"an installed package adds {name!r} to harness's gates, and it is no Gate "
-                f"({type(gate).__name__}): mend or uninstall the package"
-            )
-        if gate.limit in taken:
-            raise InputError(
-                f"an installed package adds the gate {name!r} with the limit validity.{gate.limit}, which is "
-                "another gate's: mend or uninstall the package"
-            )
-        found.append(gate)
-    return tuple(found)
+    taken = {gate.limit for gate in GATES} | set(Validity.model_fields)
+
+    def fault(_: str, added: Any) -> str | None:
+        if not isinstance(added, Gate):
+            return f"is no Gate ({type(added).__name__})"
+        if added.limit is not None and added.limit in taken:
+            return f"has the limit validity.{added.limit}, which is another gate's"
+        taken.add(added.limit)
+        return None
+
+    return (*GATES, *sound_extensions("gates", fault).values())
 
 
 def gates_for(validity: Validity) -> tuple[Gate, ...]:

@@ -6,6 +6,7 @@ import json
 import os
 import selectors
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ class LocustProcess:
             self._process.wait(grace_s)
         except TimeoutError:
             self._process.kill()
-            self._process.wait(_EXIT_S)
+            with suppress(TimeoutError):  # it is gone, and who should say so hangs
+                self._process.wait(_EXIT_S)
         self._process.close()
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.extensions import extensions
-from harness.schema.errors import InputError
+from harness.extensions import sound_extensions
 from harness.schema.shapes.concurrency import Concurrency
 from harness.schema.shapes.ramp import Ramp
 from harness.schema.shapes.rate import Rate
@@ -21,14 +20,7 @@ _TAKEN = frozenset({"arrivals", "cv", "workers", "shape", "given", *(shape.key f
 
 def shapes() -> dict[str, Shape]:
     """By key. Raises InputError for an added one that can't be used."""
-    known = {shape.key: shape for shape in _OWN}
-    for name, added in extensions("load_shapes").items():
-        if (fault := _fault(name, added)) is not None:
-            raise InputError(
-                f"an installed package adds the load shape {name!r}, which {fault}: mend or uninstall it"
-            )
-        known[name] = added
-    return known
+    return {shape.key: shape for shape in _OWN} | sound_extensions("load_shapes", _fault)
 
 
 def _fault(name: str, added: Any) -> str | None:
