@@ -159,6 +159,9 @@ class Validity(Frozen):
     """Share of a core that one load process may use: Locust runs on one."""
     send_lag_ms: Annotated[float, Field(gt=0, le=86_400_000)] = 5.0
     """Send lag (p99) of an open loop; a lag under a tenth of the median latency is accepted."""
+    idle_users: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of its time for which a user of a closed loop may have no request in flight: the throughput falls
+    short of what the users could ask by as much. 1 switches this gate off."""
     foreign_cpu: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of this machine's cores that other processes may use. 1 switches this gate off."""
     stolen_cpu: Annotated[float, Field(gt=0, le=1)] = 0.05

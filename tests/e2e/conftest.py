@@ -35,7 +35,7 @@ requests:
   - {name: small, axes: {n: 16}}
 load: {concurrency: [2]}
 measure: {warmup_s: 0.2, duration_s: 2}
-validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, send_lag_ms: 10000, drift: 1000}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, send_lag_ms: 10000, idle_users: 1, drift: 1000}
 """
 """Two points of a model that does next to nothing: 2 s each. They are valid on a busy machine too: no limit
 is left that other work could trip, answers are counted and not timed, and of 100 requests or more the median

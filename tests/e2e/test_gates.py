@@ -24,7 +24,7 @@ from tests.e2e.conftest import HARNESS, Finished, Workplace, ended, server_of, u
 from tests.nvml import NvmlDouble
 from tests.triton.open_server import OpenServer
 
-NEIGHBOURS = "validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, drift: 1000}\n"
+NEIGHBOURS = "validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}\n"
 """Lets pass what other work on this machine does, so that no gate holds a point back but a test's own."""
 
 SHORT = """\

@@ -20,7 +20,7 @@ requests:
   - {name: small, axes: {n: 16}}
 load: {sine: {mean_per_s: [40, 80], swing_per_s: 30, period_s: 2}}
 measure: {warmup_s: 0.2, duration_s: 2}
-validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, send_lag_ms: 10000, drift: 1000}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, send_lag_ms: 10000, idle_users: 1, drift: 1000}
 """
 
 

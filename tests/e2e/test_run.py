@@ -29,7 +29,7 @@ requests:
   - {name: long, tokens: 64, weight: 2}
 load: {concurrency: [4]}
 measure: {warmup_s: 0.5, duration_s: 3, at_most_s: 10, precision: {p50: 0.5}}
-validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, drift: 1000}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
 objective: {p50_ms: 10000, errors: 0}
 """
 

@@ -21,7 +21,7 @@ requests:
   - {name: small, axes: {n: 16}}
 load: {concurrency: 1, workers: 2}
 measure: {warmup_s: 0.2, duration_s: 1}
-validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, drift: 1000}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
 """
 
 

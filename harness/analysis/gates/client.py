@@ -12,10 +12,6 @@ DEFAULTS = Validity()
 LAG_LIMIT_OF_P50 = 0.1
 """Send lag under this share of the median latency passes: it changes no conclusion."""
 
-BUSY_USERS = 0.8
-"""Share of its time that a user must have a request in flight: a closed loop's throughput falls short of what
-its users could ask by the rest. What is left is for taking the answer and recording it."""
-
 USERS_EXCEEDED = 1.02
 """Requests in flight over users. A user has one at a time, so more means that the times are wrong; 2% is what
 clocks of several machines may be off."""
@@ -53,15 +49,16 @@ def late_sends(evidence: Evidence) -> Iterator[str]:
 
 
 @gate(
-    f"in a closed loop, users had a request in flight for less than {BUSY_USERS:.0%} of their time, or for "
-    f"more than {USERS_EXCEEDED:.0%}"
+    f"in a closed loop, users had a request in flight for less than {1 - DEFAULTS.idle_users:.0%} of their "
+    f"time, or for more than {USERS_EXCEEDED:.0%}",
+    limit="idle_users",
 )
 def users_in_flight(evidence: Evidence) -> Iterator[str]:
     """Little's law: what is in flight is rate times time, and a closed loop's users are known."""
     users, in_flight = evidence.point.load.shape.users, evidence.facts.in_flight_mean
     if users is None or in_flight is None:
         return
-    if in_flight < BUSY_USERS * users:
+    if in_flight < (1 - evidence.point.validity.idle_users) * users:
         yield (
             f"on average {in_flight:.1f} of {users} users had a request in flight: the client spent the "
             "rest of the time itself, so the server was under less load than asked; raise load.workers"
