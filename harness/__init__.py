@@ -136,7 +136,7 @@ def samples(
     - `request_bytes` and `response_bytes` are sizes on the wire, headers included;
     - `load_process` is the number of the load process that sent it.
 
-    The figures of a result leave out the first `steady_state.skipped_requests` of the successes.
+    The latency figures of a result are of the successes at `point.steady_state.counted`, a slice.
     """
     from harness.commands import samples as story
 

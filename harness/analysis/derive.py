@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,9 @@ from harness.analysis.gates.all_gates import GATES
 from harness.analysis.gates.gate import Evidence, Gate
 from harness.analysis.gpu import gpu_figures, gpu_watch
 from harness.analysis.host import host_figures
-from harness.analysis.latency import Seconds, rate, summarize
+from harness.analysis.latency import rate, summarize
+from harness.analysis.objective import limits_latency
+from harness.analysis.quantile import Seconds, quantiles
 from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import (
@@ -54,16 +57,21 @@ def derive(
     """
     ok = measured.ok
     window = Window(*observed.window_ns) if observed.window_ns else None
-    latency_s = _seconds(measured.completed_ns, measured.intended_ns, ok)
-    steady_state = _steady_state(point, measured, latency_s, ok)
-    latency = summarize(latency_s[steady_state.skipped_requests :])
+    enough = measured if observed.enough_ns is None else measured.due_before(observed.enough_ns)
+    steady_state, latency_s = _steady(point, enough)
+    seconds = _seconds_of(enough, steady_state)
+    latency = summarize(latency_s, seconds=seconds)
+    with_failed_s = None
+    if limits_latency(point.objective):
+        with_failed_s = _with_failed_s(enough, steady_state, latency_s)
+    first, last = steady_state.skipped_requests, steady_state.skipped_requests + latency_s.size
     del latency_s  # each array is as large as a tenth of what 10 million requests may take
     service_s = _seconds(measured.completed_ns, measured.sent_ns, ok)
-    service = summarize(service_s[steady_state.skipped_requests :])
+    service = summarize(service_s[first:last], seconds=seconds)
     service_mean_s = float(service_s.mean()) if service_s.size else None
     time_s = _time_split(measured, service_mean_s, observed.server)
     del service_s
-    throughput = _Throughput.of(point, measured, ok)
+    throughput = _Throughput.of(point, enough)
     inferences = _inferences(point, measured, ok)
     errors = measured.size - int(np.count_nonzero(ok))
     facts = Facts(
@@ -85,7 +93,8 @@ def derive(
         gpu_watch=gpu_watch(gpu, observed.gpus, window) if window else (),
         objective=objective.check(
             point.objective,
-            latency=latency,
+            within=quantiles(with_failed_s) if with_failed_s is not None else {},
+            largest_s=float(with_failed_s.max(initial=0.0)) if with_failed_s is not None else math.inf,
             requests=measured.size,
             errors=errors,
             throughput=throughput.inferences_per_s,
@@ -113,7 +122,7 @@ def derive(
         latency_s=latency,
         service_s=service,
         send_lag_p99_s=facts.send_lag_p99_s,
-        classes=tuple(_class_figures(point, measured, _after(steady_state, ok), latency)),
+        classes=tuple(_class_figures(point, measured, _between(first, last, ok), latency)),
         load_processes=observed.load_processes,
         in_flight_mean=facts.in_flight_mean,
         server=observed.server,
@@ -162,23 +171,53 @@ def _inferences(point: Point, measured: Measured, keep: Mask) -> int:
     )
 
 
-def _after(steady_state: SteadyState, ok: Mask) -> Mask:
-    """The successes of the steady state."""
-    if not steady_state.skipped_requests:
+def _between(first: int, last: int, ok: Mask) -> Mask:
+    """The successes from number `first` up to `last`, of those that `ok` marks."""
+    among = np.flatnonzero(ok)[first:last]
+    if among.size == np.count_nonzero(ok):
         return ok
-    kept = ok.copy()
-    kept[: np.flatnonzero(ok)[: steady_state.skipped_requests][-1] + 1] = False
+    kept = np.zeros_like(ok)
+    kept[among] = True
     return kept
 
 
-def _steady_state(point: Point, measured: Measured, latency_s: Seconds, ok: Mask) -> SteadyState:
-    """How the point came to its steady state. A load that changes by design has none to come to."""
+def _steady(point: Point, enough: Measured) -> tuple[SteadyState, Seconds]:
+    """How the point came to its steady state, and the latencies of the successes in it.
+
+    A load that changes by design has no steady state to come to.
+    """
+    ok = enough.ok
+    latency_s = _seconds(enough.completed_ns, enough.intended_ns, ok)
     if not point.load.steady_by_design:
         why = f"not tested: the load ({point.load.label}) changes by design"
-        return SteadyState(steady=None, skipped_requests=0, skipped_s=0.0, why=why)
-    first_ns = int(measured.intended_ns[np.argmax(ok)]) if latency_s.size else 0
-    due_s = _seconds(measured.intended_ns, first_ns, ok)
-    return steady.find(latency_s, due_s, limit=point.validity.drift)
+        return SteadyState(steady=None, skipped_requests=0, skipped_s=0.0, why=why), latency_s
+    first_ns = int(enough.intended_ns[np.argmax(ok)]) if latency_s.size else 0
+    due_s = _seconds(enough.intended_ns, first_ns, ok)
+    found = steady.find(latency_s, due_s, limit=point.validity.drift)
+    latency_s = latency_s[found.skipped_requests :]
+    return found.model_copy(update={"counted_requests": latency_s.size}), latency_s
+
+
+def _seconds_of(enough: Measured, steady_state: SteadyState) -> float:
+    """How long the load went on after the initial transient."""
+    if enough.size == 0:
+        return 0.0
+    return int(enough.intended_ns[-1] - enough.intended_ns[0]) / 1e9 - steady_state.skipped_s
+
+
+def _with_failed_s(enough: Measured, steady_state: SteadyState, latency_s: Seconds) -> Seconds:
+    """The latency of each request of the steady state, in the order they were due; `inf` for one that failed.
+
+    `latency_s` are those of the successes among them.
+    """
+    ok = enough.ok
+    if ok.all():
+        return latency_s
+    before = steady_state.skipped_requests
+    first = int(np.flatnonzero(ok)[before - 1]) + 1 if before else 0
+    seconds = np.full(enough.size - first, np.inf)
+    seconds[ok[first:]] = latency_s
+    return seconds
 
 
 def _time_split(measured: Measured, mean_s: float | None, server: ServerFigures | None) -> TimeSplit:
@@ -248,9 +287,10 @@ class _Throughput:
         self.requests_per_s, self.inferences_per_s, self.interval = requests_per_s, inferences_per_s, interval
 
     @classmethod
-    def of(cls, point: Point, measured: Measured, ok: Mask) -> _Throughput:
+    def of(cls, point: Point, measured: Measured) -> _Throughput:
         """Counted from the first intended send to the last one: the drain after it, in which fewer and fewer
         requests are in flight, would make a server look slower than it was."""
+        ok = measured.ok
         if not ok.any():
             return cls(None, None, None)
         start = int(measured.intended_ns[0])

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis import steady
-from harness.analysis.latency import Seconds, interval_of_mean, percentile, rate, share_half_width
+from harness.analysis.latency import interval_of_mean, rate
+from harness.analysis.quantile import Quantile, Seconds, quantiles
 from harness.schema import percentiles
 from harness.schema.percentiles import PERCENTILES
 from harness.schema.point import Point
@@ -60,21 +61,20 @@ def enough(point: Point, measured: Measured) -> bool:
         due_s = _seconds(measured.intended_ns, int(measured.intended_ns[0]), ok)
         latency_s = latency_s[steady.find(latency_s, due_s).skipped_requests :]
         del due_s
-    ordered = np.sort(latency_s)
+    found = quantiles(latency_s)
     if precision is None:
-        return percentile(latency_s, ordered, percentiles.share("p99"))[0] is not None
+        return found["p99"].interval is not None
     for name in PERCENTILES:
         wanted, share = getattr(precision, name), percentiles.share(name)
-        if wanted is not None and not _percentile_known(latency_s, ordered, share, wanted):
+        if wanted is not None and not _percentile_known(found[name], share, wanted):
             return False
     return precision.mean is None or _mean_known(latency_s, precision.mean)
 
 
-def _percentile_known(in_order: Seconds, ordered: Seconds, share: float, wanted: float) -> bool:
-    value, interval = percentile(in_order, ordered, share)
-    if value is None or interval is None or not _narrow(interval, wanted, value):
+def _percentile_known(found: Quantile, share: float, wanted: float) -> bool:
+    if not _narrow(found.interval, wanted, found.value):
         return False
-    return share_half_width(in_order, value, share) <= 2 / math.sqrt(INDEPENDENT) * min(share, 1 - share)
+    return found.half_width <= 2 / math.sqrt(INDEPENDENT) * min(share, 1 - share)
 
 
 def _mean_known(in_order: Seconds, wanted: float) -> bool:

@@ -93,6 +93,6 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
         host,
         gpu,
         window=Window(*observed.window_ns) if observed.window_ns else None,
-        skipped=result.steady_state.skipped_requests if result.steady_state else 0,
+        counted=result.steady_state.counted if result.steady_state else slice(None),
     )
     return Derived(result, series)

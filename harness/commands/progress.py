@@ -11,6 +11,7 @@ from rich.text import Text
 
 from harness.console import TerminalConsole, line
 from harness.report import format as words
+from harness.report.percentile import figure_cell
 from harness.schema.point import Point
 from harness.schema.result import PointResult
 from harness.schema.scenario import Measure
@@ -84,10 +85,9 @@ class Progress:
     def result(self, number: int, of: int, result: PointResult) -> None:
         if self._quiet:
             return
-        p99, rate = result.latency_s.p99, result.throughput_inferences_per_s
-        interval = words.span(result.latency_s.interval_95.get("p99"), words.ms)
+        p99, rate = figure_cell(result.latency_s, "p99"), result.throughput_inferences_per_s
         figures = f"{words.number(rate)} inferences/s" if rate is not None else "no throughput"
-        figures += f", p99 {words.ms(p99)} ms ({interval})" if p99 is not None else ", no p99"
+        figures += f", p99 {p99.text} ms ({p99.small})" if p99.small else ", no p99"
         figures += f", bottleneck {result.bottleneck.name}" if result.bottleneck is not None else ""
         verdict = line(f"{result.verdict:>12}", VERDICT_STYLE[result.verdict])
         self._console.print(Text.assemble(verdict, line(f"  {number}/{of} {result.point.label}: {figures}")))

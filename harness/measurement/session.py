@@ -237,6 +237,7 @@ class Session:
             window_ns=(outcome.window.start_ns, outcome.window.end_ns) if outcome.window else None,
             ended=ended,
             stopped_by=outcome.stopped_by if ended is None else None,
+            enough_ns=outcome.enough_ns if ended is None else None,
             load_processes=outcome.processes,
             server_restarted=continuity.broken,
             server=figures,

@@ -57,6 +57,8 @@ def objective_line(run: RunResult) -> str:
     valid = [p for p in run.points if p.verdict == "valid"]
     if not valid:
         return f"{limits}: can't be judged, because no point is valid"
+    if any(p.errors for p in valid):
+        limits += " (a failed request is over every limit)"
     found = Counter(standing(p.objective) for p in valid)
     words: dict[Standing, str] = {"met": "met", "missed": "missed", "unknown": "can't tell"}
     if len(found) == 1:
@@ -111,6 +113,18 @@ def _tail(point: PointResult) -> str:
         if value is not None:
             return f", {figure_title(name)} {ms(value)} ms" + (f" ({span(interval, ms)})" if interval else "")
     return ""
+
+
+FIRST_ERRORS = 3
+
+
+def error_lines(point: PointResult) -> list[str]:
+    """Why its requests failed, the most frequent reasons first: "1,204 × HTTP 503: busy"."""
+    reasons = list(point.error_reasons.items())
+    lines = [f"{times:,} × {reason}" for reason, times in reasons[:FIRST_ERRORS]]
+    if rest := reasons[FIRST_ERRORS:]:
+        lines.append(f"{sum(times for _, times in rest):,} × {count(len(rest), 'other reason')}")
+    return lines
 
 
 def bottleneck_line(point: PointResult) -> str:

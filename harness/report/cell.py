@@ -10,8 +10,8 @@ from harness.report.format import DASH
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`small` stands under `text`. `why` says why there is no value; then `text` is a dash. `order` sorts;
-    None goes last."""
+    """`small` stands under `text`. `why` says why there is no value; then `text` is a dash, or what can be
+    said all the same. `order` sorts; None goes last."""
 
     text: str
     small: str = ""

@@ -10,12 +10,14 @@ from harness.report.answer import (
     best,
     best_line,
     bottleneck_line,
+    error_lines,
     objective_line,
     verdict_line,
 )
 from harness.report.environment import provider, ran_on, served_by
 from harness.report.format import when
 from harness.report.gpus import energy_line, used_any
+from harness.report.percentile import AT_LEAST, settling_line
 from harness.report.rows import columns, rows
 from harness.schema.result import RunResult
 
@@ -44,6 +46,10 @@ def summary(run: RunResult) -> str:
     if wrong:
         lines += ["", "## Points whose figures may not be used", ""]
         lines += [f"- {p.verdict}, {plain(p.id)}: {plain('; '.join(p.reasons))}" for p in wrong]
+    failed = [p for p in run.points if p.errors]
+    if failed:
+        lines += ["", "## Why requests failed", ""]
+        lines += [f"- {plain(p.id)}: {plain('; '.join(error_lines(p)))}" for p in failed]
     return "\n".join(lines) + "\n"
 
 
@@ -63,7 +69,11 @@ def _table(run: RunResult) -> list[str]:
         "send, and leaves out the initial transient.",
     ]
     if why:
-        lines += ["", "A dash: " + plain("; ".join(why)) + "."]
+        lines += ["", "No value: " + plain("; ".join(why)) + "."]
+    if any(cell.small for row in table for cell in row.cells if cell.why):
+        lines += ["", plain(AT_LEAST) + "."]
+    if settling_line(run):
+        lines += ["", plain(settling_line(run)) + "."]
     return lines
 
 

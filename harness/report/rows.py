@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from harness.analysis.latency import requests_needed
 from harness.report import gpus
 from harness.report.answer import Standing, standing
 from harness.report.cell import Cell, missing
 from harness.report.format import ms, number, percent, setting, span
-from harness.schema.percentiles import PERCENTILES, figure_title, share
-from harness.schema.result import Latency, PointResult, RunResult
+from harness.report.percentile import percentile_cell
+from harness.schema.percentiles import PERCENTILES, figure_title
+from harness.schema.result import PointResult, RunResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +150,8 @@ def _throughput(point: PointResult) -> Cell:
     return Cell(number(value), span(point.throughput_interval_95, number), order=value)
 
 
-def no_percentile(latency: Latency, succeeded: int, name: str) -> str:
-    """Why a percentile of that many successes is null; the same words for all points that are too short."""
-    needed = requests_needed(share(name))
-    if 0 < succeeded < needed:
-        return f"a {figure_title(name)} takes at least {needed:,} requests"
-    return latency.unsupported.get(name, f"the sample can't support a {figure_title(name)}")
-
-
 def _latency(name: str) -> Callable[[PointResult], Cell]:
-    def cell(point: PointResult) -> Cell:
-        value = getattr(point.latency_s, name)
-        if value is None:
-            return missing(no_percentile(point.latency_s, point.requests - point.errors, name))
-        return Cell(ms(value), span(point.latency_s.interval_95.get(name), ms), order=value)
-
-    return cell
+    return lambda point: percentile_cell(point.latency_s, name, point.requests - point.errors)
 
 
 def _bottleneck(point: PointResult) -> Cell:

@@ -16,12 +16,14 @@ from harness.report.answer import (
     best,
     best_line,
     bottleneck_line,
+    error_lines,
     objective_line,
     run_standing,
     verdict_line,
 )
 from harness.report.format import DASH
 from harness.report.gpus import energy_line
+from harness.report.percentile import AT_LEAST, settling_line
 from harness.report.rows import Column, Row, columns, rows
 from harness.schema.result import RunResult
 
@@ -44,9 +46,15 @@ def print_table(run: RunResult, console: Console, page: Path | None = None) -> N
         for reason in row.point.reasons:
             name = line(f"{row.point.id}: ", COLOURS[row.point.verdict])
             console.print(name.append_text(line(reason, "default")), soft_wrap=not console.is_terminal)
-    why = dict.fromkeys(cell.why for row in rows(run, shown) for cell in row.cells if cell.why)
-    if why:
-        _say(console, DASH, "; ".join(why))
+        for failed in error_lines(row.point):
+            console.print(line(f"{row.point.id}: {failed}"), soft_wrap=not console.is_terminal)
+    open_cells = [cell for row in rows(run, shown) for cell in row.cells if cell.why]
+    if open_cells:
+        _say(console, DASH, "; ".join(dict.fromkeys(cell.why for cell in open_cells)))
+    if any(cell.small for cell in open_cells):
+        console.print(line(AT_LEAST), soft_wrap=True)
+    if settling_line(run):
+        _say(console, "to settle", settling_line(run))
     standing = run_standing(run)
     _say(console, "points", verdict_line(run))
     _say(console, "objective", objective_line(run), STANDINGS[standing])
@@ -98,7 +106,7 @@ def _cells(row: Row, shown: list[Column], intervals: bool) -> list[Text]:
     for column, cell in zip(shown, row.cells, strict=True):
         beside = cell.small and (intervals or column.title == "errors")
         text = f"{cell.text} ({cell.small})" if beside else cell.text
-        cells.append(line(text, styles.get(column.title, "")))
+        cells.append(line(text, "dim" if cell.why else styles.get(column.title, "")))
     return cells
 
 

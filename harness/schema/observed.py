@@ -32,6 +32,9 @@ class Observed(Frozen):
     """Why the point ended early, in words; None for one that ran to its end."""
     stopped_by: StoppedBy | None = None
     """What ended the measured phase; None where it didn't come to its end."""
+    enough_ns: int | None = None
+    """What was due before this was found enough, and ended the phase: the figures are of it. CLOCK_MONOTONIC;
+    None where the figures are of the whole phase."""
     load_processes: tuple[LoadProcess, ...]
     server_restarted: str | None = None
     """How it was seen that the server was restarted during the point, in words."""

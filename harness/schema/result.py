@@ -42,6 +42,12 @@ class Latency(Percentiles[float]):
     """95% intervals by name (`p50`, …, `mean`) for each value above that has one."""
     unsupported: dict[str, str] = Field(default_factory=dict)
     """Why a percentile above is null, by name."""
+    sample: dict[str, float] = Field(default_factory=dict)
+    """The sample's own value of a percentile above that is null: what it may be, and no more."""
+    at_least: dict[str, float] = Field(default_factory=dict)
+    """One-sided 95% lower limit of a percentile above that is null: it is over it in 95 of 100 samples."""
+    more_s: dict[str, float] = Field(default_factory=dict)
+    """Seconds more of this load that would settle a percentile above that is null, about."""
 
 
 class SteadyState(Frozen):
@@ -53,8 +59,17 @@ class SteadyState(Frozen):
     """First requests of the measured phase that belong to the initial transient, and to no latency figure."""
     skipped_s: float
     """How long the initial transient took."""
+    counted_requests: int | None = None
+    """Successes after it that the latency figures are of. Where the point ended because they were enough,
+    those that were due later are none of them. Null in runs of 0.1: all that came after it."""
     why: str
     """What was tested and what was seen, in words."""
+
+    @property
+    def counted(self) -> slice:
+        """Where the successes that the latency figures are of stand among all, in the order they were due."""
+        first, of = self.skipped_requests, self.counted_requests
+        return slice(first, None if of is None else first + of)
 
 
 class LoadProcess(Frozen):

@@ -78,6 +78,11 @@ class Measured:
         measured = measured[np.argsort(measured["intended_ns"], kind="stable")]
         return cls(**{name: np.ascontiguousarray(measured[name]) for name in cls.__slots__})
 
+    def due_before(self, at_ns: int) -> Measured:
+        """Those that were due before `at_ns`; no copy."""
+        end = int(np.searchsorted(self.intended_ns, at_ns))
+        return Measured(**{name: getattr(self, name)[:end] for name in self.__slots__})
+
     @property
     def size(self) -> int:
         return int(self.status.size)

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis import queueing
 from harness.analysis.derive import derive
+from harness.analysis.precision import enough
 from harness.schema.observed import Observed
 from harness.schema.result import GpuProbe, PointResult
 from harness.schema.samples import GpuProcess, GpuReading, Measured, Phase, Requests, Status
@@ -182,6 +184,73 @@ def test_the_objective_is_met_missed_or_not_to_be_told(objective: dict[str, floa
     (check,) = result(steady(), objective=objective).objective
     assert check.met is met, check
     assert check.observed is not None
+
+
+def test_a_failed_request_is_over_every_limit() -> None:
+    """4.5% fail at once, and none of the others is near the limit."""
+    sample = steady(2000)
+    failed = np.arange(2000) % 22 == 7
+    sample["status"][failed] = Status.REFUSED
+    some = result(sample, observed(int((~failed).sum())), objective={"p99_ms": 500})
+    assert (some.verdict, some.reasons) == ("valid", ())
+    assert some.latency_s.p99 < 0.1
+    (check,) = some.objective
+    assert (check.met, check.observed) == (False, None)
+    (note,) = [note for note in some.notes if "failed" in note]
+    assert note.startswith(f"{failed.sum()} of 2,000 requests failed: latency is of those that succeeded")
+    few = sample.copy()
+    few["status"] = Status.OK
+    few["status"][:2] = Status.REFUSED
+    (check,) = result(few, observed(1998), objective={"p99_ms": 500}).objective
+    assert check.met, "two of 2,000 are fewer than 1%"
+
+
+def test_what_a_look_found_enough_is_what_the_figures_are_of() -> None:
+    """Requests that were sent after the look, which found a p99, would leave none."""
+    sample = steady(1000)
+    sample["completed_ns"][-20:] += 10**9
+    assert result(sample).latency_s.p99 is None
+    enough_ns = int(sample["intended_ns"][980])
+    whole = result(sample, observed(1000, enough_ns=enough_ns))
+    seen = result(sample[:980], observed(980, seconds=9.8))
+    assert whole.latency_s == seen.latency_s and whole.latency_s.p99 is not None
+    assert whole.throughput_inferences_per_s == seen.throughput_inferences_per_s
+    assert whole.requests == 1000 and whole.verdict == "valid"
+    assert whole.steady_state is not None and whole.steady_state.counted == slice(0, 980)
+    assert whole.classes[0].requests == 1000 and whole.classes[0].latency_s == whole.latency_s
+
+
+def test_no_point_ends_early_without_what_it_stopped_for() -> None:
+    """Looks at a queue as it goes on, each 25% longer: whatever comes after the look that ended it."""
+    asked = point(load={"rate_per_s": 125}, measure={"duration_s": 2, "at_most_s": 60})
+    ended = 0
+    for seed in range(40):
+        rng = np.random.default_rng([11, seed])
+        due = np.cumsum(rng.exponential(0.008, 9000))
+        took = queueing.finishes(due, rng.exponential(0.003, due.size)) - due
+        sample = requests(took)
+        sample["intended_ns"] = sample["sent_ns"] = (due * 1e9).astype(np.int64)
+        sample["completed_ns"] = sample["intended_ns"] + (took * 1e9).astype(np.int64)
+        measured = Measured.of(sample)
+        for looks in range(12):
+            at_ns = int(2e9 * 1.25**looks)
+            if at_ns > measured.intended_ns[-1]:
+                break
+            if enough(asked, measured.due_before(at_ns)):
+                last = int(np.searchsorted(measured.intended_ns, at_ns + 0.6e9))  # sent before it was told
+                found = derive(
+                    asked,
+                    observed(last, enough_ns=at_ns),
+                    Measured.of(sample[:last]),
+                    (),
+                    [],
+                    [],
+                    samples="x",
+                )
+                assert found.latency_s.p99 is not None
+                ended += 1
+                break
+    assert ended >= 20
 
 
 def test_deriving_twice_gives_the_same() -> None:

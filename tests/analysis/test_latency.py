@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from harness.analysis import queueing
-from harness.analysis.latency import interval_of_mean, rate, requests_needed, summarize
+from harness.analysis.latency import interval_of_mean, rate, summarize
+from harness.analysis.quantile import quantiles, requests_needed
 from harness.schema import percentiles
 from harness.schema.percentiles import PERCENTILES
 from harness.schema.result import Interval
@@ -69,6 +70,12 @@ class Repeated:
     intervals: dict[str, list[Interval]]
     truth: dict[str, float]
     runs: int
+    at_least: dict[str, list[float]]
+    """Lower limits of the percentiles, supported or not."""
+
+    def limits_held(self, name: str) -> float:
+        """Share of all runs whose lower limit isn't over the truth, or that have none."""
+        return 1 - sum(limit > self.truth[name] for limit in self.at_least[name]) / self.runs
 
     def supported(self, name: str) -> float:
         return len(self.intervals[name]) / self.runs
@@ -101,11 +108,16 @@ NOISE_S = 0.0003
 def repeat(load: Callable[[np.random.Generator], Load], runs: int, truth: dict[str, float]) -> Repeated:
     values: dict[str, list[float]] = {name: [] for name in truth}
     intervals: dict[str, list[Interval]] = {name: [] for name in truth}
+    at_least: dict[str, list[float]] = {name: [] for name in PERCENTILES}
     for seed in range(runs):
         due, latency = load(np.random.default_rng(seed))
-        figures = summarize(latency)
-        found = {**figures.interval_95}
-        got = {name: getattr(figures, name) for name in truth if name != "rate"}
+        shares = quantiles(latency)
+        found = {name: share.interval for name, share in shares.items() if share.interval is not None}
+        got = {name: share.value for name, share in shares.items()} | {"mean": float(latency.mean())}
+        for name, share in shares.items():
+            at_least[name] += [share.at_least] if share.at_least is not None else []
+        if (of_mean := interval_of_mean(latency)) is not None:
+            found["mean"] = of_mean
         got["rate"], interval = rate(due + latency, float(due[-1]))
         if interval is not None:
             found["rate"] = interval
@@ -113,7 +125,7 @@ def repeat(load: Callable[[np.random.Generator], Load], runs: int, truth: dict[s
             if name in found:
                 values[name].append(got[name])
                 intervals[name].append(found[name])
-    return Repeated(values, intervals, truth, runs)
+    return Repeated(values, intervals, truth, runs, at_least)
 
 
 def queue(due: np.ndarray, service: np.ndarray, rng: np.random.Generator, *stall: float) -> Load:
@@ -213,6 +225,70 @@ def test_intervals_of_p999_cover_the_truth_where_it_is_mostly_supported(load: st
 def test_a_percentile_is_seldom_stated_wrongly_where_the_sample_hardly_supports_it(load: str) -> None:
     """Where the few bursts that were seen happen to be alike, an unsupported percentile looks supported."""
     assert all(repeated(load).missed(name) <= 0.07 for name in PERCENTILES)
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_a_lower_limit_is_over_the_truth_in_at_most_7_of_100_runs(load: str) -> None:
+    assert {name: held for name in PERCENTILES if (held := repeated(load).limits_held(name)) < 0.93} == {}
+
+
+SHORT: dict[str, tuple[Callable[[np.random.Generator], Load], Callable[[], dict[str, float]]]] = {
+    "independent, 40": (lambda rng: independent(rng, 40), lambda: repeated("independent").truth),
+    "M/M/1 at 0.5, 1000": (lambda rng: mm1(rng, 1000, 0.5), lambda: queueing_truth(0.5)),
+    "M/M/1 at 0.8, 1000": (lambda rng: mm1(rng, 1000, 0.8), lambda: queueing_truth(0.8)),
+    "M/M/1 at 0.8, 2400": (lambda rng: mm1(rng, 2400, 0.8), lambda: queueing_truth(0.8)),
+    "stalls, 500": (lambda rng: stalls(rng, 500), lambda: repeated("stalls").truth),
+    "bimodal with stalls, 2000": (
+        lambda rng: bimodal(rng, 2000, 0.5, 5.0),
+        lambda: repeated("bimodal with stalls").truth,
+    ),
+}
+
+
+@pytest.mark.parametrize("load", SHORT)
+def test_any_sample_has_a_lower_limit_that_holds(load: str) -> None:
+    """Also where the sample is far too short for an interval."""
+    draw, truth = SHORT[load]
+    runs = repeat(draw, 200, truth())
+    assert {name: held for name in PERCENTILES if (held := runs.limits_held(name)) < 0.93} == {}
+    assert all(len(runs.at_least[name]) >= 0.95 * runs.runs for name in PERCENTILES)
+
+
+@given(SAMPLES)
+def test_what_is_known_of_a_percentile_is_known_of_the_lower_ones(sample: np.ndarray) -> None:
+    """A p99 beside a p90 that can't be told would be a contradiction; so would a lower limit that falls."""
+    found = quantiles(sample)
+    known = [found[name].interval is not None for name in PERCENTILES]
+    assert known == sorted(known, reverse=True)
+    limits = [found[name].at_least for name in PERCENTILES if found[name].at_least is not None]
+    assert limits == sorted(limits)
+    for name in PERCENTILES:
+        limit = found[name].at_least
+        assert limit is None or (limit in sample and limit <= found[PERCENTILES[-1]].value)
+
+
+def test_a_percentile_that_looks_supported_by_chance_is_open_where_a_lower_one_is() -> None:
+    """Slow stretches leave the p90 open; within them the slowest requests happen to be spread evenly."""
+    rng = np.random.default_rng(3)
+    slow = np.zeros(4000, dtype=bool)
+    slow[700:1000] = slow[2600:2800] = True
+    latency = np.where(slow, 0.05, 0.01) + rng.exponential(0.001, slow.size)
+    latency[::50] = 0.2 + rng.exponential(0.001, latency[::50].size)
+    found = quantiles(latency)
+    assert found["p90"].interval is None and found["p99"].interval is None
+    assert found["p99"].why == "the slow requests come in clusters: not even the p90 is known"
+    figures = summarize(latency, seconds=40.0)
+    assert figures.p99 is None and figures.sample["p99"] > 0.2 and figures.at_least["p99"] > 0.01
+    assert figures.more_s["p99"] == figures.more_s["p90"] > 30
+
+
+def test_what_would_settle_a_percentile_settles_it() -> None:
+    rng = np.random.default_rng(1)
+    short = rng.exponential(1.0, 200)
+    more_s = summarize(short, seconds=20.0).more_s["p99"]
+    assert 18.1 <= more_s <= 36, "381 requests or some more, at 10 a second"
+    longer = rng.exponential(1.0, 200 + math.ceil(10 * more_s * 1.3))
+    assert summarize(longer, seconds=20.0 + 1.3 * more_s).p99 is not None
 
 
 @pytest.mark.parametrize("load", LOADS)

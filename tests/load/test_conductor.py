@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from harness.load.endpoint import Endpoint
 from harness.load.plan import LoadPlan
@@ -77,6 +78,92 @@ def test_enough_is_at_a_time_that_all_share_and_nothing_that_was_due_before_is_l
     while conductor.more():
         gevent.sleep(0.01)
     assert time.monotonic_ns() >= end_ns
+
+
+def ok(completed_ns: int) -> Reply:
+    return Reply(Status.OK, None, 6, 7, completed_ns, 1, 1)
+
+
+def test_an_open_loop_is_settled_when_all_that_was_due_before_the_mark_is_recorded(
+    conductor: Conductor, heard: Heard
+) -> None:
+    conductor.arrive()
+    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
+    conductor.wait(Phase.MEASURE)
+    assert all(conductor.due(at_ns) for at_ns in (10, 20, 30))
+    conductor.record(0, 20, ok(25))
+    heard.tell({"do": "mark", "at_ns": 35})
+    assert conductor.due(40), "the load goes on"
+    conductor.record(0, 40, ok(41))
+    conductor.record(0, 30, ok(42))
+    gevent.sleep(0.01)
+    assert heard.of("settled") == []
+    conductor.record(0, 10, ok(50))
+    gevent.sleep(0.01)
+    assert heard.of("settled") == [{"event": "settled", "spool_bytes": 4 * 48, "text_bytes": 0}]
+    assert conductor.due(60)
+
+
+def test_a_mark_that_comes_late_waits_for_what_was_due_after_it_too(
+    conductor: Conductor, heard: Heard
+) -> None:
+    conductor.arrive()
+    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
+    conductor.wait(Phase.MEASURE)
+    assert conductor.due(10) and conductor.due(20)
+    heard.tell({"do": "mark", "at_ns": 15})
+    conductor.record(0, 10, ok(25))
+    gevent.sleep(0.01)
+    assert heard.of("settled") == []
+    conductor.record(0, 20, ok(25))
+    gevent.sleep(0.01)
+    assert len(heard.of("settled")) == 1
+
+
+def test_a_closed_loop_is_settled_when_each_user_has_gone_on_after_the_mark(
+    heard: Heard, tmp_path: Path
+) -> None:
+    plan = PLAN.model_copy(update={"concurrency": 2})
+    conductor = Conductor(plan, Recorder(tmp_path, 0), heard.replied, heard, lambda: None)
+    gevent.spawn(conductor.run)
+    gevent.sleep(0)
+    answered = [Event(), Event()]
+
+    def user(number: int) -> None:
+        conductor.arrive()
+        conductor.wait(Phase.MEASURE)
+        while conductor.more():
+            intended_ns = time.monotonic_ns()
+            answered[number].wait()
+            conductor.record(0, intended_ns, ok(time.monotonic_ns()))
+            gevent.sleep(0.001)
+        conductor.leave()
+
+    for number in range(2):
+        gevent.spawn(user, number)
+    gevent.sleep(0.01)
+    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": time.monotonic_ns(), "seconds": 60.0})
+    answered[0].set()
+    gevent.sleep(0.05)
+    heard.tell({"do": "mark", "at_ns": time.monotonic_ns()})
+    gevent.sleep(0.05)
+    assert heard.of("settled") == [], "the other user's request was due before"
+    answered[1].set()
+    gevent.sleep(0.05)
+    (settled,) = heard.of("settled")
+    assert settled["spool_bytes"] >= 2 * 48
+    heard.tell({"do": "stop"})
+
+
+def test_with_nobody_left_all_is_settled(conductor: Conductor, heard: Heard) -> None:
+    conductor.arrive()
+    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
+    conductor.wait(Phase.MEASURE)
+    conductor.leave()  # an open loop's process that has no share
+    gevent.sleep(0.01)
+    heard.tell({"do": "mark", "at_ns": 15})
+    gevent.sleep(0.01)
+    assert len(heard.of("settled")) == 1
 
 
 def test_a_phase_is_over_when_its_last_user_has_left_and_says_what_was_recorded(

@@ -234,6 +234,16 @@ def test_refusals_are_recorded_with_their_words_and_do_not_end_the_drive(
     assert ((requests["reason"] == 1) == (requests["status"] == Status.REFUSED)).all()
 
 
+def keeping(looked_at: list[Measured], enough: Callable[[Measured], bool]) -> Callable[[Measured], bool]:
+    """Keep what each look is given."""
+
+    def look(measured: Measured) -> bool:
+        looked_at.append(measured)
+        return enough(measured)
+
+    return look
+
+
 def counting(enough_at: int, seen: list[int]) -> Callable[[Measured], bool]:
     def enough(measured: Measured) -> bool:
         seen.append(measured.size)
@@ -257,9 +267,17 @@ def test_a_steady_load_goes_on_until_it_is_enough(
         (10_000, Precision(mean=0.5), 1.2, 12, 60, "time"),
     ):
         seen: list[int] = []
+        last: list[Measured] = []
+        enough = keeping(last, counting(enough_at, seen))
         what = point("http", load, warmup_s=0.0, duration_s=0.5, at_most_s=at_most_s, precision=precision)
-        outcome = run(triton, tmp_path, what, "moody", payloads=slow, enough=counting(enough_at, seen))
+        outcome = run(triton, tmp_path, what, "moody", payloads=slow, enough=enough)
         requests, _ = read_spool(outcome.folder)
+        assert (outcome.enough_ns is None) == (stopped_by == "time")
+        if outcome.enough_ns is not None:  # the last look saw all that the figures are of, and nothing else
+            in_the_end = Measured.of(requests).due_before(outcome.enough_ns)
+            assert in_the_end.size == last[-1].size < len(requests)
+            for name in Measured.__slots__:
+                assert (getattr(in_the_end, name) == getattr(last[-1], name)).all(), name
         assert outcome.ended is None and outcome.stopped_by == stopped_by
         assert least <= len(requests) <= most and seen == sorted(seen)
         assert (seen[-1] >= enough_at) == (stopped_by != "time")

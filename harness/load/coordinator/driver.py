@@ -2,9 +2,10 @@
 
 A load process says `here`, `ready` with the users that have arrived, `progress` twice a second, `over` at
 the end of a phase, or `failed`. The driver tells it to `begin` a phase at a time, that there is `enough` at a
-time, to `stop` at once, and to `end`. Requests go to spool files, which outlive the processes whatever
-becomes of them. Where load processes are on other machines, Locust's master says that one `came`, is
-`receiving` the plan, was `refused` or is `lost`, and what its `clock` shows.
+time, to `stop` at once, and to `end`; it asks it to `mark` a time, which is `settled` when all that was due
+before it is recorded. Requests go to spool files, which outlive the processes whatever becomes of them. Where
+load processes are on other machines, Locust's master says that one `came`, is `receiving` the plan, was
+`refused` or is `lost`, and what its `clock` shows.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class LoadOutcome:
     """Why the drive ended early; None for one that ran to its end."""
     stopped_by: StoppedBy | None = None
     """What ended the measured phase; None where the drive ended early."""
+    enough_ns: int | None = None
+    """What was due before this was found enough, and ended it; None where no look has found that."""
     processes: tuple[LoadProcess, ...] = ()
     pids: tuple[int, ...] = ()
     """Processes of the load on this machine, Locust's master among them."""
@@ -117,6 +120,7 @@ class _Lead:
         self._patience_s = _START_S
         self._due = float("inf")
         self._stopped_by: StoppedBy | None = None
+        self._enough_ns: int | None = None
 
     def run(self, enough: Enough | None, between: Callable[[], None]) -> LoadOutcome:
         ended: str | None = None
@@ -148,6 +152,7 @@ class _Lead:
             else None,
             ended=ended,
             stopped_by=self._stopped_by if ended is None else None,
+            enough_ns=self._enough_ns if ended is None else None,
             processes=tuple(worker.result(self._job.folder) for worker in self._workers),
             pids=self._processes.pids,
         )
@@ -156,16 +161,20 @@ class _Lead:
         duration_s, precision = self._job.point.measure.duration_s, self._job.point.measure.precision
         extensible = self._plan.limit_s > duration_s
         began_ns = self._begin(Phase.MEASURE, self._plan.limit_s)
-        rule = (
-            StoppingRule(enough, self._job.folder, duration_s) if enough is not None and extensible else None
-        )
+        rule = None
+        if enough is not None and extensible:
+            rule = StoppingRule(
+                enough, self._job.folder, duration_s, mark=self._mark, settled=self._workers.settled
+            )
         self._stopped_by = "time" if extensible or precision is not None else "duration"
 
         def look() -> bool:
             now_ns = time.monotonic_ns()
-            if rule is not None and rule.enough((now_ns - began_ns) / 1e9) and not self._workers.over():
+            before_ns = rule.enough((now_ns - began_ns) / 1e9) if rule is not None else None
+            if rule is not None and before_ns is not None and not self._workers.over():
                 self._tell("enough", at_ns=now_ns + self._lead_ns())
                 self._stopped_by = "duration" if rule.taken == 1 and precision is None else "precision"
+                self._enough_ns = before_ns
             return self._workers.over()
 
         try:
@@ -173,6 +182,14 @@ class _Lead:
         finally:
             if rule is not None:
                 rule.close()
+
+    def _mark(self) -> int:
+        """A time, on our clock; each load process says `settled` when what was due before it is recorded."""
+        for worker in self._workers:
+            worker.settled = None
+        at_ns = time.monotonic_ns() + self._lead_ns()
+        self._tell("mark", at_ns)
+        return at_ns
 
     def _begin(self, phase: Phase, seconds: float) -> int:
         """Start a phase everywhere at the same time; that time, on our clock."""

@@ -45,6 +45,8 @@ class Worker:
     """Requests that succeeded and failed in this phase, so far."""
     moved_at: float = 0.0
     """When that last changed."""
+    settled: Message | None = None
+    """That all which was due before the mark is recorded."""
     over: Message | None = None
     clock: Clock | None = None
     lost: str | None = None
@@ -61,11 +63,11 @@ class Worker:
             *((start_ns, end_ns) if self.clock is None else map(self.clock.ours, (start_ns, end_ns)))
         )
 
-    def missing(self, folder: Path) -> int:
-        """Bytes of what it has recorded that are not in `folder` yet."""
-        if self.over is None:
+    def missing(self, folder: Path, said: Message | None) -> int:
+        """Bytes of what it has said to have recorded that are not in `folder` yet."""
+        if said is None:
             return 0
-        recorded = self.over["spool_bytes"] + self.over["text_bytes"]
+        recorded = said["spool_bytes"] + said["text_bytes"]
         return max(0, int(recorded) - recorded_bytes(folder, self.index))
 
     def result(self, folder: Path) -> LoadProcess:
@@ -113,9 +115,14 @@ class Workers:
     def over(self) -> bool:
         return all(worker.over is not None for worker in self)
 
+    def settled(self) -> bool:
+        """Whether all that was due before the mark is recorded, and here."""
+        folder = self._job.folder
+        return all(w.settled is not None and not w.missing(folder, w.settled) for w in self)
+
     def missing(self) -> dict[int, int]:
         """Bytes that each has recorded and that are not in the job's folder, where there are any."""
-        missing = {worker.index: worker.missing(self._job.folder) for worker in self}
+        missing = {worker.index: worker.missing(self._job.folder, worker.over) for worker in self}
         return {worker: count for worker, count in missing.items() if count}
 
     def clocks_read_again(self) -> bool:
@@ -175,6 +182,8 @@ class Workers:
                 self._on_progress(
                     PhaseProgress(message["phase"].lower(), message["elapsed_s"], succeeded, failed)
                 )
+            case "settled":
+                worker.settled = message
             case "over":
                 worker.over = message
             case "failed":

@@ -124,6 +124,13 @@ class _Over(TypedDict):
 
 
 @_exact
+class _Settled(TypedDict):
+    event: Literal["settled"]
+    spool_bytes: _Count
+    text_bytes: _Count
+
+
+@_exact
 class _Failed(TypedDict):
     event: Literal["failed"]
     reason: _Text
@@ -179,20 +186,30 @@ class _Begin(TypedDict):
 
 
 @_exact
-class _Enough(TypedDict):
-    do: Literal["enough"]
+class _At(TypedDict):
+    do: Literal["mark", "enough"]
     at_ns: _When
 
 
 _SAID: TypeAdapter[Any] = TypeAdapter(
     Annotated[
-        _Hello | _Lost | _Pong | _Received | _Recorded | _Here | _Ready | _Progress | _Over | _Failed,
+        _Hello
+        | _Lost
+        | _Pong
+        | _Received
+        | _Recorded
+        | _Here
+        | _Ready
+        | _Progress
+        | _Settled
+        | _Over
+        | _Failed,
         Field(discriminator="event"),
     ]
 )
 _TOLD: TypeAdapter[Any] = TypeAdapter(
     Annotated[
-        _Word | _Ping | _Kept | _File | _Go | _Refuse | _Begin | _Enough,
+        _Word | _Ping | _Kept | _File | _Go | _Refuse | _Begin | _At,
         Field(discriminator="do"),
     ]
 )

@@ -31,6 +31,7 @@ _AT_ONCE = 8
 """Replies that are recorded one after the other, because the processor then has the code at hand: it saved a
 client at concurrency 8 some 7 to 11% of its CPU. It is done when every answer that has come is followed by
 its user's next request, so that the server has something to do meanwhile."""
+_FAR_NS = 2**62
 _AT_MOST = 16
 """Where the event loop has no turn: a lone user waits in the kernel."""
 
@@ -50,7 +51,8 @@ class Conductor:
         """Not yet recorded."""
         self._many = Event()
         """So many that they are to be."""
-        self._head_start_s = _HEAD_START_S if plan.concurrency is None else 0.0
+        self._open_loop = plan.concurrency is None
+        self._head_start_s = _HEAD_START_S if self._open_loop else 0.0
         self._begun = {phase: Event() for phase in self.phases}
         self._orders: Queue = Queue()
         self._arrived = self._users = self._active = 0
@@ -58,7 +60,14 @@ class Conductor:
         self._over = Event()
         self._closed = False
         """Who comes from now on is too late: the load is shared out."""
-        self._stop_ns = 0
+        self._stop_ns = self._mark_ns = self._next_ns = 0
+        """What ends the phase, what is asked for on the way, and whichever comes first."""
+        self._passed: set[object] = set()
+        """Users of a closed loop that have gone on after the mark."""
+        self._handed = self._handed_ns = 0
+        """Requests of an open loop in this phase, and when the last of them was due."""
+        self._before_ns = self._awaited = 0
+        """Those due before this time and not recorded yet, once the open loop is past the mark."""
         self._phase: Phase | None = None
 
     # What a user calls.
@@ -75,13 +84,22 @@ class Conductor:
 
     def more(self) -> bool:
         """Whether a closed loop goes on."""
-        return time.monotonic_ns() < self._stop_ns
+        now_ns = time.monotonic_ns()
+        return now_ns < self._next_ns or self._goes_on(now_ns)
 
     def due(self, intended_ns: int) -> bool:
         """Whether an open loop goes on with what is due at `intended_ns`."""
-        return intended_ns < self._stop_ns
+        if intended_ns >= self._next_ns and not self._goes_on(intended_ns):
+            return False
+        self._handed += 1
+        self._handed_ns = intended_ns
+        return True
 
     def record(self, request_class: int, intended_ns: int, reply: Reply) -> None:
+        if intended_ns < self._before_ns:
+            self._awaited -= 1
+            if not self._awaited:
+                self._settled()
         replies = self._replies
         replies.append((request_class, intended_ns, reply))
         if len(replies) == _AT_ONCE:
@@ -92,6 +110,7 @@ class Conductor:
     def leave(self) -> None:
         """A user has its last answer of the phase."""
         self._active -= 1
+        self._passed.discard(gevent.getcurrent())
         if not self._active:
             self._over.set()
 
@@ -117,16 +136,19 @@ class Conductor:
             self._run(Phase[order["phase"]], order["at_ns"], order["seconds"])
 
     def _told(self, order: dict[str, Any]) -> None:
-        """A word of the driver: `begin` a phase, `enough` at a time, `stop` at once, or `end` the process."""
+        """A word of the driver: `begin` a phase, `mark` a time, `enough` at a time, `stop` at once, or `end`
+        the process."""
         match order["do"]:
             case "begin":
                 self._orders.put(order)
+            case "mark":
+                self._mark(order["at_ns"])
             case "enough":
-                self._stop_ns = min(self._stop_ns, order["at_ns"])
+                self._stop_at(min(self._stop_ns, order["at_ns"]))
             case "stop":
                 self._stop()
             case "end":
-                self._stop_ns = 0
+                self._stop_at(0)
                 self._over.set()
                 self._orders.put(None)
 
@@ -136,7 +158,8 @@ class Conductor:
         self._users = self._active = self._arrived
         self._over.clear()
         self.start_ns = at_ns
-        self._stop_ns = at_ns + int(seconds * 1e9)
+        self._mark_ns, self._handed = _FAR_NS, 0
+        self._stop_at(at_ns + int(seconds * 1e9))
         self._phase = phase
         cpu_s = time.process_time()
         gevent.sleep(max(0.0, (at_ns - time.monotonic_ns()) / 1e9 - self._head_start_s))
@@ -155,19 +178,64 @@ class Conductor:
             phase=phase,
             window=[recorder.first_ns, recorder.last_ns] if phase and recorder.last_ns else None,
             cpu_s=cpu_s,
-            requests=recorder.succeeded + recorder.failed,
+            requests=recorder.count,
             spool_bytes=recorder.spool_bytes,
             text_bytes=recorder.text_bytes,
         )
 
     def _stop(self) -> None:
         """Send no more. Answers that don't come at once are not waited for."""
-        self._stop_ns = 0
+        self._stop_at(0)
         if self._phase is None:
             self._say_over(None, None)
         else:
             self._flush()
             gevent.spawn_later(_STOP_GRACE_S, self._over.set)
+
+    # What was due before a time and is all recorded, while the load goes on.
+
+    def _mark(self, at_ns: int) -> None:
+        """Say `settled` when every request that was due before `at_ns` is recorded."""
+        self._mark_ns = at_ns
+        self._next_ns = min(self._stop_ns, at_ns)
+        if not self._active:
+            self._settled()
+        elif self._open_loop and self._handed_ns >= at_ns:  # word came late: some are of after it
+            self._mark_ns = self._handed_ns + 1
+            self._pass()
+
+    def _goes_on(self, at_ns: int) -> bool:
+        """Whether what is due then, past the mark or the stop, is sent."""
+        if at_ns >= self._mark_ns:
+            self._pass()
+        return at_ns < self._stop_ns
+
+    def _pass(self) -> None:
+        """What the open loop has handed out was due before the mark; so was all that this user has sent."""
+        if self._open_loop:
+            self._before_ns, self._mark_ns, self._next_ns = self._mark_ns, _FAR_NS, self._stop_ns
+            self._awaited = self._handed - self._recorder.count - len(self._replies)
+            if not self._awaited:
+                self._settled()
+        else:
+            self._passed.add(gevent.getcurrent())
+            if len(self._passed) >= self._active:
+                self._settled()
+
+    def _settled(self) -> None:
+        self._passed.clear()
+        self._before_ns, self._mark_ns, self._next_ns = 0, _FAR_NS, self._stop_ns
+        gevent.spawn(self._serve, self._say_settled)
+
+    def _say_settled(self) -> None:
+        self._flush()
+        self._channel.say(
+            "settled", spool_bytes=self._recorder.spool_bytes, text_bytes=self._recorder.text_bytes
+        )
+
+    def _stop_at(self, at_ns: int) -> None:
+        self._stop_ns = at_ns
+        self._next_ns = min(at_ns, self._mark_ns)
 
     def _flush(self) -> None:
         self._settle()

@@ -50,6 +50,11 @@ class Recorder:
         self._texts = os.open(spool_file(folder, worker, "reasons"), flags, 0o644)
         self._spool = os.open(spool_file(folder, worker, "spool"), flags, 0o644)
 
+    @property
+    def count(self) -> int:
+        """Requests recorded in the current phase."""
+        return self.succeeded + self.failed
+
     def begin(self, phase: Phase) -> None:
         """Requests recorded from now on belong to `phase`; the counts start anew."""
         self._phase = phase

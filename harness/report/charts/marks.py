@@ -9,6 +9,7 @@ from typing import Any
 from harness.report.answer import point_words
 from harness.report.charts.chart import SYMBOLS, Trace, escaped
 from harness.report.format import ms, number, span
+from harness.report.percentile import figure_cell
 from harness.schema.percentiles import figure_title
 from harness.schema.result import Interval, Latency, PointResult
 
@@ -86,8 +87,13 @@ def _hover(mark: Mark, percentile: str) -> str:
     p = mark.point
     value = getattr(mark.latency, percentile)
     if value is None:
-        why = mark.latency.unsupported.get(percentile, "the sample can't support it")
-        return escaped(f"{point_words(p)}: no {figure_title(percentile)}: {why}")
+        cell = figure_cell(mark.latency, percentile)
+        said = (
+            f"{figure_title(percentile)} {cell.text} ms ({cell.small})"
+            if cell.small
+            else f"no {figure_title(percentile)}"
+        )
+        return escaped(f"{point_words(p)}: {said}: {cell.why}")
     lines = [f"<b>{escaped(point_words(p))}</b>", f"{figure_title(percentile)} {ms(value)} ms"]
     interval = mark.latency.interval_95.get(percentile)
     if interval:

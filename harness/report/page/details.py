@@ -10,8 +10,9 @@ from harness.report.cell import Cell, footnotes
 from harness.report.environment import GPU_FACTS
 from harness.report.format import count, memory, ms, number, percent, span
 from harness.report.gpus import FACTS as GPU_FIGURES
+from harness.report.percentile import figure_cell, settling
 from harness.schema.percentiles import PERCENTILES, figure_title
-from harness.schema.result import Environment, Latency, LoadProcess, PointResult, RunResult
+from harness.schema.result import Environment, Latency, LoadProcess, PointResult, RunResult, SteadyState
 
 Fact = tuple[str, str | None]
 """A name and a value in words; None for what was not observed."""
@@ -35,7 +36,8 @@ ENDED = {
 
 @dataclass(frozen=True, slots=True)
 class LatencyRow:
-    """One figure, from the intended and from the actual send. `why` says why there is no value."""
+    """One figure, from the intended and from the actual send. `why` says why it isn't known; `value` is then
+    a dash, or what it is at least, and `interval` the sample's own."""
 
     name: str
     value: str
@@ -96,14 +98,14 @@ def gpus_there(environment: Environment) -> CellTable:
 def latency_rows(latency: Latency, service: Latency | None = None) -> list[LatencyRow]:
     rows = []
     for name in (*PERCENTILES, "mean", "min", "max"):
-        value = getattr(latency, name)
+        cell = figure_cell(latency, name)
         other = getattr(service, name) if service else None
         rows.append(
             LatencyRow(
                 name=figure_title(name),
-                value="" if value is None else ms(value),
-                interval=span(latency.interval_95.get(name), ms),
-                why="" if value is not None else latency.unsupported.get(name, "no request succeeded"),
+                value=cell.text,
+                interval=cell.small,
+                why="; ".join(filter(None, (cell.why, settling(latency, name)))),
                 service="" if other is None else ms(other),
                 service_interval=span(service.interval_95.get(name), ms) if service else "",
             )
@@ -111,14 +113,23 @@ def latency_rows(latency: Latency, service: Latency | None = None) -> list[Laten
     return rows
 
 
+def _left_out(point: PointResult, cut: SteadyState) -> str:
+    """What counts in no latency figure, in words."""
+    parts = []
+    if cut.skipped_requests:
+        parts.append(f"first {number(cut.skipped_s)} s, {count(cut.skipped_requests, 'request')}")
+    later = point.requests - point.errors - cut.skipped_requests - (cut.counted_requests or 0)
+    if cut.counted_requests is not None and later > 0:
+        parts.append(f"{count(later, 'request')} that were due when there were enough")
+    return "; ".join(parts) or "nothing"
+
+
 def how_measured(point: PointResult) -> list[Fact]:
     """How the point was measured."""
     cut = point.steady_state
     left_out = None
     if cut is not None and cut.steady is not None:
-        left_out = "nothing"
-        if cut.skipped_requests:
-            left_out = f"first {number(cut.skipped_s)} s, {count(cut.skipped_requests, 'request')}"
+        left_out = _left_out(point, cut)
     facts: list[Fact] = [
         ("Requests", f"{point.requests:,}" + (f", {count(point.errors, 'error')}" if point.errors else "")),
         ("Measured for", None if point.duration_s is None else f"{number(point.duration_s)} s"),

@@ -31,6 +31,7 @@ from harness.report.charts.dots import thinned
 from harness.report.page import details
 from harness.report.page.resolved import resolved_scenario
 from harness.report.page.series import GpuSeries, PointSeries, coarser
+from harness.report.percentile import AT_LEAST, settling_line
 from harness.report.rows import columns, rows
 from harness.schema.percentiles import figure_title
 from harness.schema.result import PointResult, RunResult
@@ -73,6 +74,8 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         columns=drawn,
         rows=table,
         footnotes=footnotes(cell for row in table for cell in row.cells),
+        at_least=AT_LEAST,
+        settling_line=settling_line(run),
         models=(run.model, *run.other_models),
         gpu_table=details.gpu_table(run),
         gpus_there=details.gpus_there(run.environment),
@@ -211,8 +214,9 @@ def _text(name: str) -> str:
 
 def _templates() -> Environment:
     def dash(cell: Cell, footnotes: Mapping[str, int]) -> Markup:
-        return Markup('<span class="none" title="{}">{}</span><sup>{}</sup>').format(
-            shown(cell.why), cell.text, footnotes[cell.why]
+        small = Markup('<small class="none">{}</small>').format(cell.small) if cell.small else ""
+        return Markup('<span class="none" title="{}">{}</span><sup>{}</sup>{}').format(
+            shown(cell.why), cell.text, footnotes[cell.why], small
         )
 
     environment = Environment(

@@ -85,33 +85,33 @@ def series_of(
     gpu: Sequence[GpuReading] | None,
     window: Window | None,
     *,
-    skipped: int = 0,
+    counted: slice = slice(None),
 ) -> PointSeries:
     """The series of one point, from all that was recorded of it.
 
     `warmup` and `measured`: the requests of the two phases, each in the order they were due. `classes`: the
     names that `request_class` indexes. `window`: the measured phase; without one, time counts from the first
-    request. `skipped`: first successes of the measured phase that belong to the initial transient
-    and so to no figure, nor to the quantile curve.
+    request. `counted`: the successes of the measured phase that the latency figures are of, and so the
+    quantile curve.
     """
     first = next((int(p.intended_ns[0]) for p in (warmup, measured) if p.size), 0)
     start_ns = window.start_ns if window else first
     return PointSeries(
         classes=tuple(classes),
         dots=dots_of(warmup, measured, start_ns),
-        quantiles=_quantiles(measured, skipped),
+        quantiles=_quantiles(measured, counted),
         host=_host(host, start_ns),
         gpu=_gpus(gpu, start_ns),
     )
 
 
-def _quantiles(measured: Measured, skipped: int) -> Quantiles:
+def _quantiles(measured: Measured, counted: slice) -> Quantiles:
     """Order statistics at shares evenly spaced in log(1 - share), where tails are read; the maximum is last.
 
     The i-th of n is drawn at (i - 1/2) / n, so that the maximum has a place on a logarithmic axis.
     """
     took_ns = measured.completed_ns - measured.intended_ns
-    ordered = took_ns[measured.ok][skipped:]
+    ordered = took_ns[measured.ok][counted]
     del took_ns
     ordered.sort()
     n = ordered.size
