@@ -59,6 +59,8 @@ def derive(
     window = Window(*observed.window_ns) if observed.window_ns else None
     enough = measured if observed.enough_ns is None else measured.due_before(observed.enough_ns)
     steady_state, latency_s = _steady(point, enough)
+    if observed.enough_ns is not None:
+        steady_state = steady_state.model_copy(update={"counted_requests": latency_s.size})
     seconds = _seconds_of(enough, steady_state)
     latency = summarize(latency_s, seconds=seconds)
     with_failed_s = None
@@ -194,8 +196,7 @@ def _steady(point: Point, enough: Measured) -> tuple[SteadyState, Seconds]:
     first_ns = int(enough.intended_ns[np.argmax(ok)]) if latency_s.size else 0
     due_s = _seconds(enough.intended_ns, first_ns, ok)
     found = steady.find(latency_s, due_s, limit=point.validity.drift)
-    latency_s = latency_s[found.skipped_requests :]
-    return found.model_copy(update={"counted_requests": latency_s.size}), latency_s
+    return found, latency_s[found.skipped_requests :]
 
 
 def _seconds_of(enough: Measured, steady_state: SteadyState) -> float:

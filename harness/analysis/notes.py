@@ -30,7 +30,7 @@ def notes_on(evidence: Evidence) -> Iterator[str]:
         yield f"{facts.server.cache_hits} answers came from the response cache, as asked"
     if facts.errors:
         yield (
-            f"{facts.errors:,} of {facts.requests:,} requests failed: latency is of those that succeeded, and "
+            f"{facts.errors:,} of {facts.requests:,} requests failed: latency is of those that succeeded; "
             "to the objective a failed one is over every limit"
         )
     if facts.latency.p50 is not None and facts.latency.p99 is None:

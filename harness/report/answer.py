@@ -57,7 +57,8 @@ def objective_line(run: RunResult) -> str:
     valid = [p for p in run.points if p.verdict == "valid"]
     if not valid:
         return f"{limits}: can't be judged, because no point is valid"
-    if any(p.errors for p in valid):
+    asked = valid[0].point.objective
+    if any(p.errors for p in valid) and any(getattr(asked, limit_key(name)) for name in PERCENTILES):
         limits += " (a failed request is over every limit)"
     found = Counter(standing(p.objective) for p in valid)
     words: dict[Standing, str] = {"met": "met", "missed": "missed", "unknown": "can't tell"}

@@ -60,8 +60,8 @@ class SteadyState(Frozen):
     skipped_s: float
     """How long the initial transient took."""
     counted_requests: int | None = None
-    """Successes after it that the latency figures are of. Where the point ended because they were enough,
-    those that were due later are none of them. Null in runs of 0.1: all that came after it."""
+    """Successes after it that the latency figures are of, where the point ended because they were enough:
+    those that were due later are none of them. Null: all that came after it."""
     why: str
     """What was tested and what was seen, in words."""
 

@@ -197,7 +197,7 @@ def test_a_failed_request_is_over_every_limit() -> None:
     (check,) = some.objective
     assert (check.met, check.observed) == (False, None)
     (note,) = [note for note in some.notes if "failed" in note]
-    assert note.startswith(f"{failed.sum()} of 2,000 requests failed: latency is of those that succeeded")
+    assert note.startswith(f"{failed.sum()} of 2,000 requests failed: latency is of those that succeeded;")
     few = sample.copy()
     few["status"] = Status.OK
     few["status"][:2] = Status.REFUSED

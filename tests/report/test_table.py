@@ -101,7 +101,8 @@ def test_reasons_objective_and_page_each_have_a_line(tmp_path):
     assert RUN.points[5].reasons
     for reason in RUN.points[5].reasons:
         assert f"{RUN.points[5].id}: {reason}" in lines
-    assert "objective: p99 ≤ 200 ms, errors ≤ 0.1%: met at 9, missed at 1 of 10 valid points" in lines
+    limits = "p99 ≤ 200 ms, errors ≤ 0.1% (a failed request is over every limit)"
+    assert f"objective: {limits}: met at 9, missed at 1 of 10 valid points" in lines
     assert f"page: {tmp_path / 'report.html'}" in lines
     assert "points: 12 points measured: 10 valid, 1 invalid, 1 inconclusive" in lines
 
