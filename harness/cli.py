@@ -161,7 +161,7 @@ def run(
     if dry_run:
         from harness.commands import dry_run as planning
 
-        plan = harness.dry_run(what, overrides=overrides, workers=workers)
+        plan = harness.dry_run(what, overrides=overrides, workers=workers, url=url)
         terminal.print_json(plan) if as_json else planning.show(plan)
         return
     result = harness.run(

@@ -96,7 +96,7 @@ class Testbed:
         """
         observer = observer or Nobody()
         with (
-            self.target.server(log, shared_memory=shared_memory) as server,
+            self.target.server(log, shared_memory=shared_memory, say=observer.say) as server,
             Session(server, observer, self.target.tls, self.listen, self.gpu_source) as session,
         ):
             for notice in (self.target.open_to_the_network(), open_to_others(server)):

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
 from harness.schema.percentiles import Percentiles
-from harness.schema.point import Point
+from harness.schema.point import Point, ServerSettings
 
 SCHEMA_VERSION: Literal[2] = 2
 """Version 1 has `limiter` for `bottleneck`; it is still read."""
@@ -252,6 +252,9 @@ class PointResult(Frozen):
     )
     execution_provider: str | None = None
     """What ONNX Runtime computed it with; null where the server doesn't tell."""
+    loaded: ServerSettings | None = None
+    """How the model was configured on a server that already ran (`--url`), its `instances` those of all its
+    groups and GPUs together; null on one of harness's own, which is as `point` says."""
     gpu: tuple[GpuFigures, ...] | None
     gpu_probe: GpuProbe | None = None
     host: HostFigures | None

@@ -93,6 +93,7 @@ class OwnServer(ABC):
     start_limit_s: ClassVar[float]
     backend: str = implementation.UNKNOWN
     image: str | None = None
+    loaded: ServerSettings | None = None
 
     def __init__(
         self,
@@ -192,7 +193,7 @@ class OwnServer(ABC):
         return None if self._running is None else self._running.command
 
     def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
-        self.settings, self.response_cache = settings, settings.response_cache
+        self.settings, self.response_cache = settings, settings.response_cache is True
         there = self.settings_there(settings)
 
         def entry(repository: Path) -> str:
