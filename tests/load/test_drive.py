@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def left_over(folder: Path) -> list[str]:
 
 
 REPLAY = "0.1\n0.2\n0.2\n0.2\n0.5\n0.95\n7\n"
+
+
+@pytest.mark.parametrize("load", [PointLoad(concurrency=3), PointLoad(rate_per_s=100)], ids=str)
+def test_an_exception_in_a_user_ends_the_drive_with_its_text(tmp_path: Path, load: PointLoad) -> None:
+    """Locust would log it and run the user again, thousands of times a second."""
+    asked = job(point("http", load, duration_s=3600), 1, tmp_path)
+    outcome = drive(replace(asked, host="no..name"))  # no resolver gets to see such a name
+    assert outcome.ended is not None
+    assert outcome.ended.startswith("the load process failed: UnicodeError: ")
+    assert not left_over(tmp_path)
+    printed = (tmp_path / "load" / "locust.out").read_text()
+    assert "locustfile.py" in printed and len(printed) < 100_000
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,7 @@ class Conductor:
         """Who comes from now on is too late: the load is shared out."""
         self._stop_ns = 0
         self._phase: Phase | None = None
+        self._has_failed = False
 
     # What a user calls.
 
@@ -94,6 +96,13 @@ class Conductor:
         self._active -= 1
         if not self._active:
             self._over.set()
+
+    def failed(self, error: Exception) -> None:
+        """A user can't go on, which ends the drive."""
+        if not self._has_failed:
+            self._has_failed = True
+            traceback.print_exception(error)
+            self._channel.say("failed", reason=f"{type(error).__name__}: {error}")
 
     # What the process runs.
 
@@ -185,7 +194,7 @@ class Conductor:
         try:
             service()
         except Exception as error:
-            self._channel.say("failed", reason=f"{type(error).__name__}: {error}")
+            self.failed(error)
             raise
 
     def _keep_books(self) -> None:

@@ -71,21 +71,26 @@ class OpenLoop:
         self._waiting: deque[tuple[int, int, int]] = deque()
         self._unanswered = 0
         self._idle = Event()
+        self._error: Exception | None = None
+        """What has ended a sender: no answer does."""
 
     def run(self, start_ns: int, times: Times, draws: Draws, due: Callable[[int], bool]) -> None:
         """Send at `start_ns` + each of `times` (seconds, ascending); returns when every answer is in.
 
-        From the first time on for which `due` is no longer true, nothing is sent. What was due before is sent
-        and awaited even then, or the slowest answers would be those that are missing.
+        Raises what a sender has failed with. From the first time on for which `due` is no longer true,
+        nothing is sent. What was due before is sent and awaited even then, or the slowest answers would be
+        those that are missing.
         """
         timer = ExactTimer()
         try:
             self._hand_out(timer, start_ns, times, draws, due)
         finally:
             timer.close()
-        while self._unanswered:
+        while self._unanswered and self._error is None:
             self._idle.clear()  # it was set whenever all was answered on the way
             self._idle.wait()
+        if self._error is not None:
+            raise self._error
 
     def _hand_out(
         self, timer: ExactTimer, start_ns: int, times: Times, draws: Draws, due: Callable[[int], bool]
@@ -98,7 +103,7 @@ class OpenLoop:
                 if burst > _BURST or intended_ns > monotonic_ns():
                     timer.wait_until(intended_ns)
                     burst = 0
-                if not due(intended_ns):
+                if self._error is not None or not due(intended_ns):
                     return
                 self._hand((intended_ns, *next(draws)))
 
@@ -126,6 +131,9 @@ class OpenLoop:
                 else:
                     self._free.append(woken)
                     item = woken.get()
+        except Exception as error:
+            self._error = error
+            self._idle.set()
         finally:
             connection.close()
 
