@@ -28,6 +28,11 @@ def notes_on(evidence: Evidence) -> Iterator[str]:
         yield "Triton's statistics could not be read, so its count was not compared with the client's"
     elif facts.server.cache_hits and point.server.response_cache:
         yield f"{facts.server.cache_hits} answers came from the response cache, as asked"
+    if resent := sum(process.resent for process in observed.load_processes):
+        yield (
+            f"{resent} requests were sent again on a new connection: the server, or a proxy before it, had "
+            "closed the idle one"
+        )
     if facts.latency.p50 is not None and facts.latency.p99 is None:
         yield "the sample is too small, or too correlated, for a p99"
     if observed.stopped_by == "time" and point.measure.precision is not None:

@@ -66,6 +66,9 @@ class LoadProcess(Frozen):
     pid: int | None
     requests: int
     """Answered or failed in the measured phase."""
+    resent: int = 0
+    """Of them, those that were sent again on a new connection, because the server or a proxy had closed the
+    idle one."""
     cpu_s: float | None
     """CPU seconds in the measured phase, by its own account."""
     clock_offset_s: float | None = None

@@ -75,6 +75,7 @@ class Worker:
             host=self.host,
             pid=self.pid,
             requests=measured["requests"] if measured else recorded(folder, self.index, Phase.MEASURE),
+            resent=measured["resent"] if measured else 0,
             cpu_s=measured["cpu_s"] if measured else None,
             clock_offset_s=self.clock.offset_s if self.clock else None,
             clock_error_s=self.clock.error_s if self.clock else None,

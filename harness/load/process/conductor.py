@@ -165,6 +165,7 @@ class Conductor:
             window=[recorder.first_ns, recorder.last_ns] if phase and recorder.last_ns else None,
             cpu_s=cpu_s,
             requests=recorder.succeeded + recorder.failed,
+            resent=recorder.resent,
             spool_bytes=recorder.spool_bytes,
             text_bytes=recorder.text_bytes,
         )
