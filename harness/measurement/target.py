@@ -91,6 +91,11 @@ class ServerTarget:
         """Whether the server is our own."""
         return self.running is None
 
+    @property
+    def is_child_of_ours(self) -> bool:
+        """Whether the server will run within the limits of this process."""
+        return self.starts and self.mode.child_of_ours
+
     @contextmanager
     def server(
         self,

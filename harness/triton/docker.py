@@ -88,6 +88,7 @@ class DockerServer(OwnServer):
     """
 
     mode = "docker"
+    child_of_ours = False  # but the engine's
     start_limit_s = 180.0
 
     def __init__(self, container: Container, repository: Path, log: Path, **options: Any) -> None:

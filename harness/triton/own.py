@@ -88,6 +88,8 @@ class OwnServer(ABC):
     """What `--server` calls it."""
     computes_here: ClassVar[bool] = False
     """Whether this environment's ONNX Runtime computes the model."""
+    child_of_ours: ClassVar[bool] = True
+    """Whether it is started as a process of ours, within our limits."""
     lacks: ClassVar[frozenset[str]] = frozenset()
     """Options that this Triton is known to be too old for."""
     start_limit_s: ClassVar[float]

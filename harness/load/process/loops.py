@@ -11,6 +11,7 @@ from gevent import get_hub
 from gevent.event import Event
 from gevent.hub import Waiter
 
+from harness import descriptors
 from harness.load.arrivals import Times
 from harness.load.process.timer import ExactTimer
 from harness.load.wire import Connection, Reply
@@ -51,7 +52,8 @@ def closed_loop(
 class OpenLoop:
     """Requests at times fixed beforehand, whatever the server does.
 
-    Each is sent by a greenlet that awaits its answer, from a pool that grows to `MOST_IN_FLIGHT`. Beyond it a
+    Each is sent by a greenlet that awaits its answer, from a pool that grows to `MOST_IN_FLIGHT`, or to as
+    many as may have a connection each. Beyond it a
     request waits, which shows as sent after intended; one that still waits `timeout_s` after it was intended
     is recorded as a timeout and not sent, so that a dead server can't hold the loop for ever.
     """
@@ -66,6 +68,7 @@ class OpenLoop:
         """Each new sender's connection takes its requests from the next of `payloads`."""
         self._connect, self._payloads, self._record = connect, payloads, record
         self._timeout_s = timeout_s
+        self._most = max(1, min(MOST_IN_FLIGHT, descriptors.limit() - descriptors.OF_A_PROCESS))
         self._free: list[Waiter] = []
         self._senders: list[gevent.Greenlet] = []
         self._waiting: deque[tuple[int, int, int]] = deque()
@@ -114,7 +117,7 @@ class OpenLoop:
         self._unanswered += 1
         if self._free:
             get_hub().loop.run_callback(self._free.pop().switch, item)
-        elif len(self._senders) < MOST_IN_FLIGHT:
+        elif len(self._senders) < self._most:
             self._senders.append(gevent.spawn(self._send_from, item))
         else:
             self._waiting.append(item)
@@ -142,7 +145,7 @@ class OpenLoop:
     ) -> None:
         now = monotonic_ns()
         if now - intended_ns > self._timeout_s * 1e9:
-            reason = f"not sent within {self._timeout_s:g} s: {MOST_IN_FLIGHT} requests awaited their answers"
+            reason = f"not sent within {self._timeout_s:g} s: {self._most} requests awaited their answers"
             reply = Reply(Status.TIMEOUT, reason, now, -1, now, 0, 0)
         else:
             reply = connection.call(payloads[request_class][variant])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from abc import ABC, abstractmethod
 from time import monotonic_ns
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness import descriptors
 from harness.load.wire.stream import Deadline, Expired
 from harness.plain_text import quoted
 from harness.schema.errors import ServerError
@@ -62,6 +64,16 @@ class Fault(Exception):
         self.status = status
         self.reason = reason
         self.final = final
+
+
+class NoDescriptors(Exception):
+    """This process can't open another connection, which is no failure of the server's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"it has all of the {descriptors.limit()} files and connections open that it may: raise its "
+            "limit (`ulimit -n`), or share the load among more --workers"
+        )
 
 
 class Connection(ABC):
@@ -176,6 +188,8 @@ class Connection(ABC):
             status, reason = Status.TIMEOUT, self._late(missing)
         except OSError as error:
             completed_ns = monotonic_ns()
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise NoDescriptors from error
             status, reason = Status.CONNECTION, self._explained(error, connected)
             self._drop()
         except BaseException:  # the greenlet is being killed with an answer still to come
