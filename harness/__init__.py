@@ -8,6 +8,7 @@ stays cheap.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from harness.schema.scenario import Dtype
 
 __version__ = "0.1.0"
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""ONNX Runtime's own builds send telemetry to Microsoft unless this is set before it is loaded (its
+Privacy.md), here and in what is started from here."""
 
 __all__ = [
     "HarnessError",

@@ -147,6 +147,7 @@ class DockerServer(OwnServer):
             "--security-opt=no-new-privileges",
             f"--mount=type=bind,source={folder.repository},target={MODELS},readonly",
             f"--env={'='.join(CUDA_ORDER)}",
+            "--env=ORT_DISABLE_TELEMETRY",  # its value is that of the client's environment, which is ours
         ]
         if self.shared_memory == "none":
             options.append(f"--shm-size={kind.shm_size}")

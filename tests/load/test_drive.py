@@ -367,6 +367,25 @@ def test_a_load_process_that_hangs_is_ended(
     assert time.monotonic() - began < 15 and left_over(tmp_path) == []
 
 
+def test_a_driver_that_was_stopped_itself_blames_nobody(
+    triton: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Ctrl-Z: the load goes on, what it says waits to be read, and is no silence."""
+    monkeypatch.setattr("harness.load.coordinator.driver._SILENT_S", 1.0)
+    monkeypatch.setattr("harness.load.coordinator.driver._HELD_UP_S", 0.5)
+    asked = 0
+
+    def alive() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 8:
+            time.sleep(2.5)
+
+    load = point("http", PointLoad(concurrency=2), warmup_s=0.0, duration_s=6.0)
+    outcome = run(triton, tmp_path, load, alive=alive)
+    assert asked > 8 and (outcome.ended, outcome.stopped_by) == (None, "duration")
+
+
 def test_an_exception_in_between_and_an_interrupt_leave_nothing_behind(
     triton: EmbeddedServer, tmp_path: Path
 ) -> None:

@@ -143,6 +143,12 @@ class Workers:
                 )
         return None
 
+    def wait_longer(self, seconds: float) -> None:
+        """Nobody listened to them for so long."""
+        for worker in self:
+            worker.heard_at += seconds
+            worker.moved_at += seconds if worker.moved_at else 0.0
+
     # What is heard of them.
 
     def hear(self, message: Message) -> None:

@@ -24,7 +24,10 @@ Record = Callable[[int, int, Reply], None]
 """Is given the class, the intended send and how it ended."""
 
 MOST_IN_FLIGHT = 1024
+IDLE_S = 10.0
+"""A sender of an open loop that was not needed for so long is ended, and its connection closed."""
 _BACKOFF_S = 0.1
+_IDLE_NS = int(IDLE_S * 1e9)
 _TURN_S, _TURN_EACH_NS = 1e-6, 50_000_000
 _BURST = 64
 _CHUNK = 1 << 16
@@ -69,8 +72,9 @@ class OpenLoop:
         self._connect, self._payloads, self._record = connect, payloads, record
         self._timeout_s = timeout_s
         self._most = max(1, min(MOST_IN_FLIGHT, descriptors.limit() - descriptors.OF_A_PROCESS))
-        self._free: list[Waiter] = []
-        self._senders: list[gevent.Greenlet] = []
+        self._free: deque[tuple[int, Waiter]] = deque()
+        """Senders that wait for a request, and since when; the one that is taken next is at the end."""
+        self._senders: set[gevent.Greenlet] = set()
         self._waiting: deque[tuple[int, int, int]] = deque()
         self._unanswered = 0
         self._idle = Event()
@@ -111,14 +115,16 @@ class OpenLoop:
                 self._hand((intended_ns, *next(draws)))
 
     def close(self) -> None:
-        gevent.killall(self._senders)
+        gevent.killall(list(self._senders))
 
     def _hand(self, item: tuple[int, int, int]) -> None:
         self._unanswered += 1
         if self._free:
-            get_hub().loop.run_callback(self._free.pop().switch, item)
+            get_hub().loop.run_callback(self._free.pop()[1].switch, item)
+            if self._free and self._free[0][0] < item[0] - _IDLE_NS:
+                get_hub().loop.run_callback(self._free.popleft()[1].switch, None)
         elif len(self._senders) < self._most:
-            self._senders.append(gevent.spawn(self._send_from, item))
+            self._senders.add(gevent.spawn(self._send_from, item))
         else:
             self._waiting.append(item)
 
@@ -132,12 +138,15 @@ class OpenLoop:
                 if self._waiting:
                     item = self._waiting.popleft()
                 else:
-                    self._free.append(woken)
+                    self._free.append((monotonic_ns(), woken))
                     item = woken.get()
+                    if item is None:
+                        return
         except Exception as error:
             self._error = error
             self._idle.set()
         finally:
+            self._senders.discard(gevent.getcurrent())
             connection.close()
 
     def _send(
