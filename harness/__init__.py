@@ -8,6 +8,7 @@ stays cheap.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from harness.schema.scenario import Dtype
 
 __version__ = "0.1.0"
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""ONNX Runtime's own builds send telemetry to Microsoft unless this is set before it is loaded (its
+Privacy.md), here and in what is started from here."""
 
 __all__ = [
     "HarnessError",
@@ -89,7 +94,8 @@ def run(
     overrides = _overrides(overrides, workers)
     if resume:
         return story.resume(file, testbed, results=Path(results), overrides=overrides, progress=progress)
-    loaded = story.load(file, overrides, progress=progress)
+    as_loaded = not testbed.target.starts
+    loaded = story.load(file, overrides, progress=progress, as_loaded=as_loaded)
     return story.run(loaded, testbed, results=Path(results), progress=progress)
 
 
@@ -99,14 +105,23 @@ def resume(run_folder: str | Path, *, quiet: bool = False, **options: Unpack[Opt
 
 
 def dry_run(
-    scenario: str | Path | None, *, overrides: Sequence[str] = (), workers: int | None = None
+    scenario: str | Path | None,
+    *,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    url: str | None = None,
 ) -> Plan:
-    """The points of a scenario file and the expected time; nothing is measured, and none of its code runs."""
+    """The points of a scenario file and the expected time; nothing is measured, and none of its code runs.
+
+    `url` is not asked; on a server that already runs, points are other ones where the scenario leaves
+    settings out.
+    """
     from harness.commands import dry_run as planning
     from harness.commands import run as story
 
     file = None if scenario is None else Path(scenario)
-    return planning.plan(story.load(file, _overrides(overrides, workers), only_look=True))
+    asked = _overrides(overrides, workers)
+    return planning.plan(story.load(file, asked, only_look=True, as_loaded=url is not None))
 
 
 def _overrides(overrides: Sequence[str], workers: int | None) -> list[str]:

@@ -161,7 +161,7 @@ def run(
     if dry_run:
         from harness.commands import dry_run as planning
 
-        plan = harness.dry_run(what, overrides=overrides, workers=workers)
+        plan = harness.dry_run(what, overrides=overrides, workers=workers, url=url)
         terminal.print_json(plan) if as_json else planning.show(plan)
         return
     result = harness.run(
@@ -335,6 +335,8 @@ def _options(
 def main() -> NoReturn:
     """Run the command line. Every failure that a user can cause ends here, in one sentence on stderr."""
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, _terminated)
     with terminal.guarded():
         code = _ended()
     sys.exit(code)

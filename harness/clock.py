@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+_BEGAN, _BEGAN_S = datetime.now(UTC), time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def now() -> str:
-    """The time in UTC, to the millisecond, as ISO 8601 has it: 2026-01-31T12:00:00.000+00:00."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    """The time in UTC, to the millisecond, as ISO 8601 has it: 2026-01-31T12:00:00.000+00:00.
+
+    It goes on evenly from what the clock showed when this process began: a clock that is set meanwhile would
+    make a run of minutes one of a day.
+    """
+    passed = timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME) - _BEGAN_S)
+    return (_BEGAN + passed).isoformat(timespec="milliseconds")
 
 
 def stamp() -> str:

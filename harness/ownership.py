@@ -17,8 +17,9 @@ from typing import Literal
 SHARED_MEMORY = Path("/dev/shm")
 """Where Linux has POSIX shared memory: files that stay until the machine restarts."""
 
-OwnerKind = Literal["triton", "load"]
-"""What the thing is for: of a server that harness starts, or of the tensors that a load sends."""
+OwnerKind = Literal["triton", "load", "remote"]
+"""What the thing is for: of a server that harness starts, of the tensors that a load sends, or of a server of
+somebody else's."""
 
 _NAME = re.compile(r"harness_[a-z]+_(?P<namespace>\d+)_(?P<pid>\d+)_(?P<started>\d+)_[0-9a-f]{12}_")
 

@@ -20,6 +20,17 @@ def test_a_file_is_replaced_at_the_end_and_not_before(tmp_path: Path) -> None:
     assert file.read_text() == "after" and list(tmp_path.iterdir()) == [file]
 
 
+def test_what_is_made_is_as_private_as_the_user_asks(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_text(tmp_path / "text", "")
+        with replacing_path(tmp_path / "page") as scratch:
+            scratch.write_text("")
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
 def test_what_fails_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
     file, folder = tmp_path / "a.json", tmp_path / "folder"
     write_text(file, "before")

@@ -35,7 +35,7 @@ from harness.analysis.facts import Facts
 from harness.analysis.gpu import may_use, on_cpu
 from harness.analysis.window import mean
 from harness.schema.observed import Observed
-from harness.schema.point import Point
+from harness.schema.point import Point, ServerSettings
 from harness.schema.result import Bottleneck, BottleneckName, ServerFigures
 
 CLIENT_NEAR = 0.9
@@ -58,7 +58,7 @@ def bottleneck(point: Point, observed: Observed, facts: Facts) -> Bottleneck | N
     signals = _Signals.of(point, observed, facts)
     if signals is None:
         return None
-    name, why = _rule(point, signals)
+    name, why = _rule(point, observed.loaded or point.server, signals)
     return Bottleneck(name=name, why="; ".join([why, *signals.unobserved]))
 
 
@@ -94,7 +94,10 @@ class _Signals:
         on_gpu = not on_cpu(point, observed.execution_provider) and (
             point.server.kind == "gpu" or bool(observed.gpus)
         )
-        instances = point.server.instances * (_gpu_count(point, observed) if on_gpu else 1)
+        if observed.loaded is not None:
+            instances = observed.loaded.instances or 1
+        else:
+            instances = (point.server.instances or 1) * (_gpu_count(point, observed) if on_gpu else 1)
         network_s = facts.time_s.network_s
         gpu = _gpu_level(point, observed, facts) if on_gpu else None
         levels = (*([gpu] if gpu else []), *_host_levels(observed, facts))
@@ -196,13 +199,13 @@ def _client(point: Point, observed: Observed, facts: Facts) -> str | None:
     return None
 
 
-def _rule(point: Point, signals: _Signals) -> tuple[BottleneckName, str]:
+def _rule(point: Point, served: ServerSettings, signals: _Signals) -> tuple[BottleneckName, str]:
     which = "the instance was" if signals.instances == 1 else f"the {signals.instances} instances were"
     busy = f"{which} busy {signals.busy:.0%} of the time"
     waits = f"a request waits {_ms(signals.queue_s)} for {_ms(signals.model_s)} of the model's own time"
     is_busy = signals.busy >= BUSY
     waited_for = point.load.open_loop and signals.queue_s >= WAITED_FOR * signals.model_s > 0
-    delayed = _delayed(point, signals)
+    delayed = _delayed(served, signals)
     if (is_busy or (waited_for and not delayed)) and signals.queue_s >= WAITS * signals.model_s:
         if signals.saturated is not None:
             return "compute", f"{busy}, {waits}, and {signals.saturated}"
@@ -234,10 +237,10 @@ def _filled(gpu: _Level | None) -> str:
     return f", while {gpu.words}: its kernels are too small to fill it, or wait for launches and copies"
 
 
-def _delayed(point: Point, signals: _Signals) -> str | None:
+def _delayed(served: ServerSettings, signals: _Signals) -> str | None:
     """How the queue is the batcher's delay, in words; None where it isn't."""
-    delay_s = point.server.queue_delay_us / 1e6
-    if delay_s == 0 or signals.mean_batch is None or signals.mean_batch >= SATURATED * point.server.max_batch:
+    delay_s, largest = (served.queue_delay_us or 0) / 1e6, served.max_batch or 1
+    if delay_s == 0 or signals.mean_batch is None or signals.mean_batch >= SATURATED * largest:
         return None
     low, high = DELAY
     if (
@@ -248,7 +251,7 @@ def _delayed(point: Point, signals: _Signals) -> str | None:
     return (
         f"a request waits {_ms(signals.queue_s)} of its {_ms(signals.service_s)} for others to share its "
         f"batch (queue_delay_us is {_ms(delay_s)}), and batches hold {signals.mean_batch:.1f} of "
-        f"{point.server.max_batch}"
+        f"{largest}"
     )
 
 

@@ -131,6 +131,7 @@ def derive(
         time_s=time_s,
         bottleneck=bottleneck(point, observed, facts),
         execution_provider=observed.execution_provider,
+        loaded=observed.loaded,
         gpu=facts.gpu,
         gpu_probe=observed.gpu_probe,
         host=facts.host,

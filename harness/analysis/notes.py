@@ -33,6 +33,11 @@ def notes_on(evidence: Evidence) -> Iterator[str]:
             f"{facts.errors:,} of {facts.requests:,} requests failed: latency is of those that succeeded; "
             "to the objective a failed one is over every limit"
         )
+    if resent := sum(process.resent for process in observed.load_processes):
+        yield (
+            f"{resent} requests were sent again on a new connection: the server, or a proxy before it, had "
+            "closed the idle one"
+        )
     if facts.latency.p50 is not None and facts.latency.p99 is None:
         yield "the sample is too small, or too correlated, for a p99"
     if observed.stopped_by == "time" and point.measure.precision is not None:

@@ -152,7 +152,7 @@ def _comparison(loaded: LoadedScenario, folder: Path, progress: Progress) -> Com
                 inputs,
                 provider=_provider(point),
                 options={},
-                threads=point.server.threads,
+                threads=point.server.threads or 1,
                 warmup_s=point.measure.warmup_s,
                 seconds=point.measure.duration_s,
             )

@@ -24,41 +24,45 @@ from harness.store.run_folder import RunFolder, StoredScenario, latest_unfinishe
 from harness.store.scenario_file import LoadedScenario, load_scenario
 
 
-def resumable(what: Path | None, results: Path, progress: Progress) -> tuple[RunFolder, LoadedScenario]:
+def resumable(
+    what: Path | None, results: Path, progress: Progress, *, as_loaded: bool = False
+) -> tuple[RunFolder, LoadedScenario]:
     """The run that is meant, and its scenario. Raises InputError where there is none, where it can't be
     trusted with what it names, and where it has other points than its scenario.
 
     `what`: a run's folder, a scenario file (its latest unfinished run), or None (the latest unfinished run).
+    `as_loaded` is as in `expand`.
     """
     if what is not None and what.is_dir():
         folder, own = open_run(what), None
     else:
         folder, own = latest_unfinished(results, what, progress.say), what
-    loaded = _trusted(folder, own)
+    loaded = _trusted(folder, own, as_loaded)
     _check_points(folder, loaded.points)
     with folder.locked():
         folder.bring_up_to_date()
     return folder, loaded
 
 
-def _trusted(folder: RunFolder, own: Path | None) -> LoadedScenario:
+def _trusted(folder: RunFolder, own: Path | None, as_loaded: bool) -> LoadedScenario:
     """The run's scenario, with files where it may name some. `own`: the scenario file that the user gave."""
     begun = folder.read_scenario()
     if folder.begun_here:
-        return _expanded(begun, begun.folder)
+        return _expanded(begun, begun.folder, as_loaded)
     if own is not None:
-        return _same(begun, load_scenario(own), folder)
+        return _same(begun, load_scenario(own, as_loaded=as_loaded), folder)
     if named := _named(begun.scenario):
         raise InputError(
             f"your harness didn't begin {folder.path} (or its cache was emptied since), and going on would "
             f"use {named}, which its scenario names: give the scenario file if it is yours, as in "
             f"`harness run {begun.name}.yaml --resume` with the run under results/, or start a new run"
         )
-    return _expanded(begun, folder.path)
+    return _expanded(begun, folder.path, as_loaded)
 
 
-def _expanded(begun: StoredScenario, folder: Path) -> LoadedScenario:
-    return LoadedScenario(begun.name, folder, begun.text, begun.scenario, expand(begun.scenario))
+def _expanded(begun: StoredScenario, folder: Path, as_loaded: bool) -> LoadedScenario:
+    points = expand(begun.scenario, as_loaded=as_loaded)
+    return LoadedScenario(begun.name, folder, begun.text, begun.scenario, points)
 
 
 def _check_points(folder: RunFolder, listed: Sequence[Point]) -> None:
@@ -88,7 +92,7 @@ def _check_points(folder: RunFolder, listed: Sequence[Point]) -> None:
 
 def _same(begun: StoredScenario, own: LoadedScenario, folder: RunFolder) -> LoadedScenario:
     """The user's own scenario, which must be the one that the run was begun with."""
-    if own.scenario != begun.scenario:
+    if own.scenario.with_defaults() != begun.scenario.with_defaults():  # 0.1 wrote the defaults down
         raise InputError(
             f"{folder.path} was begun with another scenario than the {own.name}.yaml of today: "
             "start a new run"

@@ -37,15 +37,16 @@ def load(
     *,
     progress: Progress | None = None,
     only_look: bool = False,
+    as_loaded: bool = False,
 ) -> LoadedScenario:
     """A scenario that can be measured: well-formed, and its classes fit its model. Raises InputError.
 
     `only_look`: nothing of the user's is executed, so that a model that a function makes is not asked whether
-    the classes fit it.
+    the classes fit it. `as_loaded`: what the scenario doesn't say is left to a server that already runs.
     """
     if file is None:
         raise InputError("which scenario? name a file, e.g. harness run scenarios/quickstart.yaml")
-    loaded = load_scenario(file, overrides)
+    loaded = load_scenario(file, overrides, as_loaded=as_loaded)
     if only_look and runs_code(loaded.scenario.model):
         return loaded
     say_what_runs(loaded.scenario.model, loaded.folder, progress or Progress())
@@ -87,7 +88,7 @@ def resume(
     if overrides:
         raise InputError("a run goes on as it began: leave out --set and --workers, or leave out --resume")
     testbed, progress = testbed or Testbed(), progress or Progress()
-    folder, loaded = resumable(what, results, progress)
+    folder, loaded = resumable(what, results, progress, as_loaded=not testbed.target.starts)
     testbed.check(loaded.name, loaded.points)
     progress.say(f"going on with {folder.path}")
     return measure(loaded, folder, exported(loaded, progress), testbed, progress)
@@ -141,6 +142,7 @@ def _measure_each(
                 server = session.server
                 progress.say(f"Triton {server.version} at {server.address}")
                 check_environment(folder, session.environment)
+                session.check_batches(*missing)
             known[point.id] = measured(session, point, models[point.dtype], folder, base_dir=loaded.folder)
         folder.write(report.collect(folder, known))
         progress.result(number, of, known[point.id].result)

@@ -64,17 +64,19 @@ def _one_point(server: ForkServer, at: Address, say: Callable[[str], None]) -> b
         master = f"tcp://{at}"
         own = {TOKEN_VARIABLE: token}
         process = PipedProcess(server, _WORKER, [master, "any"], own, output)
-        taking_part = unproven = False
+        taking_part = unproven = missed = False
         try:
             while not process.over:
                 for message in process.messages(LOOK_S):
                     match message["event"]:
                         case "joined":
                             taking_part = True
-                            number, of = message["worker"] + 1, message["of"]
-                            say(f"load process {number} of {of} for the run at {at}")
+                            number, last = message["worker"], message["of"] - 1
+                            say(f"load process {number} (of 0 to {last}) for the run at {at}")
                         case "waiting":
                             say("the run has all its load processes; waiting for its next point")
+                        case "missed":
+                            missed = True
                         case "unproven" if not unproven:
                             unproven = True
                             say(f"the run at {at} {_UNPROVEN}")
@@ -86,6 +88,8 @@ def _one_point(server: ForkServer, at: Address, say: Callable[[str], None]) -> b
                     raise HarnessError(f"the load process {how}")
                 _tell(server, master, own, how, output)
                 say(f"the load process {how}")
+            elif missed:
+                say(f"the run at {at} is gone: it said nothing more, and its point is not finished")
             elif taking_part:
                 say("the point is over")
             return taking_part

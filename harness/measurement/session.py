@@ -107,6 +107,20 @@ class Session:
             self._environment = None  # its ports and its command are others then
             self.server.restart()
 
+    def check_batches(self, *points: Point) -> None:
+        """Raise InputError where a point has requests of more than the served model takes at once."""
+        most = None if self.server.loaded is None else self.server.loaded.max_batch
+        for point in points:
+            if not most or point.server.max_batch is not None:
+                continue
+            for kind in point.requests:
+                if kind.batch > most:
+                    raise InputError(
+                        f"request class {kind.name!r} has batch {kind.batch}, and the model is loaded with "
+                        f"max_batch_size {most} on the server at {self.server.address}: lower the batch, or "
+                        "set server.max_batch, with which it is loaded anew"
+                    )
+
     def serve_entries(self, *entries: Entry) -> None:
         """Have a server of ours serve these entries of a model repository. Raises HarnessError."""
         self._served = self._environment = None
@@ -160,6 +174,7 @@ class Session:
         the way is no exception, but stands in what was observed.
         """
         self.serve(model, point.server)
+        self.check_batches(point)
         what = (model.sha256, point.model, point.requests, point.seed, base_dir)
         if self._workload is None or self._workload[0] != what:
             self._workload = None  # two at once may be too large
@@ -244,6 +259,7 @@ class Session:
             cores=available_cores(),
             host_cores=host_cores(),
             execution_provider=server.execution_provider,
+            loaded=server.loaded,
             gpus=readings.gpus,
             no_gpu=readings.no_gpu,
             gpu_probe=readings.gpu_probe,

@@ -36,8 +36,9 @@ class RunningServer:
     def host(self) -> str:
         return host_of(self.url)
 
-    def open(self) -> RemoteServer:
-        return RemoteServer(self.url, grpc_port=self.grpc_port)
+    def open(self, say: Callable[[str], None] = lambda _: None) -> RemoteServer:
+        """`say` is told what harness changes there."""
+        return RemoteServer(self.url, grpc_port=self.grpc_port, say=say)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +91,28 @@ class ServerTarget:
         """Whether the server is our own."""
         return self.running is None
 
+    @property
+    def is_child_of_ours(self) -> bool:
+        """Whether the server will run within the limits of this process."""
+        return self.starts and self.mode.child_of_ours
+
     @contextmanager
     def server(
-        self, log: Path, *, shared_memory: SharedMemory = "none", http_port: int = 0, grpc_port: int = 0
+        self,
+        log: Path,
+        *,
+        shared_memory: SharedMemory = "none",
+        http_port: int = 0,
+        grpc_port: int = 0,
+        say: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Server]:
         """A live server for the time of the block, ours or the running one, that serves nothing yet.
 
-        `shared_memory`: the most that clients will ask of it. Raises HarnessError.
+        `shared_memory`: the most that clients will ask of it. `say` is told what of a running one harness
+        changes. Raises HarnessError.
         """
         if self.running is not None:
-            with self.running.open() as remote:
+            with self.running.open(say) as remote:
                 yield remote
             return
         with self.make(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from harness.address import is_loopback, of_option, reachable
+from harness.descriptors import check_fits
 from harness.load.coordinator.load_processes import LOCUST_PORT, checked_address
 from harness.load.job import check_memory
 from harness.measurement.observer import Nobody, Observer
@@ -83,6 +84,7 @@ class Testbed:
         if self.target.starts and any(point.server.kind == "gpu" for point in points):
             _check_gpu(name)
         check_memory(points)
+        check_fits(points, load_here=self.listen is None, server_here=self.target.is_child_of_ours)
         self.target.check()
 
     @contextmanager
@@ -96,7 +98,7 @@ class Testbed:
         """
         observer = observer or Nobody()
         with (
-            self.target.server(log, shared_memory=shared_memory) as server,
+            self.target.server(log, shared_memory=shared_memory, say=observer.say) as server,
             Session(server, observer, self.target.tls, self.listen, self.gpu_source) as session,
         ):
             for notice in (self.target.open_to_the_network(), open_to_others(server)):

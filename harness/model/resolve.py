@@ -42,7 +42,7 @@ def resolve(model: str, base_dir: Path) -> AnySource:
         hint = f"did you mean {near[0]!r}?" if near else f"name one of {', '.join(CATALOG)},"
         also = " (an .onnx file, a Hugging Face folder or `package.module:factory` also works)"
         raise InputError(f"there is no model {model!r}: {hint}{also}")
-    name = servable(path.stem if path.is_file() else path.name)
+    name = servable(_name_of(path))
     if path.is_dir():
         huggingface.check(path)
         return HuggingFaceFolder(name, Place(path), f"Hugging Face folder {path.name}")
@@ -52,6 +52,14 @@ def resolve(model: str, base_dir: Path) -> AnySource:
         f"{model} is not a model harness can read: give an .onnx file, or a Hugging Face folder with "
         "config.json and model.safetensors"
     )
+
+
+def _name_of(path: Path) -> str:
+    """What the model is called: in a repository of Triton's, `NAME/VERSION/model.onnx`, as it is served."""
+    if path.is_dir():
+        return path.name
+    in_repository = path.name == "model.onnx" and path.parent.name.isdecimal() and path.parent.parent.name
+    return path.parent.parent.name if in_repository else path.stem
 
 
 @functools.lru_cache(maxsize=32)

@@ -41,7 +41,15 @@ def print_table(run: RunResult, console: Console, page: Path | None = None) -> N
     the page's file, left out while there is none.
     """
     shown, table = _fitting(run, console)
-    console.print(table)
+    if table is None:
+        for row in rows(run, shown):
+            _say(console, row.point.id, row.point.verdict, COLOURS[row.point.verdict])
+            for column, cell in zip(shown, row.cells, strict=True):
+                if column.title != "verdict":
+                    unit = f" {column.unit}" if column.unit and cell.text != DASH else ""
+                    _say(console, f"  {column.title}", f"{cell.text}{unit}")
+    else:
+        console.print(table)
     for row in rows(run, ()):
         for reason in row.point.reasons:
             name = line(f"{row.point.id}: ", COLOURS[row.point.verdict])
@@ -69,8 +77,9 @@ def print_table(run: RunResult, console: Console, page: Path | None = None) -> N
         _say(console, "page", str(page))
 
 
-def _fitting(run: RunResult, console: Console) -> tuple[list[Column], Table]:
-    """As many columns as fit, with intervals where that leaves the dearest ones."""
+def _fitting(run: RunResult, console: Console) -> tuple[list[Column], Table | None]:
+    """As many columns as fit, with intervals where that leaves the dearest ones. Where not even the dearest
+    fit beside each other there is no table, and they are to stand below each other."""
     unbounded = console.options.update(max_width=10_000)
     for intervals, dearest in ((True, DEAREST), (False, 0)):
         shown = list(columns(run))
@@ -78,6 +87,8 @@ def _fitting(run: RunResult, console: Console) -> tuple[list[Column], Table]:
         while Measurement.get(console, unbounded, table).maximum > console.width:
             least = max(c.rank for c in shown)
             if least <= dearest:
+                if not intervals:
+                    return [c for c in columns(run) if c.rank <= DEAREST], None
                 break
             shown.remove([c for c in shown if c.rank == least][-1])
             table = _table(run, shown, console, intervals)

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from harness.schema.frozen import Frozen
+from harness.schema.point import ServerSettings
 from harness.schema.result import GpuEnvironment, GpuProbe, LoadProcess, ServerFigures, StoppedBy
 
 
@@ -46,6 +47,9 @@ class Observed(Frozen):
     """Cores of the whole machine, which its CPU times are about."""
     execution_provider: str | None = None
     """What ONNX Runtime computed this point with; None where the server doesn't tell."""
+    loaded: ServerSettings | None = None
+    """How the model was configured on a server that already ran, its `instances` those of all GPUs together;
+    None on one of ours, where it is as the point says."""
     gpus: tuple[GpuEnvironment, ...]
     no_gpu: str | None
     """Why there are no GPU readings, in words."""

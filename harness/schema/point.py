@@ -34,15 +34,17 @@ Setting = str | int | float | bool
 class ServerSettings(Frozen):
     """One configuration of the model in Triton. `harness.schema.scenario.Server` has a key for each field.
 
-    A field that is added must default to None: another default would change the id of every point.
+    None, or of `kind` "auto", is what a server that already runs keeps as it is loaded there; for one that
+    harness starts the first four are always given. A field that is added must default to None: another
+    default would change the id of every point.
     """
 
-    max_batch: int
-    queue_delay_us: int
-    instances: int
-    threads: int
+    max_batch: int | None
+    queue_delay_us: int | None
+    instances: int | None
+    threads: int | None
     kind: DeviceKind
-    response_cache: bool
+    response_cache: bool | None
     gpus: tuple[int, ...] | None = None
     provider: Provider | None = None
     cuda_graph: bool | None = None
@@ -94,11 +96,15 @@ class Point(Frozen):
         return ", ".join(f"{k.split('.')[-1]} {v}" for k, v in self.params.items()) or self.load.label
 
 
-def expand(scenario: Scenario) -> tuple[Point, ...]:
+def expand(scenario: Scenario, *, as_loaded: bool = False) -> tuple[Point, ...]:
     """Every combination of the lists in `scenario`; server settings vary slowest, to reload least.
+
+    `as_loaded`: for a server that already runs, which keeps what the scenario doesn't say; else that has its
+    default.
 
     Raises InputError for a combination that cannot be served, and for more than 1,000 points.
     """
+    scenario = scenario if as_loaded else scenario.with_defaults()
     choices = _choices(scenario)
     total = 1
     for values in choices.values():
@@ -117,19 +123,20 @@ def expand(scenario: Scenario) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def point_at(scenario: Scenario, settings: Mapping[str, Setting]) -> Point:
+def point_at(scenario: Scenario, settings: Mapping[str, Setting], *, as_loaded: bool = False) -> Point:
     """The point of `scenario` at `settings`, whether or not `expand` lists it.
 
     `settings` names values by dotted paths as in `Point.params`: "server.max_batch", "requests.short.tokens",
     "load.rate_per_s", "load.arrivals", … They need not be in the scenario's lists, and are checked as the
     scenario's own are. What isn't named has the scenario's only or first value; a load of another shape
-    than the scenario's takes its place.
+    than the scenario's takes its place. `as_loaded` is as in `expand`.
 
     Raises InputError for a path that the scenario hasn't, for a value that it couldn't have, and for a
     combination that cannot be served. The id is the one that `expand` gives to the same specification.
     """
-    ours = _choices(scenario)
+    ours = _choices(scenario if as_loaded else scenario.with_defaults())
     asked = _with(scenario, settings)
+    asked = asked if as_loaded else asked.with_defaults()
     choices = _choices(asked)
     chosen = {path: values[0] for path, values in choices.items()}
     params = {p: v for p, v in chosen.items() if p in settings or len(ours.get(p, ())) > 1}
@@ -205,7 +212,7 @@ def _point(
     for request in scenario.requests:
         prefix = f"requests.{request.name}."
         batch = chosen[prefix + "batch"]
-        if batch > server.max_batch:
+        if server.max_batch is not None and batch > server.max_batch:
             raise InputError(
                 f"request class {request.name!r} has batch {batch}, "
                 f"but server.max_batch is {server.max_batch}, "

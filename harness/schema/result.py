@@ -12,7 +12,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
 from harness.schema.percentiles import Percentiles
-from harness.schema.point import Point
+from harness.schema.point import Point, ServerSettings
 
 SCHEMA_VERSION: Literal[2] = 2
 """Version 1 has `limiter` for `bottleneck`; it is still read."""
@@ -81,6 +81,9 @@ class LoadProcess(Frozen):
     pid: int | None
     requests: int
     """Answered or failed in the measured phase."""
+    resent: int = 0
+    """Of them, those that were sent again on a new connection, because the server or a proxy had closed the
+    idle one."""
     cpu_s: float | None
     """CPU seconds in the measured phase, by its own account."""
     clock_offset_s: float | None = None
@@ -267,6 +270,9 @@ class PointResult(Frozen):
     )
     execution_provider: str | None = None
     """What ONNX Runtime computed it with; null where the server doesn't tell."""
+    loaded: ServerSettings | None = None
+    """How the model was configured on a server that already ran (`--url`), its `instances` those of all its
+    groups and GPUs together; null on one of harness's own, which is as `point` says."""
     gpu: tuple[GpuFigures, ...] | None
     gpu_probe: GpuProbe | None = None
     host: HostFigures | None

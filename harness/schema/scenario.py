@@ -38,16 +38,22 @@ PayloadSource = Literal["text", "bytes", "random"]
 
 
 class Server(Frozen):
-    """How Triton serves the model. Every key but `kind`, `gpus` and `response_cache` may be varied."""
+    """How Triton serves the model. Every key but `kind`, `gpus` and `response_cache` may be varied.
 
-    max_batch: MaxBatch | Annotated[tuple[MaxBatch, ...], MANY] = 8
-    """`max_batch_size` of config.pbtxt: the largest batch, of one request or made of several."""
-    queue_delay_us: Microseconds | Annotated[tuple[Microseconds, ...], MANY] = 0
-    """`max_queue_delay_microseconds` of the dynamic batcher: how long it waits for a larger batch."""
-    instances: Instances | Annotated[tuple[Instances, ...], MANY] = 1
-    """`instance_group.count`: how many copies of the model run at once (on each GPU, for `gpu`)."""
-    threads: Threads | Annotated[tuple[Threads, ...], MANY] = 1
-    """`intra_op_thread_count`: CPU threads of one instance."""
+    What is left out stays as it is loaded on a server that already runs (`--url`); one that harness starts
+    has the default.
+    """
+
+    max_batch: MaxBatch | Annotated[tuple[MaxBatch, ...], MANY] | None = None
+    """`max_batch_size` of config.pbtxt: the largest batch, of one request or made of several. Default: 8."""
+    queue_delay_us: Microseconds | Annotated[tuple[Microseconds, ...], MANY] | None = None
+    """`max_queue_delay_microseconds` of the dynamic batcher: how long it waits for a larger batch.
+    Default: 0."""
+    instances: Instances | Annotated[tuple[Instances, ...], MANY] | None = None
+    """`instance_group.count`: how many copies of the model run at once (on each GPU, for `gpu`).
+    Default: 1."""
+    threads: Threads | Annotated[tuple[Threads, ...], MANY] | None = None
+    """`intra_op_thread_count`: CPU threads of one instance. Default: 1."""
     kind: DeviceKind = "auto"
     """`cpu`, `gpu`, or `auto`: a GPU where there is one."""
     gpus: Annotated[tuple[GpuIndex, ...], MANY] | None = None
@@ -57,8 +63,24 @@ class Server(Frozen):
     Left out: `cuda`."""
     cuda_graph: bool | Annotated[tuple[bool, ...], MANY] | None = None
     """Capture the model's kernels into a CUDA graph, one for each shape of input, and replay it."""
-    response_cache: bool = False
-    """Triton's response cache. Identical payloads are then answered without computing: for null tests."""
+    response_cache: bool | None = None
+    """Triton's response cache. Identical payloads are then answered without computing: for null tests.
+    Default: false."""
+
+    def with_defaults(self) -> Server:
+        """As a server that harness starts has it."""
+        left_out = {key: value for key, value in DEFAULTS.items() if getattr(self, key) is None}
+        return self.model_copy(update=left_out)
+
+
+DEFAULTS: dict[str, Any] = {
+    "max_batch": 8,
+    "queue_delay_us": 0,
+    "instances": 1,
+    "threads": 1,
+    "response_cache": False,
+}
+"""What a server that harness starts has where the scenario leaves it out."""
 
 
 class RequestClass(Frozen):
@@ -194,6 +216,10 @@ class Scenario(Frozen):
     validity: Validity = Validity()
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
     """Everything that is drawn (payloads, classes, arrivals) is drawn from this: the same in every run."""
+
+    def with_defaults(self) -> Scenario:
+        """As it is on a server that harness starts."""
+        return self.model_copy(update={"server": self.server.with_defaults()})
 
     @model_validator(mode="after")
     def _class_names(self) -> Scenario:

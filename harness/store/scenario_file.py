@@ -35,11 +35,12 @@ class LoadedScenario:
     points: tuple[Point, ...]
 
 
-def load_scenario(path: Path, overrides: Sequence[str] = ()) -> LoadedScenario:
+def load_scenario(path: Path, overrides: Sequence[str] = (), *, as_loaded: bool = False) -> LoadedScenario:
     """Read, override, check and expand one scenario.
 
     `overrides` are `path=value` as in `--set server.max_batch=[1,8]`; a list of classes is addressed by
-    position or class name (`requests.short.tokens=32`). Raises InputError with file and line.
+    position or class name (`requests.short.tokens=32`). `as_loaded` is as in `expand`.
+    Raises InputError with file and line.
     """
     document = yaml_file.read(path)
     for override in overrides:
@@ -47,7 +48,7 @@ def load_scenario(path: Path, overrides: Sequence[str] = ()) -> LoadedScenario:
     scenario = _validated(document)
     _confine(document, scenario, path.resolve().parent)
     try:
-        points = expand(scenario)
+        points = expand(scenario, as_loaded=as_loaded)
     except InputError as error:
         raise InputError(f"{path}:{_blamed(document, str(error))}: {error}") from error
     return LoadedScenario(path.stem, path.resolve().parent, document.text, scenario, points)

@@ -60,6 +60,7 @@ class _Group(TypedDict, total=False):
     kind: _Word
     count: _Whole
     gpus: _Many[_Whole]
+    passive: bool
 
 
 class _Tensor(TypedDict):
@@ -67,11 +68,13 @@ class _Tensor(TypedDict):
     name: str
     data_type: str
     dims: _Many[_Whole]
+    optional: NotRequired[bool]
 
 
 class _Batching(TypedDict, total=False):
     __pydantic_config__ = _ANY  # type: ignore[misc]
     max_queue_delay_microseconds: _Whole
+    preferred_batch_size: _Many[_Whole]
 
 
 class _Parameter(TypedDict, total=False):

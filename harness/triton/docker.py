@@ -88,6 +88,7 @@ class DockerServer(OwnServer):
     """
 
     mode = "docker"
+    child_of_ours = False  # but the engine's
     start_limit_s = 180.0
 
     def __init__(self, container: Container, repository: Path, log: Path, **options: Any) -> None:
@@ -146,6 +147,7 @@ class DockerServer(OwnServer):
             "--security-opt=no-new-privileges",
             f"--mount=type=bind,source={folder.repository},target={MODELS},readonly",
             f"--env={'='.join(CUDA_ORDER)}",
+            "--env=ORT_DISABLE_TELEMETRY",  # its value is that of the client's environment, which is ours
         ]
         if self.shared_memory == "none":
             options.append(f"--shm-size={kind.shm_size}")

@@ -14,7 +14,7 @@ from harness.triton.own import CLIENT_MEMORY, CUDA_ORDER, OwnServer
 from harness.triton.process import Local
 from harness.triton.server_folder import ServerFolder
 
-_PASSED_ON = {"HOME", "USER", "TZ", "TMPDIR"}
+PASSED_ON = {"HOME", "USER", "TZ", "TMPDIR", "ORT_DISABLE_TELEMETRY"}
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_")
 
 
@@ -56,7 +56,7 @@ def _environment(triton: Install) -> dict[str, str]:
     env = {
         name: value
         for name, value in os.environ.items()
-        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+        if name in PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     libraries = [triton.library_path, os.environ.get("LD_LIBRARY_PATH", "")]

@@ -88,11 +88,14 @@ class OwnServer(ABC):
     """What `--server` calls it."""
     computes_here: ClassVar[bool] = False
     """Whether this environment's ONNX Runtime computes the model."""
+    child_of_ours: ClassVar[bool] = True
+    """Whether it is started as a process of ours, within our limits."""
     lacks: ClassVar[frozenset[str]] = frozenset()
     """Options that this Triton is known to be too old for."""
     start_limit_s: ClassVar[float]
     backend: str = implementation.UNKNOWN
     image: str | None = None
+    loaded: ServerSettings | None = None
 
     def __init__(
         self,
@@ -192,7 +195,7 @@ class OwnServer(ABC):
         return None if self._running is None else self._running.command
 
     def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
-        self.settings, self.response_cache = settings, settings.response_cache
+        self.settings, self.response_cache = settings, settings.response_cache is True
         there = self.settings_there(settings)
 
         def entry(repository: Path) -> str:

@@ -17,6 +17,7 @@ import psutil
 
 from harness.address import LOOPBACK
 from harness.child_process import dying_with_us, end_group, exit_description
+from harness.descriptors import raise_limit
 from harness.plain_file import open_plain
 from harness.schema.errors import InputError, ServerError
 from harness.triton import hidden_argument, private_files
@@ -42,6 +43,7 @@ def start(
     it from the main thread, or one that lives as long as the server shall. Raises ServerError, with the
     remedy, where the program can't be run.
     """
+    raise_limit()
     die_with_us = dying_with_us()
     keep_private = private_files.keeping_private() if private else None
 

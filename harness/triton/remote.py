@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from harness.address import Url
+from harness.plain_text import quoted
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
-from harness.triton import statistics
+from harness.triton import as_loaded, statistics
 from harness.triton.control import Control
 from harness.triton.provider import provider_of
-from harness.triton.repository import model_config
+from harness.triton.restoration import Restoration, put_back_what_dead_runs_left
 from harness.triton.statistics import Statistics
 
 _OPEN = {
@@ -33,8 +34,8 @@ HTTP_PORT = 8000
 class RemoteServer:
     """A `Server` (harness.triton.server) that belongs to someone else: it is never stopped or restarted.
 
-    `url`: `http://host:port` of its HTTP endpoint. `kind: auto` is left to it: the model stays where it is
-    loaded, else Triton there puts it on a GPU if it has one (its "KIND_AUTO").
+    `url`: `http://host:port` of its HTTP endpoint. A model is used as it is loaded there, but for the
+    settings that are asked for; `say` is told of each change. What was loaded is put back at the end.
 
     Raises InputError for another kind of address, ServerError when nothing answers there.
     """
@@ -46,7 +47,14 @@ class RemoteServer:
     command: tuple[str, ...] | None = None
     access: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, url: str, *, grpc_port: int | None = None, metrics_port: int | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        grpc_port: int | None = None,
+        metrics_port: int | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         if url.lower().startswith("https://"):
             raise InputError(
                 f"Triton's HTTP endpoint has no TLS, so it can't be {url!r}: give it as http://host:port, "
@@ -64,38 +72,56 @@ class RemoteServer:
         self.version = ""
         self.execution_provider: str | None = None
         self.provider_options: dict[str, str] | None = None
+        self.loaded: ServerSettings | None = None
+        self.say = say
+        self._restoration = Restoration(self.control, say)
+        self._first_seen: dict[str, dict[str, Any]] = {}
+        """How each model was configured before harness changed it."""
 
     def __enter__(self) -> Self:
         self.version = self.control.server_metadata()["version"]
+        put_back_what_dead_runs_left(self.control, self.say)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return
+        self._restoration.put_back()
 
     @property
     def control(self) -> Control:
         return Control(self.host, self.http_port, timeout_s=10)
 
     def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
-        """Use the model as it is loaded there if its settings are the wanted ones, else load it so.
+        """Use the model as it is loaded there; what of `settings` is given and differs is loaded anew.
 
-        The model's file is the remote repository's own: harness doesn't send one.
+        The model's file is the remote repository's own: harness doesn't send one. What was loaded is put back
+        at the end of the `with`.
         """
         name = artifact.name
-        self.execution_provider = self.provider_options = None
-        wanted = model_config(artifact, settings, gpu=self._on_gpu(artifact, settings))
-        if not self._serves(name, wanted):
-            self._load(name, wanted)
-            if not self._serves(name, wanted):
+        self.execution_provider = self.provider_options = self.loaded = None
+        loaded = self._loaded(name)
+        as_loaded.check_tensors(loaded, artifact, self._where)
+        before = self._first_seen.setdefault(name, loaded)
+        wanted = as_loaded.with_settings(before, artifact, settings)
+        if as_loaded.same(wanted, loaded):
+            self.say(f"{name} is measured as it is loaded there: {as_loaded.in_words(loaded)}")
+        else:
+            self.say(
+                f"loading {name} anew there, as the scenario asks "
+                f"({as_loaded.differences(loaded, wanted)}); at the end it is put back as it was"
+            )
+            self._load(name, wanted, before)
+            loaded = self.control.model_config(name)
+            if not as_loaded.same(wanted, loaded):
                 raise ServerError(
-                    f"{self._where} loaded {name} with other settings than asked: "
-                    f"see its config in /v2/models/{name}/config"
+                    f"{self._where} loaded {name} with other settings than asked "
+                    f"({as_loaded.differences(wanted, loaded)}): see its config in /v2/models/{name}/config"
                 )
-        self.execution_provider, options = provider_of(self.control.model_config(name))
+        self.loaded = as_loaded.settings_of(loaded)
+        self.execution_provider, options = provider_of(loaded)
         # Whether CUDA graphs that the configuration asks for are made depends on the implementation.
-        known = self.execution_provider is not None and not settings.cuda_graph
+        known = self.execution_provider is not None and not self.loaded.cuda_graph
         self.provider_options = options if known else None
         return name
 
@@ -103,27 +129,41 @@ class RemoteServer:
         """What anybody can do there beside sending requests. Nothing there is changed by asking."""
         return tuple(what for what, (method, path) in _OPEN.items() if self.control.takes(method, path))
 
-    def _on_gpu(self, artifact: ModelArtifact, settings: ServerSettings) -> bool:
-        """What `kind: auto` means there; for another kind it doesn't matter."""
-        if settings.kind != "auto":
-            return False
-        if not self.control.model_ready(artifact.name):
-            plain = {"kind": "cpu", "gpus": None, "provider": None, "cuda_graph": None}
-            either = model_config(artifact, settings.model_copy(update=plain), gpu=False)
-            either["instance_group"][0]["kind"] = "KIND_AUTO"
-            self._load(artifact.name, either)
-        return kind_of(self.control.model_config(artifact.name)) == "KIND_GPU"
+    def _loaded(self, name: str) -> dict[str, Any]:
+        """The configuration of a model there, loaded as its owner has configured it where it wasn't yet."""
+        if not self.control.model_ready(name):
+            self.say(f"loading {name}, which isn't loaded there; at the end it is unloaded again")
+            try:
+                with self._restoration.changing(name, None, {}):
+                    self.control.load(name)
+            except ServerError as error:
+                raise ServerError(
+                    f"{self._where} does not serve {name} and did not load it: {error}; {self._others()}"
+                    f"copy model_repo/{name} into its model repository, or leave out --url"
+                ) from error
+        return self.control.model_config(name)
 
-    def _load(self, name: str, config: dict[str, Any]) -> None:
+    def _load(self, name: str, wanted: dict[str, Any], before: dict[str, Any]) -> None:
         try:
-            self.control.load(name, config)
+            with self._restoration.changing(name, before, wanted):
+                self.control.load(name, wanted)
         except ServerError as error:
             raise ServerError(
-                f"{self._where} does not serve {name} with these settings and did not load it: {error}; "
-                "start it with these settings (`harness serve --help`), leave out --url, or copy "
-                f"model_repo/{name} into its model repository and start it with "
+                f"{self._where} does not serve {name} with these settings and did not load it so: {error}; "
+                "leave them out of the scenario's `server` to measure it as it is loaded, start it with them "
+                "(`harness serve --help`), leave out --url, or start it with "
                 "--model-control-mode=explicit, which lets whoever reaches it run code there"
             ) from error
+
+    def _others(self) -> str:
+        """What it does serve, as the beginning of a remedy."""
+        try:
+            ready = sorted({m["name"] for m in self.control.repository_index() if m.get("state") == "READY"})
+        except ServerError:
+            return ""
+        if not ready:
+            return ""
+        return f"it serves {quoted(', '.join(ready), 300)}: name a model file after one of them, "
 
     @property
     def _where(self) -> str:
@@ -143,39 +183,3 @@ class RemoteServer:
 
     def process_ids(self) -> list[int]:
         return []
-
-    def _serves(self, name: str, wanted: dict[str, Any]) -> bool:
-        if not self.control.model_ready(name):
-            return False
-        loaded = self.control.model_config(name)
-        asked = wanted["instance_group"][0].get("gpus")
-        # Where none are asked for, Triton fills in all that it has.
-        groups = loaded.get("instance_group") or [{}]
-        if asked is not None and groups[0].get("gpus") != asked:
-            return False
-        return effective(loaded) == effective(wanted)
-
-
-def kind_of(config: dict[str, Any]) -> str:
-    groups = config.get("instance_group") or [{}]
-    return str(groups[0].get("kind", "KIND_AUTO"))
-
-
-def effective(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a ModelConfig (JSON form) harness varies, with Triton's defaults in the gaps."""
-    groups = config.get("instance_group", [])
-    batching = config.get("dynamic_batching", {})
-    parameters = config.get("parameters", {})
-    return {
-        "max_batch_size": config.get("max_batch_size", 0),
-        "instances": [(group.get("kind"), group.get("count", 1)) for group in groups],
-        "provider": provider_of(config),
-        "queue_delay_us": int(batching.get("max_queue_delay_microseconds", 0)),
-        "threads": parameters.get("intra_op_thread_count", {}).get("string_value", "0"),
-        "response_cache": bool(config.get("response_cache", {}).get("enable", False)),
-        "tensors": {
-            (kind, t["name"], t["data_type"], tuple(int(d) for d in t["dims"]))
-            for kind in ("input", "output")
-            for t in config.get(kind, [])
-        },
-    }

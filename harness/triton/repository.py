@@ -79,26 +79,28 @@ def model_config(artifact: ModelArtifact, settings: ServerSettings, *, gpu: bool
                 f"input {tensor.name!r} has no axis but the batch, which Triton can't describe: "
                 "export the model with a second axis of size 1"
             )
+    max_batch, delay_us, instances = settings.max_batch, settings.queue_delay_us, settings.instances
+    assert max_batch is not None and delay_us is not None and instances is not None, "ours keeps nothing"
     on_gpu = settings.kind == "gpu" or (settings.kind == "auto" and gpu)
     config: dict[str, Any] = {
         "name": artifact.name,
         "backend": "onnxruntime",
         "version_policy": {"specific": {"versions": [VERSION]}},
-        "max_batch_size": settings.max_batch,
+        "max_batch_size": max_batch,
         "input": [_tensor(t) for t in artifact.inputs],
         "output": [_tensor(t) for t in artifact.outputs],
         "instance_group": [_instances(settings, on_gpu)],
     }
-    if settings.max_batch > 1:
-        config["dynamic_batching"] = {"max_queue_delay_microseconds": settings.queue_delay_us}
+    if max_batch > 1:
+        config["dynamic_batching"] = {"max_queue_delay_microseconds": delay_us}
     config["parameters"] = {
         "intra_op_thread_count": {"string_value": str(settings.threads)},
         "inter_op_thread_count": {"string_value": "1"},
     }
     if on_gpu:
         config["parameters"]["FORCE_CPU_ONLY_INPUT_TENSORS"] = {"string_value": "no"}
-        if optimization := _optimization(artifact, settings):
-            config["optimization"] = optimization
+        if how := optimization(artifact, settings, max_batch):
+            config["optimization"] = how
     if settings.response_cache:
         config["response_cache"] = {"enable": True}
     return config
@@ -123,13 +125,14 @@ def _instances(settings: ServerSettings, on_gpu: bool) -> dict[str, Any]:
     return group
 
 
-def _optimization(artifact: ModelArtifact, settings: ServerSettings) -> dict[str, Any]:
+def optimization(artifact: ModelArtifact, settings: ServerSettings, max_batch: int) -> dict[str, Any]:
+    """The part of a ModelConfig that says how a model computes on a GPU; empty where nothing is said."""
     if settings.provider != "tensorrt":
         return {"cuda": {"graphs": True}} if settings.cuda_graph else {}
     check_provider(settings)
     # The C++ backend and ours keep TensorRT to FP32 unless told, whatever the model's own types.
     parameters = {"precision_mode": "FP16" if artifact.dtype == "fp16" else "FP32"}
-    if profile := _profile(artifact, settings.max_batch):
+    if profile := _profile(artifact, max_batch):
         parameters |= profile
     accelerator = {"name": "tensorrt", "parameters": parameters}
     return {"execution_accelerators": {"gpu_execution_accelerator": [accelerator]}}

@@ -67,8 +67,13 @@ class Server(Protocol):
     def provider_options(self) -> dict[str, str] | None:
         """What that is configured with beyond its defaults; None where it is unknown."""
 
+    @property
+    def loaded(self) -> ServerSettings | None:
+        """How the served model is configured where that was there before us; None where it is as asked."""
+
     def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
-        """Serve the model with these settings; return its name in Triton, ready for requests.
+        """Serve the model with these settings; return its name in Triton, ready for requests. A server that
+        isn't ours keeps what they leave open.
 
         Raises ServerError with Triton's own reason when it refuses.
         """

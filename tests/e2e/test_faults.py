@@ -120,12 +120,16 @@ def test_an_interrupt_stops_everything_and_says_how_to_go_on(workplace: Workplac
 
 
 def test_two_harnesses_do_not_write_to_one_run(workplace: Workplace) -> None:
-    process = workplace.start("run", workplace.scenario(LONG))
+    process = workplace.start("run", workplace.scenario(LONG + "shared_memory: system\n"))
     under_load(workplace, process)
     (run,) = workplace.runs
     second = workplace.run("run", run, "--resume")
-    process.terminate()
-    process.wait(60)
+    family = psutil.Process(process.pid).children(recursive=True)
+    held = list(Path("/dev/shm").glob(f"harness_*_{process.pid}_*"))
+    assert held
+    process.send_signal(signal.SIGHUP)  # its terminal is closed
+    assert ended(process, 60).code == 4
+    assert not alive(family) and not [region for region in held if region.exists()]
     assert second.code == 2
     assert "another harness" in second.stderr
 

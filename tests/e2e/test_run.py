@@ -211,23 +211,33 @@ def test_set_and_dry_run(workplace: Workplace) -> None:
 
 def test_a_server_that_is_already_running_is_measured(workplace: Workplace) -> None:
     serving = workplace.start(
-        "serve", "double.onnx", "--http-port", "0", "--grpc-port", "0", "--for-s", "120", "--json"
+        *("serve", "double.onnx", "--max-batch", "16", "--instances", "2"),
+        *("--http-port", "0", "--grpc-port", "0", "--for-s", "120", "--json"),
     )
     assert serving.stdout is not None
     at = json.loads(serving.stdout.readline())
-    text = ONE + "protocol: [http, grpc]\n"
+    layout = workplace.path / "repo" / "double" / "1" / "model.onnx"
+    layout.parent.mkdir(parents=True)
+    layout.write_bytes((workplace.path / "double.onnx").read_bytes())
+    text = ONE.replace("double.onnx", "repo/double/1/model.onnx").replace("server: {max_batch: 8}\n", "")
+    text += "protocol: [http, grpc]\n"
     port = at["grpc"].rpartition(":")[2]
     arguments = ("run", workplace.scenario(text), "--url", at["http"], "--grpc-port", port, "--json")
     done = workplace.run(*arguments)
     other = workplace.run(*arguments, "--set", "server.max_batch=4")
+    larger = workplace.run(*arguments, "--set", "requests.small.batch=[1,32]")
     serving.terminate()
     assert serving.wait(30) == 0
-    assert other.code == 4 and "start it with these settings (`harness serve --help`)" in other.stderr
+    assert larger.code == 2 and "is loaded with max_batch_size 16 on the server at" in larger.stderr
+    assert other.code == 4 and "start it with them (`harness serve --help`)" in other.stderr
     document = valid(done)
     assert "whoever reaches" not in done.stderr, "nothing there is open"
+    assert "double is measured as it is loaded there: max batch size 16, instances KIND_CPU 2" in done.stderr
     assert len(document["points"]) == 2
     assert document["environment"]["server_mode"] == "remote"
     for point in document["points"]:
+        assert (point["point"]["server"]["max_batch"], point["loaded"]["max_batch"]) == (None, 16)
+        assert "the 2 instances were busy" in point["bottleneck"]["why"]
         assert point["host"]["server_cpu_cores"] is None, "processes of somebody else's server aren't seen"
         counts_agree(Path(document["path"]), point)
 

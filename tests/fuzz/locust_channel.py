@@ -50,6 +50,7 @@ SAID: list[Any] = [
         "window": [1, 2],
         "cpu_s": 0.1,
         "requests": 1,
+        "resent": 0,
         "spool_bytes": 1,
         "text_bytes": 0,
     },

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
 from harness.http_json import parsed
-from harness.schema.errors import ServerError
+from harness.schema.errors import InputError, ServerError
+from harness.schema.model import ModelArtifact, Parity
+from harness.schema.tensors import TensorSpec
 from harness.triton import answer_shapes
+from harness.triton.as_loaded import check_tensors, differences, in_words, settings_of, with_settings
 from harness.triton.control import MOST_SHOWN, plain
 from harness.triton.provider import provider_of
-from harness.triton.remote import effective, kind_of
 from harness.triton.statistics import difference, snapshot
 from tests.fuzz import fuzz, mutated
+from tests.triton.models import settings
 
 STAGE = {"count": 4, "ns": 1000}
 STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit")
@@ -50,6 +54,17 @@ CONFIG = {
 }
 INDEX = [{"name": "m", "version": "1", "state": "READY"}, {"name": "n"}]
 METADATA = {"name": "triton", "version": "2.51.0", "extensions": []}
+ASKED = settings(max_batch=2, queue_delay_us=7, instances=3, threads=5, response_cache=True)
+DOUBLE = ModelArtifact(
+    name="m",
+    kind="onnx",
+    source="made by the tests",
+    onnx_path="m.onnx",
+    sha256="",
+    inputs=(TensorSpec(name="x", datatype="FP32", axes=("batch", "n", 3)),),
+    outputs=(TensorSpec(name="y", datatype="FP32", axes=("batch", 3)),),
+    parity=Parity(reference="none: the file is the source", tolerance=0.0, cases=()),
+)
 SAMPLES = [json.dumps(each).encode() for each in (STATISTICS, CONFIG, INDEX, METADATA)]
 ODD = st.sampled_from(
     [
@@ -105,7 +120,15 @@ def test_an_answer_has_the_shape_that_is_gone_on_with_or_is_one_sentence(text: b
             assert isinstance(model["name"], str) and model.get("state") not in (7, [])
     with _one_sentence():
         config: dict[str, Any] = {**answer_shapes.read(answer_shapes.MODEL_CONFIG, text, "it")}
-        effective(config), kind_of(config)
+        settings_of(config), in_words(config)
+    with _one_sentence():
+        config = {**answer_shapes.read(answer_shapes.MODEL_CONFIG, text, "it")}
+        with suppress(InputError):
+            check_tensors(config, DOUBLE, "it")
+        with suppress(InputError):
+            assert differences(config, with_settings(config, DOUBLE, ASKED)).isprintable()
+    with _one_sentence():
+        config = {**answer_shapes.read(answer_shapes.MODEL_CONFIG, text, "it")}
         name, options = provider_of(config)
         json.dumps([name, options], ensure_ascii=False).encode()
         _ = (config.get("instance_group") or [{}])[0].get("gpus")

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from harness.commands import worker
 from harness.commands.worker import work
 from harness.load.coordinator.driver import drive
 from harness.load.coordinator.load_processes import checked_address
@@ -209,3 +210,31 @@ def test_a_run_that_other_machines_reach_without_a_secret_says_what_that_leaves_
     assert any(
         "to keep others out, set HARNESS_WORKER_SECRET there and here" in sentence for sentence in told
     )
+
+
+def test_a_run_that_is_gone_is_told_from_a_point_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Process:
+        over, succeeded = False, True
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def messages(self, _: float) -> list[dict[str, object]]:
+            self.over = True
+            return [{"event": "joined", "worker": 0, "of": 2}, *ends.pop()]
+
+        def end(self, grace_s: float) -> None:
+            pass
+
+    monkeypatch.setattr(worker, "PipedProcess", Process)
+    said: list[str] = []
+    ends: list[list[dict[str, object]]] = [[{"event": "missed"}], []]
+    while ends:
+        work("127.0.0.1:9", once=True, say=said.append)
+    at = "127.0.0.1:9"
+    assert [words for words in said if "waiting" not in words and "whoever" not in words] == [
+        f"load process 0 (of 0 to 1) for the run at {at}",
+        "the point is over",
+        f"load process 0 (of 0 to 1) for the run at {at}",
+        f"the run at {at} is gone: it said nothing more, and its point is not finished",
+    ]

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def left_over(folder: Path) -> list[str]:
 
 
 REPLAY = "0.1\n0.2\n0.2\n0.2\n0.5\n0.95\n7\n"
+
+
+@pytest.mark.parametrize("load", [PointLoad(concurrency=3), PointLoad(rate_per_s=100)], ids=str)
+def test_an_exception_in_a_user_ends_the_drive_with_its_text(tmp_path: Path, load: PointLoad) -> None:
+    """Locust would log it and run the user again, thousands of times a second."""
+    asked = job(point("http", load, duration_s=3600), 1, tmp_path)
+    outcome = drive(replace(asked, host="no..name"))  # no resolver gets to see such a name
+    assert outcome.ended is not None
+    assert outcome.ended.startswith("the load process failed: UnicodeError: ")
+    assert not left_over(tmp_path)
+    printed = (tmp_path / "load" / "locust.out").read_text()
+    assert "locustfile.py" in printed and len(printed) < 100_000
 
 
 @pytest.mark.parametrize(
@@ -370,6 +383,25 @@ def test_a_load_process_that_hangs_is_ended(
     )
     assert outcome.ended == "the load process said nothing for 2 s and was ended"
     assert time.monotonic() - began < 15 and left_over(tmp_path) == []
+
+
+def test_a_driver_that_was_stopped_itself_blames_nobody(
+    triton: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Ctrl-Z: the load goes on, what it says waits to be read, and is no silence."""
+    monkeypatch.setattr("harness.load.coordinator.driver._SILENT_S", 1.0)
+    monkeypatch.setattr("harness.load.coordinator.driver._HELD_UP_S", 0.5)
+    asked = 0
+
+    def alive() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 8:
+            time.sleep(2.5)
+
+    load = point("http", PointLoad(concurrency=2), warmup_s=0.0, duration_s=6.0)
+    outcome = run(triton, tmp_path, load, alive=alive)
+    assert asked > 8 and (outcome.ended, outcome.stopped_by) == (None, "duration")
 
 
 def test_an_exception_in_between_and_an_interrupt_leave_nothing_behind(

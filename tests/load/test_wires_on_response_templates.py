@@ -55,6 +55,7 @@ def calls(answers: list[bytes], forget: bool = False, keep_body: bool = False) -
     """The replies of one connection, or more where one was closed, to a server that gives these answers."""
     with rogue_server(grpc_answers(*answers), lambda c: c.close()) as port:
         connection, channel = connection_to(port)
+        connection._may_send_again = lambda _: False  # type: ignore[method-assign]  # the first is judged
         replies = []
         for _ in answers:
             replies.append(connection.call(REQUEST, keep_body))

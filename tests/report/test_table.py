@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from harness.report.format import ms, span
+from harness.report.format import ms, number, span
 from harness.report.table import print_table
 from tests.report import factory
 
@@ -32,6 +32,16 @@ def test_no_line_of_the_table_is_wider_than_the_console_and_nothing_is_cut(width
     assert len(table_lines(text)) == 2 + len(RUN.points)
     assert all(len(line) <= width for line in table_lines(text))
     assert "…" not in text
+
+
+def test_where_no_table_fits_the_figures_stand_below_each_other():
+    text = printed(RUN, 20)
+    assert "|" not in text
+    assert text.count("  throughput: ") == text.count("  p99: ") == len(RUN.points)
+    first = RUN.points[0]
+    assert f"{first.id}: {first.verdict}\n  max_batch: 1\n" in text
+    assert f"  throughput: {number(first.throughput_inferences_per_s)} inf/s\n" in text
+    assert "  p99: –\n" in text
 
 
 def test_less_important_columns_go_first():

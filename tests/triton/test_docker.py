@@ -62,7 +62,7 @@ BEGIN += [
     "--security-opt=no-new-privileges",
     f"--mount=type=bind,source={REPOSITORY},target=/models,readonly",
 ]
-BEGIN += ["--env=CUDA_DEVICE_ORDER=PCI_BUS_ID"]
+BEGIN += ["--env=CUDA_DEVICE_ORDER=PCI_BUS_ID", "--env=ORT_DISABLE_TELEMETRY"]
 PUBLISHED = [f"--publish=127.0.0.1:1800{n}:800{n}" for n in range(3)]
 TRITON = [IMAGE, "tritonserver", "--model-repository=/models", "--model-control-mode=none"]
 TRITON += [f"--backend-config=python,shm-region-prefix-name={NAME}"]
@@ -256,7 +256,7 @@ def test_dockers_own_client_takes_the_command_line_for_what_it_means(
     host = asked["HostConfig"]
     assert (asked["Image"], asked["Entrypoint"], asked["Labels"]) == (IMAGE, None, {"harness.boot": BOOT})
     assert asked["Cmd"] == line[line.index(IMAGE) + 1 :]
-    assert asked["Env"] == ["CUDA_DEVICE_ORDER=PCI_BUS_ID"]
+    assert asked["Env"] == ["CUDA_DEVICE_ORDER=PCI_BUS_ID", "ORT_DISABLE_TELEMETRY=1"]
     assert asked["User"] == f"{os.getuid()}:{os.getgid()}"
     assert host["Mounts"] == [
         {"Type": "bind", "Source": str(REPOSITORY), "Target": "/models", "ReadOnly": True}

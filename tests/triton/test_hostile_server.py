@@ -15,9 +15,10 @@ import pytest
 from harness.load.shared_memory.region_control import RegionControl, ServerGone
 from harness.schema.errors import HarnessError, ServerError
 from harness.schema.model import ModelArtifact
+from harness.triton.as_loaded import effective, kind_of
 from harness.triton.control import MOST_SHOWN, Control
 from harness.triton.provider import provider_of
-from harness.triton.remote import RemoteServer, effective, kind_of
+from harness.triton.remote import RemoteServer
 from harness.triton.statistics import read
 from tests.load.rogue import rogue_server
 from tests.triton.models import settings

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -13,11 +17,13 @@ import pytest
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
+from harness.triton.as_loaded import effective, with_settings
 from harness.triton.embedded import EmbeddedServer
-from harness.triton.remote import RemoteServer, effective
+from harness.triton.remote import RemoteServer
 from harness.triton.repository import model_config
 from harness.triton.server import Server
 from harness.triton.statistics import difference
+from tests.e2e.conftest import wait_for
 from tests.triton.clients import floats, infer
 from tests.triton.models import settings
 from tests.triton.open_server import OpenServer
@@ -64,59 +70,179 @@ CHANGED: dict[str, Any] = {
     "instances": 2,
     "threads": 2,
     "kind": "gpu",
+    "gpus": (1,),
     "response_cache": True,
     "provider": "tensorrt",
     "cuda_graph": True,
 }
-ASKED_FOR_BESIDE = {"gpus"}
-"""Where none are asked for, a server fills in all that it has, so that these are compared by themselves."""
 
 
-@pytest.mark.parametrize("key", sorted(set(ServerSettings.model_fields) - ASKED_FOR_BESIDE))
+@pytest.mark.parametrize("key", sorted(ServerSettings.model_fields))
 def test_every_setting_makes_another_effective_configuration(artifacts: Artifacts, key: str) -> None:
     """One that is left out of `effective` would let a server with another value pass for the wanted one."""
-    kind = "gpu" if key in ("provider", "cuda_graph") else "cpu"
+    kind = "gpu" if key in ("provider", "cuda_graph", "gpus") else "cpu"
     plain = model_config(artifacts["double"], settings(kind=kind), gpu=False)
     assert effective(plain) == effective(plain | {"platform": "onnxruntime_onnx", "model_warmup": []})
     changed = settings(**{"kind": kind, key: CHANGED[key]})
     assert effective(plain) != effective(model_config(artifacts["double"], changed, gpu=False))
 
 
+OPEN = settings(
+    max_batch=None, queue_delay_us=None, instances=None, threads=None, kind="auto", response_cache=None
+)
+"""What a scenario is that says nothing of the server."""
+
+THEIRS: dict[str, Any] = {
+    "max_batch_size": 16,
+    "instance_group": [
+        {"name": "some", "count": 1, "kind": "KIND_CPU"},
+        {"name": "more", "count": 2, "kind": "KIND_CPU"},
+    ],
+    "dynamic_batching": {
+        "preferred_batch_size": [4, 16],
+        "max_queue_delay_microseconds": 100,
+        "priority_levels": 2,
+        "default_priority_level": 1,
+        "default_queue_policy": {"max_queue_size": 500},
+    },
+    "model_warmup": [
+        {
+            "name": "w",
+            "batch_size": 1,
+            "inputs": {"x": {"data_type": "TYPE_FP32", "dims": [3], "zero_data": True}},
+        }
+    ],
+    "metric_tags": {"team": "theirs"},
+    "version_policy": {"latest": {"num_versions": 1}},
+}
+"""What others have configured, more than settings can name."""
+
+
+def theirs(server: OpenServer, artifact: ModelArtifact) -> dict[str, Any]:
+    """The model, loaded there as others have it; its configuration."""
+    server.serve(artifact, settings())
+    loaded = server.control.model_config(artifact.name)
+    server.control.load(artifact.name, loaded | THEIRS)
+    return server.control.model_config(artifact.name)
+
+
 @pytest.mark.triton
-def test_model_with_other_settings_is_loaded_with_the_wanted_ones(
+def test_a_model_keeps_all_that_the_scenario_does_not_say_and_is_put_back(
     open_server: OpenServer, artifacts: Artifacts
 ) -> None:
-    changed = {"max_batch": 3, "queue_delay_us": 9, "instances": 2, "threads": 2}
-    name = open_server.serve(artifacts["double"], settings(queue_delay_us=300))
-    with reached(open_server) as remote:
-        remote.serve(artifacts["double"], settings(**changed))
-        config = remote.control.model_config(name)
-    wanted = settings(**changed)
-    assert config["max_batch_size"] == wanted.max_batch
-    assert config["instance_group"][0]["count"] == wanted.instances
-    assert config["dynamic_batching"]["max_queue_delay_microseconds"] == wanted.queue_delay_us
-    assert config["parameters"]["intra_op_thread_count"]["string_value"] == str(wanted.threads)
+    before = theirs(open_server, artifacts["double"])
+    told: list[str] = []
+    with RemoteServer(f"http://127.0.0.1:{open_server.http_port}", say=told.append) as remote:
+        infer(remote, "double", {"x": floats(2, 3)})
+        counted = remote.statistics("double")
+        remote.serve(artifacts["double"], OPEN)
+        assert remote.statistics("double") == counted, "it was loaded anew for nothing"
+        assert remote.loaded == settings(max_batch=16, queue_delay_us=100, instances=3)
+        assert told == [
+            "double is measured as it is loaded there: max batch size 16, "
+            "instances KIND_CPU 1 and KIND_CPU 2, queue delay us 100, threads 1"
+        ]
+
+        remote.serve(artifacts["double"], OPEN.model_copy(update={"max_batch": 8}))
+        assert remote.control.model_config("double") == before | {
+            "max_batch_size": 8,
+            "dynamic_batching": before["dynamic_batching"] | {"preferred_batch_size": [4]},
+        }
+        assert "loading double anew there, as the scenario asks (max batch size 16 to 8)" in told[-1]
+        # the next point says something else, and has nothing of the point before
+        remote.serve(artifacts["double"], OPEN.model_copy(update={"threads": 2, "instances": 1}))
+        changed = remote.control.model_config("double")
+        assert changed["parameters"].pop("intra_op_thread_count") == {"string_value": "2"}
+        assert [group.pop("count") for group in changed["instance_group"]] == [1, 1]
+        unsaid = json.loads(json.dumps(before))
+        del unsaid["parameters"]["intra_op_thread_count"]
+        for group in unsaid["instance_group"]:
+            del group["count"]
+        assert changed == unsaid
+    assert open_server.control.model_config("double") == before
+    assert told[-1] == "putting double back as it was loaded"
 
 
 @pytest.mark.triton
-def test_model_that_the_remote_does_not_have_is_told_with_the_remedy(
+def test_a_killed_harness_has_the_model_put_back(
+    open_server: OpenServer, artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    before = theirs(open_server, artifacts["double"])
+    url, control = f"http://127.0.0.1:{open_server.http_port}", open_server.control
+    asked = OPEN.model_copy(update={"max_batch": 2})
+    script = (
+        "import os, signal, sys; from harness.schema.model import ModelArtifact;"
+        "from harness.schema.point import ServerSettings; from harness.triton.remote import RemoteServer;"
+        "remote = RemoteServer(sys.argv[1]).__enter__();"
+        "remote.serve(ModelArtifact.model_validate_json(sys.argv[2]),"
+        " ServerSettings.model_validate_json(sys.argv[3])); os.killpg(0, signal.SIGKILL)"
+    )
+    words = (url, artifacts["double"].model_dump_json(), asked.model_dump_json())
+    done = subprocess.run([sys.executable, "-c", script, *words], check=False, start_new_session=True)
+    assert done.returncode == -signal.SIGKILL
+    wait_for(lambda: control.model_config("double") == before)
+    folder = tmp_path / "triton" / "remote"
+    wait_for(lambda: not list(folder.iterdir()))
+
+    # The guard went, too: the next run with that server does it, but only where nobody was there meanwhile.
+    for changed_to, found in ((3, 16), (4, 3)):
+        three, ours = (
+            with_settings(before, artifacts["double"], OPEN.model_copy(update={"max_batch": size}))
+            for size in (3, changed_to)
+        )
+        control.load("double", three)
+        record = {"models": {"double": {"config": before, "changed_to": ours}}}
+        record |= {"host": "127.0.0.1", "port": open_server.http_port}
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+        file = folder / f"harness_remote_{namespace}_{2**22}_1_0123456789ab_.json"
+        file.write_text(json.dumps(record))
+        with RemoteServer(url):
+            assert control.model_config("double")["max_batch_size"] == found
+        assert not file.exists()
+
+
+@pytest.mark.triton
+def test_a_model_that_is_not_loaded_is_for_the_time_of_the_run(
+    open_server: OpenServer, artifacts: Artifacts
+) -> None:
+    open_server.serve(artifacts["double"], settings(threads=2))
+    open_server.control.unload("double")
+    with reached(open_server) as remote:
+        remote.serve(artifacts["double"], OPEN.model_copy(update={"max_batch": 4}))
+        assert remote.loaded == settings(max_batch=4, threads=2)
+    assert not open_server.control.model_ready("double")
+
+
+@pytest.mark.triton
+def test_what_can_not_be_measured_there_is_told_with_the_remedy(
     open_server: OpenServer, artifacts: Artifacts
 ) -> None:
     open_server.serve(artifacts["double"], settings())
     elsewhere = artifacts["double"].model_copy(update={"name": "not_there"})
-    with reached(open_server) as remote, pytest.raises(ServerError, match="copy model_repo/not_there"):
-        remote.serve(elsewhere, settings())
+    (x,) = artifacts["double"].inputs
+    other = artifacts["double"].model_copy(update={"inputs": (x.model_copy(update={"datatype": "INT64"}),)})
+    wider = artifacts["double"].model_copy(update={"outputs": artifacts["slow"].inputs})
+    with reached(open_server) as remote:
+        with pytest.raises(ServerError, match=r"it serves double: .*copy model_repo/not_there"):
+            remote.serve(elsewhere, OPEN)
+        with pytest.raises(InputError, match="input 'x' is TYPE_FP32 there, and INT64 here"):
+            remote.serve(other, OPEN)
+        with pytest.raises(InputError, match="no output 'x' there"):
+            remote.serve(wider, OPEN)
 
 
 @pytest.mark.triton
-def test_server_that_does_not_load_on_request_serves_only_what_it_has(
+def test_a_server_in_its_default_control_mode_is_measured_as_it_is(
     server: EmbeddedServer, artifacts: Artifacts
 ) -> None:
-    name = server.serve(artifacts["double"], settings())
+    name = server.serve(artifacts["double"], settings(max_batch=5, instances=2))
     with reached(server) as remote:
-        assert remote.serve(artifacts["double"], settings()) == name
-        with pytest.raises(ServerError, match="--model-control-mode=explicit"):
-            remote.serve(artifacts["double"], settings(max_batch=2))
+        assert remote.serve(artifacts["double"], OPEN) == name
+        assert remote.loaded == settings(max_batch=5, instances=2)
+        with pytest.raises(ServerError, match=r"leave them out .*--model-control-mode=explicit"):
+            remote.serve(artifacts["double"], OPEN.model_copy(update={"max_batch": 2}))
+    assert server.control.model_ready(name)
 
 
 @pytest.mark.triton
@@ -130,20 +256,6 @@ def test_a_server_that_is_open_to_anybody_is_told_from_one_that_is_not(
         told = ("load models", "map its shared memory", "change its traces", "change its log")
         assert open_.open_interfaces() == told
         assert open_.control.model_ready("double"), "asking changed nothing"
-
-
-@pytest.mark.triton
-def test_kind_auto_is_left_to_triton_there(open_server: OpenServer, artifacts: Artifacts) -> None:
-    name = open_server.serve(artifacts["double"], settings(kind="cpu"))
-    with reached(open_server) as remote:
-        before = remote.statistics(name)
-        infer(remote, name, {"x": floats(2, 3)})
-        remote.serve(artifacts["double"], settings(kind="auto"))
-        assert remote.statistics(name).inferences == before.inferences + 2  # it stays as it is loaded
-        open_server.control.unload(name)
-        remote.serve(artifacts["double"], settings(kind="auto"))
-        assert remote.control.model_config(name)["instance_group"][0]["kind"] == "KIND_CPU"
-        assert (remote.execution_provider, remote.provider_options) == ("CPUExecutionProvider", {})
 
 
 class WithGpus(BaseHTTPRequestHandler):
@@ -189,28 +301,24 @@ def with_gpus() -> Iterator[str]:
         there.shutdown()
 
 
-def test_kind_auto_is_a_gpu_where_the_remote_has_one(with_gpus: str, artifacts: Artifacts) -> None:
+def test_what_is_asked_of_a_gpu_there_is_loaded_beside_what_was(with_gpus: str, artifacts: Artifacts) -> None:
+    plain = model_config(artifacts["double"], settings(kind="gpu", max_batch=4), gpu=True)
+    plain["instance_group"] = [{"kind": "KIND_GPU", "count": 3, "gpus": [0, 1]}]
+    WithGpus.config = plain
     with RemoteServer(with_gpus) as remote:
-        remote.serve(artifacts["double"], settings(kind="auto", max_batch=4))
-        assert remote.execution_provider == "CUDAExecutionProvider"
-        loaded = WithGpus.config
-        remote.serve(artifacts["double"], settings(kind="auto", max_batch=4))
-        assert WithGpus.config is loaded, "it was loaded again for nothing"
-        remote.serve(artifacts["double"], settings(kind="auto", max_batch=4, gpus=(1,), provider="tensorrt"))
+        for asked in (OPEN, OPEN.model_copy(update={"kind": "gpu", "gpus": (0, 1)})):
+            remote.serve(artifacts["double"], asked)
+            assert (remote.execution_provider, remote.provider_options) == ("CUDAExecutionProvider", {})
+            assert remote.loaded is not None and remote.loaded.instances == 6
+        assert not WithGpus.loads, "it was loaded again for nothing"
+        remote.serve(artifacts["double"], OPEN.model_copy(update={"gpus": (1,), "provider": "tensorrt"}))
         assert remote.execution_provider == "TensorrtExecutionProvider"
-        assert WithGpus.loads[-1]["instance_group"][0]["gpus"] == [1]
-        remote.serve(
-            artifacts["double"], settings(kind="auto", max_batch=4, gpus=(0, 1), provider="tensorrt")
-        )
-        assert WithGpus.loads[-1]["instance_group"][0]["gpus"] == [0, 1]
-
-
-def test_cuda_graphs_of_a_remote_are_not_vouched_for(with_gpus: str, artifacts: Artifacts) -> None:
-    with RemoteServer(with_gpus) as remote:
-        remote.serve(artifacts["double"], settings(kind="gpu"))
-        assert remote.provider_options == {}
-        remote.serve(artifacts["double"], settings(kind="gpu", cuda_graph=True))
+        assert WithGpus.loads[-1]["instance_group"] == [{"kind": "KIND_GPU", "count": 3, "gpus": [1]}]
+        remote.serve(artifacts["double"], OPEN.model_copy(update={"cuda_graph": True}))
         assert (remote.execution_provider, remote.provider_options) == ("CUDAExecutionProvider", None)
+        remote.serve(artifacts["double"], OPEN.model_copy(update={"kind": "cpu"}))
+        assert WithGpus.loads[-1]["instance_group"] == [{"kind": "KIND_CPU", "count": 3}]
+    assert WithGpus.config == plain
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ from harness.schema.samples import Phase, Window
 
 _LOOK_S = 0.25
 _START_S = 60.0
+_HELD_UP_S = 2.0
+"""After so long between two looks this process itself didn't run (Ctrl-Z, a machine that sleeps), and what it
+didn't hear meanwhile is nobody's silence."""
 _SILENT_S = 15.0
 """A load process reports twice a second; after this long without a word it is taken for hung."""
 _STOP_S = 4.0
@@ -264,6 +267,7 @@ class _Lead:
 
     def _listen_until(self, done: Callable[[], bool]) -> None:
         """Raises EndedEarly when the server or a load process is gone, or one has been silent too long."""
+        looked_at = time.monotonic()
         while not done():
             for message in self._processes.messages(_LOOK_S):
                 self._workers.hear(message)
@@ -271,7 +275,11 @@ class _Lead:
                 raise EndedEarly(reason)
             if (lost := self._processes.lost()) is not None and not done():
                 raise self._workers.lost(*lost)
-            if silent := self._workers.silent(self._patience_s):
+            held_up_s, looked_at = time.monotonic() - looked_at - _LOOK_S, time.monotonic()
+            if held_up_s > _HELD_UP_S:
+                self._workers.wait_longer(held_up_s)
+                self._due += held_up_s
+            elif silent := self._workers.silent(self._patience_s):
                 raise self._workers.lost(*silent)
             if time.monotonic() > self._due and (stuck := self._workers.stuck(_SILENT_S)):
                 raise self._workers.lost(*stuck)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.child_process import last_line
+from harness.descriptors import raise_limit
 from harness.interpreter import python
 from harness.load.process.forked import ROOM
 from harness.schema.errors import HarnessError
@@ -39,6 +40,7 @@ class ForkServer:
     def __init__(self) -> None:
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
+        raise_limit()
         try:
             self._process = subprocess.Popen(
                 python("-m", "harness.load.process.forked", str(theirs.fileno()), str(os.getpid()), ROOM),

@@ -77,6 +77,7 @@ class Worker:
             host=self.host,
             pid=self.pid,
             requests=measured["requests"] if measured else recorded(folder, self.index, Phase.MEASURE),
+            resent=measured["resent"] if measured else 0,
             cpu_s=measured["cpu_s"] if measured else None,
             clock_offset_s=self.clock.offset_s if self.clock else None,
             clock_error_s=self.clock.error_s if self.clock else None,
@@ -148,6 +149,12 @@ class Workers:
                     "did not end its phase" if worker.moved_at else "did not start its users",
                 )
         return None
+
+    def wait_longer(self, seconds: float) -> None:
+        """Nobody listened to them for so long."""
+        for worker in self:
+            worker.heard_at += seconds
+            worker.moved_at += seconds if worker.moved_at else 0.0
 
     # What is heard of them.
 

@@ -119,6 +119,7 @@ class _Over(TypedDict):
     window: Annotated[list[_Time], Field(min_length=2, max_length=2)] | None
     cpu_s: _Seconds | None
     requests: _Count
+    resent: _Count
     spool_bytes: _Count
     text_bytes: _Count
 

@@ -52,6 +52,8 @@ class ViaMaster:
         """Bytes that have arrived at home, by its account."""
         self.moved = Event()
         self.master_at = time.monotonic()
+        self.missed = False
+        """Whether the master was gone before the end."""
         runner.environment.events.heartbeat_received.add_listener(self._alive)
         runner.register_message(TYPE, self._heard)
 
@@ -91,6 +93,7 @@ class ViaMaster:
         """Locust's own patience with its master is a minute, and the load must not outlive the run."""
         while time.monotonic() < self.master_at + _MASTER_SILENT_S:
             gevent.sleep(1.0)
+        self.missed = True
         self._told({"do": "stop"})
         self._told({"do": "end"})
 
@@ -192,6 +195,8 @@ def work(address: str, token: str, wants: int | None, tell: Callable[..., None])
     if remote:
         gevent.spawn(send_home, channel, Path.cwd(), share["worker"])
     runner.greenlet.join()
+    if channel.missed:
+        tell("missed")
 
 
 if __name__ == "__main__":

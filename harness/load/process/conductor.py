@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,7 @@ class Conductor:
         self._before_ns = self._awaited = 0
         """Those due before this time and not recorded yet, once the open loop is past the mark."""
         self._phase: Phase | None = None
+        self._has_failed = False
 
     # What a user calls.
 
@@ -113,6 +115,13 @@ class Conductor:
         self._passed.discard(gevent.getcurrent())
         if not self._active:
             self._over.set()
+
+    def failed(self, error: Exception) -> None:
+        """A user can't go on, which ends the drive."""
+        if not self._has_failed:
+            self._has_failed = True
+            traceback.print_exception(error)
+            self._channel.say("failed", reason=f"{type(error).__name__}: {error}")
 
     # What the process runs.
 
@@ -179,6 +188,7 @@ class Conductor:
             window=[recorder.first_ns, recorder.last_ns] if phase and recorder.last_ns else None,
             cpu_s=cpu_s,
             requests=recorder.count,
+            resent=recorder.resent,
             spool_bytes=recorder.spool_bytes,
             text_bytes=recorder.text_bytes,
         )
@@ -253,7 +263,7 @@ class Conductor:
         try:
             service()
         except Exception as error:
-            self._channel.say("failed", reason=f"{type(error).__name__}: {error}")
+            self.failed(error)
             raise
 
     def _keep_books(self) -> None:

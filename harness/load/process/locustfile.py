@@ -96,7 +96,11 @@ class PlannedUser(TritonUser):
         if conductor is None:
             self._until_stopped()
         else:
-            self._in_phases(conductor)
+            try:
+                self._in_phases(conductor)
+            except Exception as error:  # Locust would log it and run the task again, as fast as it can
+                conductor.failed(error)
+                gevent.sleep(float("inf"))
 
     def _in_phases(self, conductor: Conductor) -> None:
         pool = OpenLoop(self.new_connection, payloads, conductor.record, plan.endpoint.timeout_s)

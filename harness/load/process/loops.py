@@ -11,6 +11,7 @@ from gevent import get_hub
 from gevent.event import Event
 from gevent.hub import Waiter
 
+from harness import descriptors
 from harness.load.arrivals import Times
 from harness.load.process.timer import ExactTimer
 from harness.load.wire import Connection, Reply
@@ -23,7 +24,10 @@ Record = Callable[[int, int, Reply], None]
 """Is given the class, the intended send and how it ended."""
 
 MOST_IN_FLIGHT = 1024
+IDLE_S = 10.0
+"""A sender of an open loop that was not needed for so long is ended, and its connection closed."""
 _BACKOFF_S = 0.1
+_IDLE_NS = int(IDLE_S * 1e9)
 _TURN_S, _TURN_EACH_NS = 1e-6, 50_000_000
 _BURST = 64
 _CHUNK = 1 << 16
@@ -51,7 +55,8 @@ def closed_loop(
 class OpenLoop:
     """Requests at times fixed beforehand, whatever the server does.
 
-    Each is sent by a greenlet that awaits its answer, from a pool that grows to `MOST_IN_FLIGHT`. Beyond it a
+    Each is sent by a greenlet that awaits its answer, from a pool that grows to `MOST_IN_FLIGHT`, or to as
+    many as may have a connection each. Beyond it a
     request waits, which shows as sent after intended; one that still waits `timeout_s` after it was intended
     is recorded as a timeout and not sent, so that a dead server can't hold the loop for ever.
     """
@@ -66,26 +71,33 @@ class OpenLoop:
         """Each new sender's connection takes its requests from the next of `payloads`."""
         self._connect, self._payloads, self._record = connect, payloads, record
         self._timeout_s = timeout_s
-        self._free: list[Waiter] = []
-        self._senders: list[gevent.Greenlet] = []
+        self._most = max(1, min(MOST_IN_FLIGHT, descriptors.limit() - descriptors.OF_A_PROCESS))
+        self._free: deque[tuple[int, Waiter]] = deque()
+        """Senders that wait for a request, and since when; the one that is taken next is at the end."""
+        self._senders: set[gevent.Greenlet] = set()
         self._waiting: deque[tuple[int, int, int]] = deque()
         self._unanswered = 0
         self._idle = Event()
+        self._error: Exception | None = None
+        """What has ended a sender: no answer does."""
 
     def run(self, start_ns: int, times: Times, draws: Draws, due: Callable[[int], bool]) -> None:
         """Send at `start_ns` + each of `times` (seconds, ascending); returns when every answer is in.
 
-        From the first time on for which `due` is no longer true, nothing is sent. What was due before is sent
-        and awaited even then, or the slowest answers would be those that are missing.
+        Raises what a sender has failed with. From the first time on for which `due` is no longer true,
+        nothing is sent. What was due before is sent and awaited even then, or the slowest answers would be
+        those that are missing.
         """
         timer = ExactTimer()
         try:
             self._hand_out(timer, start_ns, times, draws, due)
         finally:
             timer.close()
-        while self._unanswered:
+        while self._unanswered and self._error is None:
             self._idle.clear()  # it was set whenever all was answered on the way
             self._idle.wait()
+        if self._error is not None:
+            raise self._error
 
     def _hand_out(
         self, timer: ExactTimer, start_ns: int, times: Times, draws: Draws, due: Callable[[int], bool]
@@ -98,19 +110,21 @@ class OpenLoop:
                 if burst > _BURST or intended_ns > monotonic_ns():
                     timer.wait_until(intended_ns)
                     burst = 0
-                if not due(intended_ns):
+                if self._error is not None or not due(intended_ns):
                     return
                 self._hand((intended_ns, *next(draws)))
 
     def close(self) -> None:
-        gevent.killall(self._senders)
+        gevent.killall(list(self._senders))
 
     def _hand(self, item: tuple[int, int, int]) -> None:
         self._unanswered += 1
         if self._free:
-            get_hub().loop.run_callback(self._free.pop().switch, item)
-        elif len(self._senders) < MOST_IN_FLIGHT:
-            self._senders.append(gevent.spawn(self._send_from, item))
+            get_hub().loop.run_callback(self._free.pop()[1].switch, item)
+            if self._free and self._free[0][0] < item[0] - _IDLE_NS:
+                get_hub().loop.run_callback(self._free.popleft()[1].switch, None)
+        elif len(self._senders) < self._most:
+            self._senders.add(gevent.spawn(self._send_from, item))
         else:
             self._waiting.append(item)
 
@@ -124,9 +138,15 @@ class OpenLoop:
                 if self._waiting:
                     item = self._waiting.popleft()
                 else:
-                    self._free.append(woken)
+                    self._free.append((monotonic_ns(), woken))
                     item = woken.get()
+                    if item is None:
+                        return
+        except Exception as error:
+            self._error = error
+            self._idle.set()
         finally:
+            self._senders.discard(gevent.getcurrent())
             connection.close()
 
     def _send(
@@ -134,7 +154,7 @@ class OpenLoop:
     ) -> None:
         now = monotonic_ns()
         if now - intended_ns > self._timeout_s * 1e9:
-            reason = f"not sent within {self._timeout_s:g} s: {MOST_IN_FLIGHT} requests awaited their answers"
+            reason = f"not sent within {self._timeout_s:g} s: {self._most} requests awaited their answers"
             reply = Reply(Status.TIMEOUT, reason, now, -1, now, 0, 0)
         else:
             reply = connection.call(payloads[request_class][variant])

@@ -35,6 +35,8 @@ class Recorder:
         self.succeeded = 0
         self.failed = 0
         """Both count what was recorded in the current phase."""
+        self.resent = 0
+        """The same: of them, those that were sent again on a new connection."""
         self.first_ns, self.last_ns = _FAR_NS, 0
         """The current phase's first intended send, and the completion that was recorded last."""
         self.spool_bytes = 0
@@ -58,11 +60,13 @@ class Recorder:
     def begin(self, phase: Phase) -> None:
         """Requests recorded from now on belong to `phase`; the counts start anew."""
         self._phase = phase
-        self.succeeded = self.failed = 0
+        self.succeeded = self.failed = self.resent = 0
         self.first_ns, self.last_ns = _FAR_NS, 0
 
     def record(self, request_class: int, intended_ns: int, reply: Reply) -> None:
-        status, reason, sent_ns, first_byte_ns, completed_ns, sent_bytes, received_bytes, _, _ = reply
+        status, reason, sent_ns, first_byte_ns, completed_ns, sent_bytes, received_bytes, _, _, resent = reply
+        if resent:
+            self.resent += 1
         if reason is None:
             which = 0
             self.succeeded += 1

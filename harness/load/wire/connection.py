@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from abc import ABC, abstractmethod
 from time import monotonic_ns
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness import descriptors
 from harness.load.wire.stream import Deadline, Expired
 from harness.plain_text import quoted
 from harness.schema.errors import ServerError
@@ -44,6 +46,9 @@ class Reply(NamedTuple):
     """The answer, where it was asked for and whole: HTTP's body, or the gRPC message."""
     json_bytes: int | None = None
     """HTTP: how much of `body` is JSON; the tensors' bytes follow it."""
+    resent: bool = False
+    """It was sent again on a new connection, because the one from before was closed without an answer. The
+    times are those of the second sending."""
 
     @property
     def latency_ms(self) -> float:
@@ -53,17 +58,31 @@ class Reply(NamedTuple):
 class Fault(Exception):
     """A call can't be completed on this connection."""
 
-    def __init__(self, status: Status, reason: str) -> None:
+    def __init__(self, status: Status, reason: str, *, final: bool = False) -> None:
+        """`final`: to send the call again wouldn't be right, though nothing of an answer came."""
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.final = final
+
+
+class NoDescriptors(Exception):
+    """This process can't open another connection, which is no failure of the server's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"it has all of the {descriptors.limit()} files and connections open that it may: raise its "
+            "limit (`ulimit -n`), or share the load among more --workers"
+        )
 
 
 class Connection(ABC):
     """One keep-alive connection with at most one call in flight. To be used by one greenlet at a time.
 
     After any failure that leaves the connection's state in doubt it is closed, and the next call connects
-    anew (before its `sent_ns`).
+    anew (before its `sent_ns`). A call on a connection that has answered before, and is closed without a byte
+    of an answer, is sent once more on a new one: a server or a proxy may close an idle connection at any
+    time, and the client sees it only then (RFC 9112, 9.3.1; RFC 9113, 8.7).
     """
 
     alone = False
@@ -85,6 +104,11 @@ class Connection(ABC):
     @abstractmethod
     def connected(self) -> bool:
         """Whether the next call needn't connect first."""
+
+    @property
+    @abstractmethod
+    def _kept_alive(self) -> bool:
+        """Whether the connection of the call in hand has answered another before."""
 
     @abstractmethod
     def _connect(self) -> None:
@@ -132,13 +156,25 @@ class Connection(ABC):
         self._body = self._json_bytes = None
         self._sent_ns = monotonic_ns()
         self._deadline.start()
-        connected = False
+        connected = resent = False
         try:
-            if not self.connected:
-                self._connect()
+            try:
+                if not self.connected:
+                    self._connect()
+                    self._sent_ns = monotonic_ns()
+                connected = True
+                reason = self._exchange(prepared, keep_body)
+            except (Fault, OSError) as error:
+                if not (connected and self._may_send_again(error)):
+                    raise
+                self._drop()
+                self._sent_bytes = self._received_bytes = 0
+                connected, resent = False, True
+                if not self.connected:
+                    self._connect()
                 self._sent_ns = monotonic_ns()
-            connected = True
-            reason = self._exchange(prepared, keep_body)
+                connected = True
+                reason = self._exchange(prepared, keep_body)
             completed_ns = self._completed_ns
             status = _OK if reason is None else Status.REFUSED
         except Fault as fault:
@@ -152,6 +188,8 @@ class Connection(ABC):
             status, reason = Status.TIMEOUT, self._late(missing)
         except OSError as error:
             completed_ns = monotonic_ns()
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise NoDescriptors from error
             status, reason = Status.CONNECTION, self._explained(error, connected)
             self._drop()
         except BaseException:  # the greenlet is being killed with an answer still to come
@@ -169,7 +207,14 @@ class Connection(ABC):
             self._received_bytes,
             self._body if status is _OK else None,
             self._json_bytes,
+            resent,
         )
+
+    def _may_send_again(self, error: Fault | OSError) -> bool:
+        """Whether the call was on a connection that was closed while idle, as far as can be told."""
+        if self._first_byte_ns >= 0 or not self._kept_alive:
+            return False
+        return not isinstance(error, Fault) or (error.status is Status.CONNECTION and not error.final)
 
     def close(self) -> None:
         """Close for good."""

@@ -78,12 +78,18 @@ class HttpConnection(Connection):
         # A server repeats itself: the last head, to be compared rather than parsed.
         self._seen = b"\r\n\r\n"
         self._seen_head: _Head | None = None
+        self._has_answered = False
+
+    @property
+    def _kept_alive(self) -> bool:
+        return self._has_answered
 
     @property
     def connected(self) -> bool:
         return self._stream is not None
 
     def _connect(self) -> None:
+        self._has_answered = False
         self._stream = Stream(self.host, self.port)
         if self.alone:
             self._stream.wait_in_kernel()
@@ -123,6 +129,7 @@ class HttpConnection(Connection):
         else:
             body = self._read_rest(stream, start, end, head.length, most)
         self._completed_ns = monotonic_ns()
+        self._has_answered = True
         if head.close:
             self._drop()
         if head.status == 200:

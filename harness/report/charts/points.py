@@ -116,13 +116,14 @@ def latency_max_batch(run: RunResult) -> Chart:
     marks = [
         Mark(
             line=_line(p, names, without=lambda path: path == "server.max_batch"),
-            x=p.point.server.max_batch,
+            x=most,
             x_interval=None,
             latency=p.latency_s,
-            label=str(p.point.server.max_batch),
+            label=str(most),
             point=p,
         )
         for p in run.points
+        if (most := p.point.server.max_batch) is not None
     ]
     title = "Latency against the server's largest batch"
     return _against("max_batch", title, marks, "max_batch of the server", "max_batch")

@@ -29,11 +29,17 @@ class GrpcConnection(Connection):
         self._channel = channel
         self._answer = Answer(self._deadline.check)
         self._used: Http2Connection | None = None
+        self._had_answered = False
+        """Whether the connection had done so when the call in hand was sent."""
 
     @property
     def connected(self) -> bool:
         used = self._used
         return (used is not None and not used.retired) or self._channel.connected
+
+    @property
+    def _kept_alive(self) -> bool:
+        return self._had_answered
 
     def _connect(self) -> None:
         self._channel.connect(self.alone)
@@ -51,7 +57,9 @@ class GrpcConnection(Connection):
         answer = self._answer
         connection = self._used
         if connection is None or connection.retired or connection.turn.locked():
+            self._had_answered = False
             self._used = connection = self._channel.free(self.alone)
+        self._had_answered = connection.has_answered
         try:
             self._sent_ns = monotonic_ns()
             self._sent_bytes = self._channel.send(connection, answer, prepared, keep_body)

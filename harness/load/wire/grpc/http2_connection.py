@@ -41,6 +41,7 @@ class Http2Connection:
         """Held by who is in the middle of sending: frames of several streams may alternate, but not be mixed.
         What the kernel takes at once needs none."""
         self.retired = False
+        self.has_answered = False
         self.incoming = Incoming()
         self._stream = stream
         self._hub = get_hub()
@@ -101,6 +102,7 @@ class Http2Connection:
         if answer.fault is not None:
             self.retire()
             raise answer.fault
+        self.has_answered = True
         if self.retired:
             self.retire()  # perhaps this was the last
 
@@ -212,7 +214,7 @@ class Http2Connection:
             self.retired = True
 
     def _broke(self, error: BaseException) -> None:
-        self._fail(error if isinstance(error, OSError) else Fault(Status.CONNECTION, _CUT_OFF))
+        self._fail(error if isinstance(error, OSError) else Fault(Status.CONNECTION, _CUT_OFF, final=True))
         self._hub.loop.run_callback(self._tell)
 
     def _fail(self, error: Fault | OSError | None) -> None:

@@ -223,8 +223,12 @@ class Incoming:
         elif kind == Frame.WINDOW_UPDATE:
             self._take_window_update(answer, payload)
         elif kind == Frame.RST_STREAM:
-            reason = f"the server reset the stream: {http2.error_of(payload)}"
-            self.fail(answer, Fault(Status.CONNECTION, reason))
+            error = http2.error_of(payload)
+            # A refused stream is one that nobody has looked at (RFC 9113, 8.7).
+            fault = Fault(
+                Status.CONNECTION, f"the server reset the stream: {error}", final=error != "REFUSED_STREAM"
+            )
+            self.fail(answer, fault)
         elif kind in (Frame.SETTINGS, Frame.PUSH_PROMISE, Frame.PING, Frame.GOAWAY):
             raise Fault(Status.PROTOCOL, "a frame that no answer has")
 
