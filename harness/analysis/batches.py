@@ -27,6 +27,9 @@ Array = npt.NDArray[np.float64]
 CELLS = 960
 """A series is first summed over this many equal stretches; batches are made of whole ones."""
 
+PART = 1 << 20
+"""Booleans that are counted at once: adding them up takes 8 bytes for each."""
+
 BATCHES = (64, 48, 32, 24, 16, 12, 8)
 """Numbers of batches to try, each a divisor of CELLS: as many as are uncorrelated, but 8 at least."""
 
@@ -50,14 +53,23 @@ class Cells:
 
     @classmethod
     def of(cls, values: Array | npt.NDArray[np.bool_]) -> Cells:
-        """A series of one value a request. Booleans are counted, without a copy of the series."""
+        """A series of one value a request. Booleans are counted, a part of the series at a time."""
         number = min(values.size, CELLS)
         edges = np.arange(number + 1) * values.size // max(number, 1)
         sizes = np.diff(edges).astype(np.float64)
-        if values.dtype == np.bool_:
-            pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
-            return cls(np.array([np.count_nonzero(values[a:b]) for a, b in pairs], dtype=np.float64), sizes)
-        return cls(np.add.reduceat(values, edges[:-1]) if number else np.zeros(0), sizes)
+        if number == 0:
+            return cls(np.zeros(0), sizes)
+        if values.dtype != np.bool_:
+            return cls(np.add.reduceat(values, edges[:-1]), sizes)
+        sums = np.empty(number)
+        at_once = max(1, number * PART // values.size)
+        for first in range(0, number, at_once):
+            begin, end = edges[first], edges[min(first + at_once, number)]
+            within = edges[first : first + at_once][: number - first] - begin
+            sums[first : first + at_once] = np.add.reduceat(
+                values[begin:end].view(np.uint8), within, dtype=np.float64
+            )
+        return cls(sums, sizes)
 
     def means(self, batches: int) -> Array:
         """Means of that many batches of whole cells."""
