@@ -74,10 +74,10 @@ MILLION = 1_000_000
 )
 def test_no_line_takes_longer_than_it_is_long(line: str) -> None:
     page = "\n".join([line] * (8 * MILLION // len(line)))
-    began = time.monotonic()
+    began = time.process_time()  # what it takes itself, however busy the machine is
     for sample in samples(page):
         assert len(sample.name) == 1
-    assert time.monotonic() - began < LONG_S
+    assert time.process_time() - began < LONG_S
 
 
 def test_a_page_of_very_many_gpus_is_cut() -> None:
