@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from harness.probe.host import Host, Pids
+from harness.probe.thinning import MOST, Thinning
 from harness.probe.watch.local_watch import local_watch
 from harness.probe.watch.two_machines import with_server
 from harness.probe.watch.watch import Watch
@@ -30,8 +31,11 @@ class Sampler:
         *,
         server_hidden: bool = False,
         watch: Watch | None = None,
+        most: int = MOST,
     ) -> None:
-        self.host: list[HostReading] = []
+        self._readings = Thinning(most)
+        self.host: list[HostReading] = self._readings.kept
+        """`most` of them at most: of a long point they are further apart."""
         self.gpu: Sequence[GpuReading] = ()
         self.gpus: tuple[GpuEnvironment, ...] = ()
         """The GPUs there are; empty where there are none."""
@@ -101,7 +105,7 @@ class Sampler:
 
     def _read(self) -> None:
         began = time.thread_time()
-        self._try("the host", lambda: self.host.append(self._host.read()))
+        self._try("the host", lambda: self._readings.add(self._host.read()))
         self._server |= self._host.server
         self._others |= self._host.others
         self._cpu_s += time.thread_time() - began

@@ -12,6 +12,8 @@ from harness.schema.result import GpuEnvironment, GpuProbe
 from harness.schema.samples import GpuReading, HostReading
 
 _LOOK_S = 0.02
+_ALL = 1 << 30
+"""Any of them may be the edge of a short point."""
 _UNSEEN = "GPUs are not observed for points that are measured at once"
 
 
@@ -22,7 +24,7 @@ class SharedSampler:
     """
 
     def __init__(self, server_pids: Pids, client_pids: Pids) -> None:
-        self._sampler = Sampler(server_pids, client_pids, watch=Nothing(_UNSEEN))
+        self._sampler = Sampler(server_pids, client_pids, watch=Nothing(_UNSEEN), most=_ALL)
 
     def __enter__(self) -> SharedSampler:
         self._sampler.__enter__()

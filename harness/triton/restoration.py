@@ -83,14 +83,21 @@ class Restoration:
             self._guard = Guard(f"exec {script}", **words)
 
     def put_back(self) -> None:
-        """Have everything as it was. Raises ServerError, with the remedy, where the server refuses."""
+        """Have everything as it was. Where the server refuses, that is said, and the guard tries once more:
+        what was measured is not to be lost by it."""
         if self._guard is None:
             return
         for model in self._record.models:
             self._say(f"putting {model} back as it was loaded")
-        _put_back(self._control, self._record)
-        self._file.unlink(missing_ok=True)
-        self._guard.dismiss()
+        try:
+            _put_back(self._control, self._record)
+        except ServerError as error:
+            for sentence in error.args:
+                self._say(sentence)
+            self._guard.act()
+        else:
+            self._file.unlink(missing_ok=True)
+            self._guard.dismiss()
         self._guard = None
 
 

@@ -12,6 +12,15 @@ from typing import Any
 from harness.schema.errors import ExitCode
 from tests.e2e.conftest import ONE, Workplace
 
+CONFIG = {
+    "name": "double",
+    "max_batch_size": 8,
+    "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1]}],
+    "output": [
+        {"name": "y", "data_type": "TYPE_FP32", "dims": [-1]},
+        {"name": "rows", "data_type": "TYPE_FP32", "dims": [1]},
+    ],
+}
 STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 STATISTICS = {
     "model_stats": [
@@ -44,7 +53,8 @@ def triton_but_for(**odd: bytes) -> Iterator[str]:
         def do_POST(self) -> None:
             asked = self.rfile.read(int(self.headers["Content-Length"]))
             if self.path.endswith("/load"):
-                loaded.update(json.loads(json.loads(asked)["parameters"]["config"]))
+                given = json.loads(asked).get("parameters")
+                loaded.update(json.loads(given["config"]) if given else CONFIG)
             self.do_GET()
 
         def answer(self, status: int, body: bytes) -> None:
@@ -79,3 +89,4 @@ def test_refusals_that_mean_harm_are_failed_requests(workplace: Workplace) -> No
     assert point["errors"] == point["requests"] > 0
     (reason,) = point["error_reasons"]
     assert reason.isprintable() and len(reason) <= 500
+    assert "double on Triton at 127.0.0.1" in done.stderr and "could not be put back as it was" in done.stderr

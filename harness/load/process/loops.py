@@ -139,9 +139,10 @@ class OpenLoop:
                     item = self._waiting.popleft()
                 else:
                     self._free.append((monotonic_ns(), woken))
-                    item = woken.get()
-                    if item is None:
+                    given: tuple[int, int, int] | None = woken.get()
+                    if given is None:
                         return
+                    item = given
         except Exception as error:
             self._error = error
             self._idle.set()
