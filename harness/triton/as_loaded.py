@@ -14,9 +14,10 @@ from harness.plain_text import quoted
 from harness.schema.errors import InputError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
+from harness.schema.scenario import DEFAULTS
 from harness.schema.tensors import TensorSpec
 from harness.triton.provider import provider_of
-from harness.triton.repository import optimization
+from harness.triton.repository import model_config, optimization
 
 Config = dict[str, Any]
 
@@ -48,6 +49,18 @@ def with_settings(loaded: Mapping[str, Any], artifact: ModelArtifact, settings: 
         config["response_cache"] = {**config.get("response_cache", {}), "enable": settings.response_cache}
     _instances(config, settings)
     _gpu(config, artifact, settings)
+    return config
+
+
+def for_the_first_time(artifact: ModelArtifact, settings: ServerSettings) -> Config:
+    """A configuration for a server that has none of the model: with our defaults where nothing is asked for,
+    and on a GPU only where Triton there has one and nothing else is asked for."""
+    complete = {key: value for key, value in DEFAULTS.items() if getattr(settings, key) is None}
+    if settings.kind != "auto":
+        return model_config(artifact, settings.model_copy(update=complete), gpu=False)
+    plain = {"kind": "cpu", "gpus": None, "provider": None, "cuda_graph": None}
+    config = model_config(artifact, settings.model_copy(update=complete | plain), gpu=False)
+    config["instance_group"][0]["kind"] = "KIND_AUTO"
     return config
 
 
@@ -174,16 +187,26 @@ def _another(artifact: ModelArtifact, where: str, how: str) -> InputError:
 def _batch(config: Config, max_batch: int) -> None:
     before, config["max_batch_size"] = config.get("max_batch_size", 0), max_batch
     if before == 0:
-        raise InputError(
-            "server.max_batch can't be set for a model that is loaded without a batch axis (max_batch_size "
-            "0): leave max_batch out"
-        )
+        for tensor in (*config.get("input", []), *config.get("output", [])):
+            _take_batch_axis(tensor)
     batching = config.get("dynamic_batching", {})
     preferred = batching.get("preferred_batch_size", [])
     if preferred == [before]:  # Triton's own choice, made of the size that changes
         del batching["preferred_batch_size"]
     elif preferred:
         batching["preferred_batch_size"] = [size for size in preferred if size <= max_batch]
+
+
+def _take_batch_axis(tensor: dict[str, Any]) -> None:
+    """Where a model has a batch size, `dims` don't name it."""
+    if tensor["dims"][:1] != [-1] or "reshape" in tensor:
+        raise InputError(
+            "server.max_batch can't be set for a model that is loaded without a batch axis (max_batch_size "
+            "0): leave max_batch out"
+        )
+    tensor["dims"] = tensor["dims"][1:]
+    if not tensor["dims"]:
+        tensor |= {"dims": [1], "reshape": {"shape": []}}
 
 
 def _instances(config: Config, settings: ServerSettings) -> None:

@@ -100,7 +100,7 @@ class RemoteServer:
         """
         name = artifact.name
         self.execution_provider = self.provider_options = self.loaded = None
-        loaded = self._loaded(name)
+        loaded = self._loaded(artifact, settings)
         as_loaded.check_tensors(loaded, artifact, self._where)
         before = self._first_seen.setdefault(name, loaded)
         wanted = as_loaded.with_settings(before, artifact, settings)
@@ -129,19 +129,32 @@ class RemoteServer:
         """What anybody can do there beside sending requests. Nothing there is changed by asking."""
         return tuple(what for what, (method, path) in _OPEN.items() if self.control.takes(method, path))
 
-    def _loaded(self, name: str) -> dict[str, Any]:
-        """The configuration of a model there, loaded as its owner has configured it where it wasn't yet."""
+    def _loaded(self, artifact: ModelArtifact, settings: ServerSettings) -> dict[str, Any]:
+        """The configuration of a model there. Where it isn't loaded yet, it is loaded as its owner has
+        configured it, or, where nobody has, with our defaults."""
+        name = artifact.name
         if not self.control.model_ready(name):
             self.say(f"loading {name}, which isn't loaded there; at the end it is unloaded again")
             try:
                 with self._restoration.changing(name, None, {}):
-                    self.control.load(name)
+                    self._load_first(artifact, settings)
             except ServerError as error:
                 raise ServerError(
                     f"{self._where} does not serve {name} and did not load it: {error}; {self._others()}"
                     f"copy model_repo/{name} into its model repository, or leave out --url"
                 ) from error
         return self.control.model_config(name)
+
+    def _load_first(self, artifact: ModelArtifact, settings: ServerSettings) -> None:
+        try:
+            self.control.load(artifact.name)
+        except ServerError as as_configured:
+            config = as_loaded.for_the_first_time(artifact, settings)
+            self.say(f"{artifact.name} has no configuration there that loads: it gets harness's own")
+            try:
+                self.control.load(artifact.name, config)
+            except ServerError:
+                raise as_configured from None
 
     def _load(self, name: str, wanted: dict[str, Any], before: dict[str, Any]) -> None:
         try:
@@ -150,9 +163,9 @@ class RemoteServer:
         except ServerError as error:
             raise ServerError(
                 f"{self._where} does not serve {name} with these settings and did not load it so: {error}; "
-                "leave them out of the scenario's `server` to measure it as it is loaded, start it with them "
-                "(`harness serve --help`), leave out --url, or start it with "
-                "--model-control-mode=explicit, which lets whoever reaches it run code there"
+                "leave them out of the scenario's `server` to measure it as it is loaded, or start it with "
+                "these settings (`harness serve --help`), or with --model-control-mode=explicit, which lets "
+                "whoever reaches it run code there"
             ) from error
 
     def _others(self) -> str:

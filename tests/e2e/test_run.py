@@ -229,7 +229,7 @@ def test_a_server_that_is_already_running_is_measured(workplace: Workplace) -> N
     serving.terminate()
     assert serving.wait(30) == 0
     assert larger.code == 2 and "is loaded with max_batch_size 16 on the server at" in larger.stderr
-    assert other.code == 4 and "start it with them (`harness serve --help`)" in other.stderr
+    assert other.code == 4 and "start it with these settings (`harness serve --help`)" in other.stderr
     document = valid(done)
     assert "whoever reaches" not in done.stderr, "nothing there is open"
     assert "double is measured as it is loaded there: max batch size 16, instances KIND_CPU 2" in done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.triton import access
 from harness.triton.embedded import EmbeddedServer
 from harness.triton.server_folder import ServerFolder
@@ -14,3 +16,9 @@ class OpenServer(EmbeddedServer):
         given = [word for word in super().command_line(folder) if not word.startswith(access.OPTIONS)]
         given[given.index("--model-control-mode=none")] = "--model-control-mode=explicit"
         return [*given, "--load-model=*"]
+
+    @property
+    def served_folder(self) -> Path:
+        """The model repository that the process reads."""
+        assert self._folder is not None
+        return self._folder.repository

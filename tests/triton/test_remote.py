@@ -17,7 +17,7 @@ import pytest
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
-from harness.triton.as_loaded import effective, with_settings
+from harness.triton.as_loaded import check_tensors, effective, with_settings
 from harness.triton.embedded import EmbeddedServer
 from harness.triton.remote import RemoteServer
 from harness.triton.repository import model_config
@@ -212,6 +212,42 @@ def test_a_model_that_is_not_loaded_is_for_the_time_of_the_run(
         remote.serve(artifacts["double"], OPEN.model_copy(update={"max_batch": 4}))
         assert remote.loaded == settings(max_batch=4, threads=2)
     assert not open_server.control.model_ready("double")
+
+
+def test_a_model_without_a_batch_axis_gets_one_where_its_tensors_have_it(artifacts: Artifacts) -> None:
+    """As Triton completes a configuration that nobody wrote."""
+
+    def tensor(name: str, *dims: int) -> dict[str, Any]:
+        return {"name": name, "data_type": "TYPE_FP32", "dims": list(dims)}
+
+    loaded = {"input": [tensor("x", -1, -1)], "output": [tensor("y", -1, -1), tensor("rows", -1)]}
+    check_tensors(loaded, artifacts["double"], "it")
+    batched = with_settings(loaded, artifacts["double"], OPEN.model_copy(update={"max_batch": 8}))
+    check_tensors(batched, artifacts["double"], "it")
+    assert batched["input"] == [tensor("x", -1)]
+    assert batched["output"] == [tensor("y", -1), tensor("rows", 1) | {"reshape": {"shape": []}}]
+    fixed = {"input": [tensor("x", 3, -1)], "output": []}
+    with pytest.raises(InputError, match="without a batch axis"):
+        with_settings(fixed, artifacts["double"], OPEN.model_copy(update={"max_batch": 8}))
+
+
+@pytest.mark.triton
+def test_a_model_that_nobody_configured_gets_our_defaults(
+    open_server: OpenServer, artifacts: Artifacts
+) -> None:
+    open_server.serve(artifacts["double"], settings())
+    assert open_server.control.model_ready("double")
+    open_server.control.unload("double")
+    (config,) = open_server.served_folder.rglob("config.pbtxt")
+    kept = config.read_bytes()
+    config.write_text('name: "double"')
+    try:
+        with reached(open_server) as remote:
+            remote.serve(artifacts["double"], OPEN.model_copy(update={"instances": 2}))
+            assert remote.loaded == settings(instances=2)
+        assert not open_server.control.model_ready("double")
+    finally:
+        config.write_bytes(kept)
 
 
 @pytest.mark.triton
