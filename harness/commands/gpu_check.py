@@ -59,6 +59,7 @@ def gpu_check(*, results: Path, command: str, progress: Progress | None = None) 
     folder = _evidence(results)
     with _recording(folder / RECORDING) as recorded:
         measured = running.run(scenarios[0], results=folder, progress=progress)
+    assert measured.environment is not None  # it was written a moment ago
     comparison = _comparison(scenarios[1], folder, progress)
     checks = [check for point in measured.points for check in _energy(point)]
     found = GpuCheck(

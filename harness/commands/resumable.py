@@ -35,8 +35,8 @@ def resumable(what: Path | None, results: Path, progress: Progress) -> tuple[Run
     else:
         folder, own = latest_unfinished(results, what, progress.say), what
     loaded = _trusted(folder, own)
-    _check_points(folder, loaded.points)
     with folder.locked():
+        _check_points(folder, loaded.points)
         folder.bring_up_to_date()
     return folder, loaded
 
@@ -44,13 +44,15 @@ def resumable(what: Path | None, results: Path, progress: Progress) -> tuple[Run
 def _trusted(folder: RunFolder, own: Path | None) -> LoadedScenario:
     """The run's scenario, with files where it may name some. `own`: the scenario file that the user gave."""
     begun = folder.read_scenario()
-    if folder.begun_here:
-        return _expanded(begun, begun.folder)
+    begun_here = begun.text is not None and folder.begun_here
     if own is not None:
-        return _same(begun, load_scenario(own), folder)
+        return _same(begun, load_scenario(own), folder, begun_here)
+    if begun_here:
+        return _expanded(begun, begun.folder)
     if named := _named(begun.scenario):
+        why = "its cache was emptied since" if begun.text is not None else "its scenario.yaml isn't whole"
         raise InputError(
-            f"your harness didn't begin {folder.path} (or its cache was emptied since), and going on would "
+            f"your harness didn't begin {folder.path} (or {why}), and going on would "
             f"use {named}, which its scenario names: give the scenario file if it is yours, as in "
             f"`harness run {begun.name}.yaml --resume` with the run under results/, or start a new run"
         )
@@ -58,12 +60,12 @@ def _trusted(folder: RunFolder, own: Path | None) -> LoadedScenario:
 
 
 def _expanded(begun: StoredScenario, folder: Path) -> LoadedScenario:
-    return LoadedScenario(begun.name, folder, begun.text, begun.scenario, expand(begun.scenario))
+    return LoadedScenario(begun.name, folder, begun.text or "", begun.scenario, expand(begun.scenario))
 
 
 def _check_points(folder: RunFolder, listed: Sequence[Point]) -> None:
     """Raise InputError where the folder has other points than its scenario: one table would hold both."""
-    planned, begun = folder.points()
+    planned, begun, _ = folder.points()
     if planned is None:
         raise InputError(
             f"the points of {folder.path} were chosen one after another, so no scenario lists what is "
@@ -86,14 +88,18 @@ def _check_points(folder: RunFolder, listed: Sequence[Point]) -> None:
             )
 
 
-def _same(begun: StoredScenario, own: LoadedScenario, folder: RunFolder) -> LoadedScenario:
-    """The user's own scenario, which must be the one that the run was begun with."""
-    if own.scenario != begun.scenario:
-        raise InputError(
-            f"{folder.path} was begun with another scenario than the {own.name}.yaml of today: "
-            "start a new run"
-        )
-    return own
+def _same(begun: StoredScenario, own: LoadedScenario, folder: RunFolder, begun_here: bool) -> LoadedScenario:
+    """The user's own scenario, which must be the one that the run was begun with. What --set changed of it
+    when the run began stays changed, as long as the file is the same."""
+    if own.scenario == begun.scenario:
+        return own
+    if begun_here and own.text == begun.text:
+        return _expanded(begun, begun.folder)
+    remedy = f"go on with it as it began, `harness run {folder.path} --resume`, or " if begun_here else ""
+    raise InputError(
+        f"{folder.path} was begun with another scenario than the {own.name}.yaml of today: "
+        f"{remedy}start a new run"
+    )
 
 
 def _named(scenario: Scenario) -> str | None:

@@ -25,9 +25,9 @@ def summary(run: RunResult) -> str:
     found = best(run)
     with_options = provider(run.environment)
     lines = [
-        f"# {plain(run.model.name)}, {plain(run.scenario)}",
+        f"# {plain(run.model_name)}, {plain(run.scenario)}",
         "",
-        *([f"> {plain(run.model.note)}", ""] if run.model.note else []),
+        *([f"> {plain(run.model.note)}", ""] if run.model and run.model.note else []),
         f"- **Best**: {plain(best_line(run))}",
         *([f"- **Bottleneck**: {plain(bottleneck_line(found))}"] if found and found.bottleneck else []),
         *([f"- **Energy**: {plain(energy_line(found))}"] if found and energy_line(found) else []),
@@ -44,6 +44,8 @@ def summary(run: RunResult) -> str:
     if wrong:
         lines += ["", "## Points whose figures may not be used", ""]
         lines += [f"- {p.verdict}, {plain(p.id)}: {plain('; '.join(p.reasons))}" for p in wrong]
+    if run.faults:
+        lines += ["", "## What isn't whole of the run's folder", "", *(f"- {plain(f)}" for f in run.faults)]
     return "\n".join(lines) + "\n"
 
 

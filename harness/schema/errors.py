@@ -33,5 +33,9 @@ class InputError(HarnessError):
     exit_code = ExitCode.BAD_INPUT
 
 
+class NotWritable(HarnessError):
+    """This user may not write there, or nobody may."""
+
+
 class ServerError(HarnessError):
     """Triton did not start, did not become ready, refused a model or went away."""

@@ -73,7 +73,7 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         columns=drawn,
         rows=table,
         footnotes=footnotes(cell for row in table for cell in row.cells),
-        models=(run.model, *run.other_models),
+        models=(*((run.model,) if run.model else ()), *run.other_models),
         gpu_table=details.gpu_table(run),
         gpus_there=details.gpus_there(run.environment),
         charts={chart.id: chart for chart in charts},
@@ -128,7 +128,7 @@ def _data(run: RunResult, series: Mapping[str, PointSeries], charts: Sequence[Ch
             if chart.traces
         },
         "points": {p.id: _point(p, series[p.id], most, most_gpu) for p in run.points if p.id in series},
-        "cores": run.environment.cores,
+        "cores": run.environment.cores if run.environment else None,
     }
 
 
