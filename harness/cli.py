@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -359,9 +358,6 @@ def _ended() -> int:
         package = (error.name or "a package").partition(".")[0]
         remedy = "run `pip install -e '.[export]'` in harness's folder, with the Python that runs harness"
         code = _fail(f"the package {package} is not installed here: {remedy}", code=ExitCode.FAILED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: nothing left to flush
-        code = ExitCode.FAILED
     except UsageError as error:
         context = getattr(error, "ctx", None)
         hint = f"; see `{context.command_path} --help`" if context else ""

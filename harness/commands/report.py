@@ -8,6 +8,7 @@ from pathlib import Path
 from harness import atomic
 from harness.commands.derived import Derived, derived
 from harness.commands.progress import Progress
+from harness.plain_text import written
 from harness.report.markdown import summary
 from harness.report.page.page import write_page
 from harness.report.perf_analyzer_csv import csv_files
@@ -63,7 +64,7 @@ def collect(folder: RunFolder, known: dict[str, Derived]) -> RunResult:
     complete = planned is not None and {point.id for point, _ in finished}.issuperset(planned)
     return RunResult(
         run_id=folder.run_id,
-        path=str(folder.path),
+        path=written(folder.path),
         scenario=scenario,
         started_at=min(seen.started_at for _, seen in finished),
         finished_at=max(seen.finished_at for _, seen in finished) if complete else None,

@@ -39,3 +39,9 @@ class NotWritable(HarnessError):
 
 class ServerError(HarnessError):
     """Triton did not start, did not become ready, refused a model or went away."""
+
+
+class ModelRefused(ServerError):
+    """Triton runs, and a model or what is asked for it is nothing that it can serve: the user's to mend."""
+
+    exit_code = ExitCode.BAD_INPUT

@@ -55,11 +55,13 @@ class Opened:
         try:
             with os.fdopen(open_plain(self._path), "rb") as stream:
                 check_bounds(stream)
-            self._file = pq.ParquetFile(self._path, page_checksum_verification=True)
-            schema, version = self._file.schema_arrow, noted(self._file, "schema_version")
-            self._file.close()
-            strings = _strings(self._file.metadata.schema)
-            self._file = pq.ParquetFile(self._path, page_checksum_verification=True, read_dictionary=strings)
+                # Arrow takes no name that isn't UTF-8; and so it reads what was looked at.
+                same = f"/proc/self/fd/{stream.fileno()}"
+                self._file = pq.ParquetFile(same, page_checksum_verification=True)
+                schema, version = self._file.schema_arrow, noted(self._file, "schema_version")
+                self._file.close()
+                strings = _strings(self._file.metadata.schema)
+                self._file = pq.ParquetFile(same, page_checksum_verification=True, read_dictionary=strings)
         except _DAMAGE as error:
             raise self._fault(error) from error
         known = any(schema.equals(ours, check_metadata=False) for ours in self._schemas)

@@ -38,6 +38,7 @@ from pydantic import BaseModel, Field, JsonValue, TypeAdapter
 from harness import atomic
 from harness.clock import stamp
 from harness.plain_file import check_plain, open_plain
+from harness.plain_text import written
 from harness.schema.errors import HarnessError, InputError, NotWritable
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
@@ -107,7 +108,7 @@ class RunFolder:
 
     @property
     def run_id(self) -> str:
-        return self.path.name
+        return written(Path(self.path.name))
 
     @property
     def page(self) -> Path:
