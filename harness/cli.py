@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import harness
-from harness import __version__, terminal
+from harness import terminal
 from harness.cli_options import (
     DryRun,
     Dtype,
@@ -316,7 +316,7 @@ def schema() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        terminal.say(f"harness {__version__}")
+        terminal.say(f"harness {harness.__version__}")
         raise typer.Exit
 
 
