@@ -58,6 +58,7 @@ class Options(TypedDict, total=False):
     grpc_key: str | Path | None
     listen: str | None
     host: str | None
+    repository: str | Path | None
     probe: str | None
     metrics_url: str | None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def said(folder: Path, *arguments: str) -> str | None:
     """What `git ARGUMENTS` prints in a folder; None where it fails."""
-    # Without optional locks `status` leaves the user's index alone; a hook's variables lead to its repository.
+    # Without optional locks `status` leaves the user's index alone; a hook's variables lead elsewhere.
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     own = {name: value for name, value in os.environ.items() if name not in _LEADING_ELSEWHERE}
     try:

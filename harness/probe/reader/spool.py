@@ -13,8 +13,8 @@ A line is one object with one key, which says what it is:
 
 Times are CLOCK_MONOTONIC of the machine that was read. A reader that was killed leaves all but its last line.
 
-`harness probe --serve` sends these lines to runs, which take them from the same harness only, and name the other
-one: so the first line says which it is. A member that came after 0.1 may be absent, and an unknown one is left out.
+`harness probe --serve` sends these lines to runs, which take them from the same harness only: the first line
+says which it is. A member that came after 0.1 may be absent, and an unknown one is left out.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ class RemoteProbe(Address):
         there, here = (hello.protocol or 1, hello.harness or "0.1"), (PROTOCOL, version())
         if there != here:
             raise InputError(
-                f"the probe at {self} is of harness {quoted(there[1], 100)} (protocol {there[0]}), and this is "
-                f"harness {here[1]} (protocol {here[0]}): install the same at both"
+                f"the probe at {self} is of harness {quoted(there[1], 100)} (protocol {there[0]}), and this "
+                f"is harness {here[1]} (protocol {here[0]}): install the same at both"
             )
 
 
