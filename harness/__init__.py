@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from harness.schema.result import PointResult, RunResult
     from harness.schema.scenario import Dtype
 
-__version__ = "0.1.0"
-
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 """ONNX Runtime's own builds send telemetry to Microsoft unless this is set before it is loaded (its
 Privacy.md), here and in what is started from here."""
@@ -65,6 +63,7 @@ class Options(TypedDict, total=False):
     grpc_key: str | Path | None
     listen: str | None
     host: str | None
+    repository: str | Path | None
     probe: str | None
     metrics_url: str | None
 
@@ -122,6 +121,14 @@ def dry_run(
     file = None if scenario is None else Path(scenario)
     asked = _overrides(overrides, workers)
     return planning.plan(story.load(file, asked, only_look=True, as_loaded=url is not None))
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    from harness.version import version
+
+    return version()
 
 
 def _overrides(overrides: Sequence[str], workers: int | None) -> list[str]:

@@ -6,6 +6,7 @@ folder, a link to something of the user's, say, is neither followed nor overwrit
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import tempfile
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from harness.schema.errors import HarnessError
+from harness.schema.errors import HarnessError, NotWritable
 
 _REMEDY = (
     "make room or choose another folder with --results; "
@@ -26,8 +27,8 @@ _REMEDY = (
 def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
     """What is written in the block becomes `path` at its end; on failure the earlier file is still there.
 
-    It is on the disk then, and outlives a power cut. Raises HarnessError with the remedy for a full disk or a
-    folder that can't be written.
+    It is on the disk then, and outlives a power cut. Raises HarnessError with the remedy for a full disk, and
+    NotWritable for a folder that this user may not write.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -37,7 +38,9 @@ def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         _sync_folder(path.parent)
     except OSError as error:
-        raise HarnessError(f"{path} can't be written ({error.strerror or error}): {remedy}") from error
+        forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        failure = NotWritable if forbidden else HarnessError
+        raise failure(f"{path} can't be written ({error.strerror or error}): {remedy}") from error
 
 
 def write_text(path: Path, text: str, remedy: str = _REMEDY) -> None:

@@ -24,6 +24,10 @@ _KINDS = {
 }
 
 
+class TooLarge(InputError):
+    """A file has more bytes than any of its kind."""
+
+
 def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
     """A descriptor of the plain file at `path`, or of a new one where `flags` ask for it.
 
@@ -45,11 +49,11 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
 
 
 def read_plain(path: Path, most_bytes: int) -> bytes:
-    """The content of a plain file. Raises InputError for a larger one, and as `open_plain`."""
+    """The content of a plain file. Raises TooLarge for a larger one, and as `open_plain`."""
     with open(open_plain(path), "rb") as stream:
         content = stream.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise InputError(
+        raise TooLarge(
             f"{path} is over {most_bytes / 1e6:g} MB, and harness writes no such file there: remove it, or "
             "have it sent again"
         )

@@ -6,7 +6,10 @@ its colours, hide a link behind other words, turn the order of what stands aroun
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from pathlib import Path
 
 _ACTING = re.compile(
     "["
@@ -39,6 +42,16 @@ def shown_json(document: str) -> str:
     JSON lets no other character of theirs stand outside a string but line breaks and tabs, which stay.
     """
     return _ACTING.sub(lambda m: m[0] if m[0] in "\n\r\t" else f"\\u{ord(m[0]):04x}", document)
+
+
+def ascii_json(document: str) -> str:
+    """A JSON document that means the same, in ASCII."""
+    return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], document)
+
+
+def written(path: Path) -> str:
+    """A path that can be written as UTF-8: bytes of a name that isn't UTF-8 stand as their escapes."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def quoted(text: str, most: int = MOST_QUOTED) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from harness.plain_text import shown, shown_json, shown_lines
+from harness.plain_text import ascii_json, shown, shown_json, shown_lines
+from harness.standard_streams import standing
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -39,21 +40,23 @@ def print_lines(text: str) -> None:
 
 
 def print_json(document: BaseModel | dict[str, Any]) -> None:
-    """One line of JSON on stdout, with the same content however it is read."""
+    """One line of JSON on stdout, with the same content however it is read and whatever stdout's encoding."""
     text = json.dumps(document) if isinstance(document, dict) else document.model_dump_json()
-    print(shown_json(text), flush=True)
+    everything = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    print(shown_json(text) if everything else ascii_json(shown_json(text)), flush=True)
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
     """For the time of the block, what Python prints by itself goes through here too: warnings, the log's last
-    resort, and errors of threads and finalizers."""
+    resort, and errors of threads and finalizers. Both streams can be written, as `standing` says."""
     before = warnings.showwarning, threading.excepthook, sys.unraisablehook, logging.lastResort
     warnings.showwarning, logging.lastResort = _warned, _LastResort(logging.WARNING)
     threading.excepthook = lambda failed: _failed(failed.exc_type, failed.exc_value, failed.exc_traceback)
     sys.unraisablehook = lambda failed: _failed(failed.exc_type, failed.exc_value, failed.exc_traceback)
     try:
-        yield
+        with standing():
+            yield
     finally:
         warnings.showwarning, threading.excepthook, sys.unraisablehook, logging.lastResort = before
 

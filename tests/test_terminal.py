@@ -29,7 +29,7 @@ from tests.hostile import ACTING, HONEST, HOSTILE, STYLE, poisoned
 from tests.report import factory, gpu_factory
 
 ROOT = Path(harness.__file__).parent
-DOORS = ("terminal.py", "console.py")
+DOORS = ("terminal.py", "console.py", "standard_streams.py")
 
 
 def said(do: Callable[[], Any]) -> tuple[str, str]:

@@ -49,11 +49,13 @@ def derive(
     *,
     samples: str,
     gates: Sequence[Gate] = GATES,
+    lost: Sequence[str] = (),
 ) -> PointResult:
     """The figures and verdict of one point.
 
     `measured` are the requests of the measured phase; `texts` the error texts that their `reason` points
-    into; `samples` the folder they are kept in, relative to the run's; `gates` what the point must pass.
+    into; `samples` the folder they are kept in, relative to the run's; `gates` what the point must pass;
+    `lost` says which readings were made and aren't there any more.
     """
     ok = measured.ok
     window = Window(*observed.window_ns) if observed.window_ns else None
@@ -103,7 +105,7 @@ def derive(
             throughput_interval=throughput.interval,
         ),
     )
-    judgement = validity.judge(Evidence(point, observed, facts, measured, host, gpu), gates)
+    judgement = validity.judge(Evidence(point, observed, facts, measured, host, gpu, lost), gates)
     return PointResult(
         id=point.id,
         params=point.params,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from harness.analysis.derive import derive
 from harness.analysis.gates.all_gates import gates_for
 from harness.load.spools import Spools
 from harness.report.page.series import PointSeries, series_of
-from harness.schema.errors import InputError
 from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import PointResult
@@ -17,6 +17,9 @@ from harness.schema.samples import GpuReading, HostReading, Window
 from harness.store import samples_file
 from harness.store.record import possible
 from harness.store.run_folder import RunFolder
+from harness.store.whole import damaged, noted
+
+_Reading = TypeVar("_Reading", HostReading, GpuReading)
 
 
 class Derived(NamedTuple):
@@ -24,6 +27,8 @@ class Derived(NamedTuple):
 
     result: PointResult
     series: PointSeries
+    faults: tuple[str, ...] = ()
+    """What isn't whole of the point's files, where its figures could be derived all the same."""
 
 
 SCRATCH = (".bin", ".npy", ".spool", ".reasons", ".clock")
@@ -62,20 +67,26 @@ def keep(
 
 
 def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
-    """Figures and series of a finished point, from what is on disk and nothing else, in one pass."""
+    """Figures and series of a finished point, from what is on disk and nothing else, in one pass.
+
+    Raises NotWhole where its requests aren't whole. Without readings of the machine or its GPUs it has the
+    other figures, and is at best inconclusive.
+    """
     folder = run.point(point.id)
+    faults: list[str] = []
     stored = samples_file.read_samples(folder / "requests.parquet")
     if stored.classes != tuple(kind.name for kind in point.requests):
-        raise InputError(
-            f"{folder / 'requests.parquet'} is of another point: its request classes aren't the scenario's"
-        )
-    host = samples_file.read_host(folder / "host.parquet")
-    gpu = samples_file.read_gpu(folder / "gpu.parquet")
-    if not possible([*host, *gpu]):
-        raise InputError(
-            f"the readings in {folder} have values that nothing can have: remove it, and measure the point "
-            "again with `harness run --resume`"
-        )
+        raise damaged(folder / "requests.parquet", "its request classes aren't the point's")
+    host: list[HostReading] = []
+    with noted(faults, "whether other work disturbed the point isn't known"):
+        host = _possible(samples_file.read_host(folder / "host.parquet"), folder / "host.parquet")
+    gpu: list[GpuReading] = []
+    unseen: list[str] = []
+    with noted(unseen, "what the GPUs did isn't known"):
+        gpu = _possible(samples_file.read_gpu(folder / "gpu.parquet"), folder / "gpu.parquet")
+    if unseen:
+        observed = observed.model_copy(update={"gpus": (), "no_gpu": unseen[0]})
+        faults += unseen
     result = derive(
         point,
         observed,
@@ -85,6 +96,7 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
         gpu,
         samples=str(folder.relative_to(run.path)),
         gates=gates_for(point.validity),
+        lost=faults,
     )
     series = series_of(
         stored.warmup,
@@ -95,4 +107,10 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
         window=Window(*observed.window_ns) if observed.window_ns else None,
         counted=result.steady_state.counted if result.steady_state else slice(None),
     )
-    return Derived(result, series)
+    return Derived(result, series, tuple(faults))
+
+
+def _possible(readings: list[_Reading], file: Path) -> list[_Reading]:
+    if not possible(readings):
+        raise damaged(file, "it has values that nothing can have")
+    return readings

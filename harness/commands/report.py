@@ -8,57 +8,82 @@ from pathlib import Path
 from harness import atomic
 from harness.commands.derived import Derived, derived
 from harness.commands.progress import Progress
+from harness.plain_text import written
 from harness.report.markdown import summary
 from harness.report.page.page import write_page
 from harness.report.perf_analyzer_csv import csv_files
-from harness.schema.errors import HarnessError, InputError
-from harness.schema.result import Environment, RunResult
+from harness.schema.errors import HarnessError, InputError, NotWritable
+from harness.schema.observed import Observed
+from harness.schema.point import Point
+from harness.schema.result import RunResult
 from harness.store.run_folder import RunFolder, open_run
+from harness.store.whole import noted
 
 
 def rebuild(path: Path, progress: Progress | None = None) -> RunResult:
-    """Derive the figures of every finished point again, then write the result, the page and the files."""
-    folder = open_run(path)
-    with folder.locked():
-        known: dict[str, Derived] = {}
-        folder.write(collect(folder, known))
-        return write_reports(folder, known, progress or Progress())
+    """Derive the figures of every finished point again, then write the result, the page and the files.
+
+    Nothing is written, and that is said, where this user may not write into the folder.
+    """
+    folder, known, progress = open_run(path), dict[str, Derived](), progress or Progress()
+    try:
+        with folder.locked():
+            result = collect(folder, known)
+            folder.write_result(result)
+            write_reports(folder, result, known, progress)
+    except NotWritable as why:
+        result = collect(folder, known)
+        _tell(result, progress)
+        progress.say(f"nothing was written: {why}")
+    return result
 
 
 def collect(folder: RunFolder, known: dict[str, Derived]) -> RunResult:
     """The run's result from what is on disk. Points that are not yet `known`, by id, are derived and added.
 
-    Raises InputError for a folder in which no point was finished.
+    Whatever isn't whole in the folder is told in the result, and costs no more than itself. Raises
+    InputError for a folder without a finished point that is whole.
     """
-    name, (planned, begun) = folder.scenario_name, folder.points()
-    finished = [(p, seen) for p in begun if (seen := folder.observed(p.id)) is not None]
-    models, environment = folder.read_models(), folder.read(Environment)
-    if not finished or not models or environment is None:
+    planned, begun, told = folder.points()
+    faults, finished = list(told), list[tuple[Point, Observed]]()
+    again = f", and `harness run {folder.path} --resume` measures it again"
+    for point in begun:
+        with noted(faults, f"the point {point.id} is left out", if_lost=again):
+            seen = folder.observed(point.id)
+            if seen is None:
+                continue
+            if point.id not in known:
+                known[point.id] = derived(point, folder, seen)
+            faults += known[point.id].faults
+            finished.append((point, seen))
+    if not finished:
         raise InputError(
-            f"no point was finished in {folder.path}: `harness run {folder.path} --resume` goes on"
+            f"no point was finished in {folder.path}: `harness run {folder.path} --resume` goes on", *faults
         )
-    for point, seen in finished:
-        if point.id not in known:
-            known[point.id] = derived(point, folder, seen)
+    scenario, models, environment, records = folder.about(len({point.dtype for point in begun}))
     complete = planned is not None and {point.id for point, _ in finished}.issuperset(planned)
     return RunResult(
         run_id=folder.run_id,
-        path=str(folder.path),
-        scenario=name,
+        path=written(folder.path),
+        scenario=scenario,
         started_at=min(seen.started_at for _, seen in finished),
         finished_at=max(seen.finished_at for _, seen in finished) if complete else None,
         planned=tuple(point.id for point in begun) if planned is None else planned,
-        model=models[0],
+        model=models[0] if models else None,
         other_models=models[1:],
         environment=environment,
         points=tuple(known[point.id].result for point, _ in finished),
+        faults=(*records, *faults),
     )
 
 
-def write_reports(folder: RunFolder, known: Mapping[str, Derived], progress: Progress) -> RunResult:
-    """The page and the other files, from `result.json` and the series of its points, by id."""
-    result = folder.read(RunResult)
-    assert result is not None  # both callers have written it
+def write_reports(
+    folder: RunFolder, result: RunResult, known: Mapping[str, Derived], progress: Progress
+) -> None:
+    """The page and the other files, from the result and the series of its points, by id.
+
+    Raises HarnessError, and NotWritable for a folder that this user may not write.
+    """
     series = {id_: each.series for id_, each in known.items()}
     try:
         write_page(result, series, folder.page)
@@ -70,5 +95,10 @@ def write_reports(folder: RunFolder, known: Mapping[str, Derived], progress: Pro
     atomic.write_text(folder.path / "summary.md", summary(result))
     for name, text in csv_files(result).items():
         atomic.write_text(folder.path / name, text)
+    _tell(result, progress)
     progress.say(f"page: {folder.page}")
-    return result
+
+
+def _tell(result: RunResult, progress: Progress) -> None:
+    for fault in result.faults:
+        progress.say(fault)

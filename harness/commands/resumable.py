@@ -22,6 +22,7 @@ from harness.schema.point import Point, expand
 from harness.schema.scenario import Scenario
 from harness.store.run_folder import RunFolder, StoredScenario, latest_unfinished, open_run
 from harness.store.scenario_file import LoadedScenario, load_scenario
+from harness.store.shipped import scenario_file
 
 
 def resumable(
@@ -36,10 +37,11 @@ def resumable(
     if what is not None and what.is_dir():
         folder, own = open_run(what), None
     else:
-        folder, own = latest_unfinished(results, what, progress.say), what
+        own = None if what is None else scenario_file(what)
+        folder = latest_unfinished(results, own, progress.say)
     loaded = _trusted(folder, own, as_loaded)
-    _check_points(folder, loaded.points)
     with folder.locked():
+        _check_points(folder, loaded.points)
         folder.bring_up_to_date()
     return folder, loaded
 
@@ -47,13 +49,15 @@ def resumable(
 def _trusted(folder: RunFolder, own: Path | None, as_loaded: bool) -> LoadedScenario:
     """The run's scenario, with files where it may name some. `own`: the scenario file that the user gave."""
     begun = folder.read_scenario()
-    if folder.begun_here:
-        return _expanded(begun, begun.folder, as_loaded)
+    begun_here = begun.text is not None and folder.begun_here
     if own is not None:
-        return _same(begun, load_scenario(own, as_loaded=as_loaded), folder)
+        return _same(begun, load_scenario(own, as_loaded=as_loaded), folder, begun_here, as_loaded)
+    if begun_here:
+        return _expanded(begun, begun.folder, as_loaded)
     if named := _named(begun.scenario):
+        why = "its cache was emptied since" if begun.text is not None else "its scenario.yaml isn't whole"
         raise InputError(
-            f"your harness didn't begin {folder.path} (or its cache was emptied since), and going on would "
+            f"your harness didn't begin {folder.path} (or {why}), and going on would "
             f"use {named}, which its scenario names: give the scenario file if it is yours, as in "
             f"`harness run {begun.name}.yaml --resume` with the run under results/, or start a new run"
         )
@@ -62,12 +66,12 @@ def _trusted(folder: RunFolder, own: Path | None, as_loaded: bool) -> LoadedScen
 
 def _expanded(begun: StoredScenario, folder: Path, as_loaded: bool) -> LoadedScenario:
     points = expand(begun.scenario, as_loaded=as_loaded)
-    return LoadedScenario(begun.name, folder, begun.text, begun.scenario, points)
+    return LoadedScenario(begun.name, folder, begun.text or "", begun.scenario, points)
 
 
 def _check_points(folder: RunFolder, listed: Sequence[Point]) -> None:
     """Raise InputError where the folder has other points than its scenario: one table would hold both."""
-    planned, begun = folder.points()
+    planned, begun, _ = folder.points()
     if planned is None:
         raise InputError(
             f"the points of {folder.path} were chosen one after another, so no scenario lists what is "
@@ -90,14 +94,20 @@ def _check_points(folder: RunFolder, listed: Sequence[Point]) -> None:
             )
 
 
-def _same(begun: StoredScenario, own: LoadedScenario, folder: RunFolder) -> LoadedScenario:
-    """The user's own scenario, which must be the one that the run was begun with."""
-    if own.scenario.with_defaults() != begun.scenario.with_defaults():  # 0.1 wrote the defaults down
-        raise InputError(
-            f"{folder.path} was begun with another scenario than the {own.name}.yaml of today: "
-            "start a new run"
-        )
-    return own
+def _same(
+    begun: StoredScenario, own: LoadedScenario, folder: RunFolder, begun_here: bool, as_loaded: bool
+) -> LoadedScenario:
+    """The user's own scenario, which must be the one that the run was begun with. What --set changed of it
+    when the run began stays changed, as long as the file is the same."""
+    if own.scenario.with_defaults() == begun.scenario.with_defaults():  # 0.1 wrote the defaults down
+        return own
+    if begun_here and own.text == begun.text:
+        return _expanded(begun, begun.folder, as_loaded)
+    remedy = f"go on with it as it began, `harness run {folder.path} --resume`, or " if begun_here else ""
+    raise InputError(
+        f"{folder.path} was begun with another scenario than the {own.name}.yaml of today: "
+        f"{remedy}start a new run"
+    )
 
 
 def _named(scenario: Scenario) -> str | None:

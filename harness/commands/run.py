@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.commands import report
-from harness.commands.derived import Derived, import_libraries
+from harness.commands.derived import Derived, derived, import_libraries
 from harness.commands.export import export_model, say_what_runs
 from harness.commands.measured import measured
 from harness.commands.progress import Progress
@@ -24,6 +24,8 @@ from harness.schema.result import RunResult
 from harness.schema.scenario import Dtype
 from harness.store.run_folder import RunFolder, create_run
 from harness.store.scenario_file import LoadedScenario, load_scenario
+from harness.store.shipped import scenario_file
+from harness.store.whole import Lost
 
 RESULTS = Path("results")
 
@@ -46,10 +48,14 @@ def load(
     """
     if file is None:
         raise InputError("which scenario? name a file, e.g. harness run scenarios/quickstart.yaml")
-    loaded = load_scenario(file, overrides, as_loaded=as_loaded)
+    progress = progress or Progress()
+    found = scenario_file(file)
+    if found != file:
+        progress.say(f"there is no {file} here: the one that ships with harness is meant")
+    loaded = load_scenario(found, overrides, as_loaded=as_loaded)
     if only_look and runs_code(loaded.scenario.model):
         return loaded
-    say_what_runs(loaded.scenario.model, loaded.folder, progress or Progress())
+    say_what_runs(loaded.scenario.model, loaded.folder, progress)
     for point in loaded.points:
         try:
             check_classes(loaded.scenario.model, point.requests, base_dir=loaded.folder)
@@ -108,9 +114,9 @@ def measure(
 ) -> RunResult:
     """Measure the points that are missing, and write the page whatever happens in between."""
     with folder.locked():
-        check_models(folder, tuple(models.values()))
-        missing = [point for point in loaded.points if folder.observed(point.id) is None]
-        known: dict[str, Derived] = {}
+        known = _whole(loaded.points, folder, progress)
+        check_models(folder, tuple(models.values()), measured=bool(known))
+        missing = [point for point in loaded.points if point.id not in known]
         try:
             if missing:
                 import_libraries()
@@ -118,10 +124,31 @@ def measure(
                 with testbed.session(log, progress, shared_memory=most_shared(loaded.points)) as session:
                     _measure_each(missing, session, loaded, folder, models, progress, known)
         finally:
-            if any(folder.observed(point.id) for point in loaded.points):
-                folder.write(report.collect(folder, known))
-                result = report.write_reports(folder, known, progress)
+            if known:
+                result = report.collect(folder, known)
+                folder.write_result(result)
+                report.write_reports(folder, result, known, progress)
         return result
+
+
+def _whole(points: Sequence[Point], folder: RunFolder, progress: Progress) -> dict[str, Derived]:
+    """The points that needn't be measured, by id. One that has lost a file is measured again, which is said.
+
+    Raises NotWhole where a file may be whole and can't be read here.
+    """
+    known = {}
+    for point in points:
+        try:
+            observed = folder.observed(point.id)
+            found = None if observed is None else derived(point, folder, observed)
+        except Lost as fault:
+            progress.say(f"the point {point.id} is measured again: {fault}")
+            continue
+        if found is not None and found.faults:
+            progress.say(f"the point {point.id} is measured again: {'; '.join(found.faults)}")
+        elif found is not None:
+            known[point.id] = found
+    return known
 
 
 def _measure_each(
@@ -134,17 +161,17 @@ def _measure_each(
     known: dict[str, Derived],
 ) -> None:
     """Measure one by one; what each gave goes to `known`, and the run's result is on disk after each."""
-    of = len(loaded.points)
+    of, earlier = len(loaded.points), len(known)
     for number, point in enumerate(missing, start=of - len(missing) + 1):
         with progress.point(number, of, point):
-            if not known:  # before anything is measured: is it still where the run began?
+            if len(known) == earlier:  # before anything is measured: is it still where the run began?
                 session.serve(models[point.dtype], point.server)
                 server = session.server
                 progress.say(f"Triton {server.version} at {server.address}")
-                check_environment(folder, session.environment)
+                check_environment(folder, session.environment, measured=earlier > 0)
                 session.check_batches(*missing)
             known[point.id] = measured(session, point, models[point.dtype], folder, base_dir=loaded.folder)
-        folder.write(report.collect(folder, known))
+        folder.write_result(report.collect(folder, known))
         progress.result(number, of, known[point.id].result)
 
 

@@ -17,6 +17,7 @@ from harness.schema.result import PointResult, RunResult
 from harness.schema.samples import NO_BYTE, Phase, Requests, Status
 from harness.store.run_folder import RunFolder, open_run
 from harness.store.samples_file import StoredRequests, read_requests
+from harness.store.whole import Absent
 
 PhaseName = Literal["warmup", "measure"]
 _PHASES: dict[str, Phase] = {"warmup": Phase.WARMUP, "measure": Phase.MEASURE}
@@ -34,7 +35,10 @@ def samples(
         raise InputError(f"there is no phase {phase!r}: give one of {', '.join(_PHASES)}")
     folder = open_run(Path(run.path if isinstance(run, RunResult) else run))
     chosen = _chosen(folder, point.id if isinstance(point, PointResult) else point)
-    observed = folder.observed(chosen.id)
+    try:
+        observed = folder.observed(chosen.id)
+    except Absent:
+        observed = None
     if observed is None:
         raise InputError(
             f"the point {chosen.id} in {folder.path} isn't finished: "

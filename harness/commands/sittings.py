@@ -16,23 +16,30 @@ SAME = (
 """What of the environment must not change between the sittings of one run."""
 
 
-def check_models(folder: RunFolder, now: tuple[ModelArtifact, ...]) -> None:
-    """Keep which ONNX files the first sitting served, and refuse to go on with others. Raises InputError."""
-    before = folder.read_models()
-    if not before:
-        folder.write_models(now)
-    elif [model.sha256 for model in before] != [model.sha256 for model in now]:
+def check_models(folder: RunFolder, now: tuple[ModelArtifact, ...], *, measured: bool) -> None:
+    """Keep which ONNX files the first sitting served, and refuse to go on with others.
+
+    `measured`: whether the run has points already. Raises InputError.
+    """
+    before = folder.about(len(now)).models
+    if not before and measured:
+        raise _untold(folder, "model.json", "model")
+    if before and [model.sha256 for model in before] != [model.sha256 for model in now]:
         raise _other(folder, "model")
+    if not before or not folder.tells_models:
+        folder.write_models(now)
 
 
-def check_environment(folder: RunFolder, now: Environment) -> None:
+def check_environment(folder: RunFolder, now: Environment, *, measured: bool) -> None:
     """Keep what the first sitting saw, and refuse to go on with another model or on another machine.
 
-    Raises InputError.
+    `measured`: whether the run has points already. Raises InputError.
     """
-    before = folder.read(Environment)
+    before = folder.about(1).environment
     if before is None:
-        folder.write(now)
+        if measured:
+            raise _untold(folder, "environment.json", "machine")
+        folder.write_environment(now)
         return
     was, is_ = _comparable(before), _comparable(now)
     moved = [name.replace("_", " ") for name in SAME if was[name] != is_[name]]
@@ -48,6 +55,13 @@ def _comparable(environment: Environment) -> dict[str, Any]:
     # Points may ask for several providers; that one of them computes on the CPU may not come and go.
     found["execution_provider"] = environment.execution_provider == "CPUExecutionProvider"
     return found
+
+
+def _untold(folder: RunFolder, file: str, what: str) -> InputError:
+    return InputError(
+        f"{folder.path / file} isn't whole, so nobody can tell whether this is the {what} that the run was "
+        f"begun with: start a new run; `harness report {folder.path}` shows what was measured"
+    )
 
 
 def _other(folder: RunFolder, what: str) -> InputError:

@@ -47,7 +47,7 @@ def _own_output() -> Iterator[None]:
         stream.flush()
     try:
         os.dup2(_ERR, _OUT)
-        with open(_OUT, "w", buffering=1, closefd=False) as sys.stdout:
+        with open(_OUT, "w", buffering=1, closefd=False, errors="backslashreplace") as sys.stdout:
             yield
     finally:
         for own, copy in zip((_OUT, _ERR), kept, strict=True):

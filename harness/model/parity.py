@@ -11,7 +11,7 @@ import numpy as np
 from harness.model.runtime import Refused, Session
 from harness.model.shapes import Sizes, proving_feeds, proving_shapes
 from harness.model.signature import BATCH, Signature
-from harness.schema.errors import HarnessError, InputError
+from harness.schema.errors import InputError
 from harness.schema.model import Parity, ParityCase
 from harness.schema.tensors import NUMPY, Datatype, Tensors, TensorSpec
 
@@ -81,7 +81,7 @@ def prove(
     Each row is also compared with the same row in other company (alone, or beside another), because Triton
     will batch it with strangers; without a reference, that is all that can be compared, and is recorded.
 
-    Raises HarnessError with the figures when an error is over the tolerance, InputError when rows depend on
+    Raises InputError, with the figures, when an error is over the tolerance, and when rows depend on
     each other, when an output has no batch axis, or when too few shapes run.
     """
     cases: list[ParityCase] = []
@@ -103,7 +103,7 @@ def prove(
         off = difference(got, wanted, probabilities)
         if reference and not off.relative <= tolerance:
             where = f"largest error {off} at {_words(sizes)}, tolerance {tolerance:g}"
-            raise HarnessError(f"{name}: {(_HALF_DIFFERS if half else _DIFFERS).format(where)}")
+            raise InputError(f"{name}: {(_HALF_DIFFERS if half else _DIFFERS).format(where)}")
         apart = difference(got, regrouped, probabilities)
         if not apart.relative <= tolerance:
             raise InputError(

@@ -13,11 +13,14 @@ from harness.report.format import count, memory, number
 from harness.schema.result import Environment, GpuEnvironment, RunResult
 
 UNOBSERVED = "not observed"
+UNKNOWN = "not known: the run's folder doesn't say it any more"
 
 
 def ran_on(run: RunResult) -> str:
     """The device that the model ran on: never a GPU that merely was in the machine."""
     where = run.environment
+    if where is None:
+        return UNKNOWN
     cpu = f"{where.cpu}, {count(where.cores, 'core')}"
     present = _counted([gpu.name for gpu in where.gpus if gpu.mig_instance is None])
     provider = where.execution_provider
@@ -26,15 +29,15 @@ def ran_on(run: RunResult) -> str:
         return f"not known: the server doesn't say which device it used ({seen}{cpu})"
     if provider.startswith("CPU"):
         return f"CPU: {cpu}" + (f" ({present} present and not used)" if present else " (no GPU)")
-    return f"GPU: {_counted(_served_on(run)) or 'of an unknown kind'} (host: {cpu})"
+    return f"GPU: {_counted(_served_on(run, where)) or 'of an unknown kind'} (host: {cpu})"
 
 
-def _served_on(run: RunResult) -> list[str]:
+def _served_on(run: RunResult, where: Environment) -> list[str]:
     """Names of the GPUs that some point may have used; empty where the server is elsewhere and unwatched.
 
     This machine's GPUs are not those of a server elsewhere, so there only what a probe there saw counts.
     """
-    if run.environment.server_mode == "remote" and not is_loopback(host_of(run.environment.server_url)):
+    if where.server_mode == "remote" and not is_loopback(host_of(where.server_url)):
         watched = [p for p in run.points if p.gpu_probe is not None and p.gpu_probe.elsewhere]
         there = {
             g.device: g.name
@@ -46,7 +49,7 @@ def _served_on(run: RunResult) -> list[str]:
     points = run.points
     return [
         gpu.name
-        for gpu in run.environment.gpus
+        for gpu in where.gpus
         if gpu.mig_instance is None
         and (not points or any(may_use(p.point, gpu.device, p.execution_provider) for p in points))
     ]
@@ -57,8 +60,10 @@ def _counted(names: list[str]) -> str:
     return ", ".join(name if n == 1 else f"{n} × {name}" for name, n in Counter(names).items())
 
 
-def served_by(environment: Environment) -> str:
+def served_by(environment: Environment | None) -> str:
     """Triton's version and the backend, the Python-based one never left to be mistaken for NVIDIA's."""
+    if environment is None:
+        return UNKNOWN
     version = environment.triton_version or "of unknown version"
     return f"Triton {version}, {environment.server_mode}; {backend(environment)}"
 
@@ -69,9 +74,9 @@ def backend(environment: Environment) -> str:
     return f"{environment.backend}{honest}{version}"
 
 
-def provider(environment: Environment) -> str | None:
+def provider(environment: Environment | None) -> str | None:
     """The execution provider and what it was configured with."""
-    if environment.execution_provider is None:
+    if environment is None or environment.execution_provider is None:
         return None
     options = environment.provider_options
     if options is None:

@@ -27,9 +27,9 @@ def summary(run: RunResult) -> str:
     found = best(run)
     with_options = provider(run.environment)
     lines = [
-        f"# {plain(run.model.name)}, {plain(run.scenario)}",
+        f"# {plain(run.model_name)}, {plain(run.scenario)}",
         "",
-        *([f"> {plain(run.model.note)}", ""] if run.model.note else []),
+        *([f"> {plain(run.model.note)}", ""] if run.model and run.model.note else []),
         f"- **Best**: {plain(best_line(run))}",
         *([f"- **Bottleneck**: {plain(bottleneck_line(found))}"] if found and found.bottleneck else []),
         *([f"- **Energy**: {plain(energy_line(found))}"] if found and energy_line(found) else []),
@@ -50,6 +50,8 @@ def summary(run: RunResult) -> str:
     if failed:
         lines += ["", "## Why requests failed", ""]
         lines += [f"- {plain(p.id)}: {plain('; '.join(error_lines(p)))}" for p in failed]
+    if run.faults:
+        lines += ["", "## What isn't whole of the run's folder", "", *(f"- {plain(f)}" for f in run.faults)]
     return "\n".join(lines) + "\n"
 
 

@@ -65,7 +65,7 @@ def csv_files(run: RunResult) -> dict[str, str]:
     return files
 
 
-def _csv(load: str, points: Sequence[tuple[float, PointResult]], environment: Environment) -> str:
+def _csv(load: str, points: Sequence[tuple[float, PointResult]], environment: Environment | None) -> str:
     with_gpus = any(used_any(point) for _, point in points)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -76,9 +76,9 @@ def _csv(load: str, points: Sequence[tuple[float, PointResult]], environment: En
     return text.getvalue()
 
 
-def _gpus(point: PointResult, environment: Environment) -> list[str]:
+def _gpus(point: PointResult, environment: Environment | None) -> list[str]:
     """A GPU without a value has no entry, and a MIG device one of its own."""
-    there = {(gpu.device, gpu.mig_instance): gpu for gpu in environment.gpus}
+    there = {(gpu.device, gpu.mig_instance): gpu for gpu in (environment.gpus if environment else ())}
     known = [(there.get((gpu.device, gpu.mig_instance)), gpu) for gpu in point.gpu or ()]
     provider = point.execution_provider
     mine = [(e, gpu) for e, gpu in known if e is not None and may_use(point.point, gpu.device, provider)]

@@ -33,5 +33,15 @@ class InputError(HarnessError):
     exit_code = ExitCode.BAD_INPUT
 
 
+class NotWritable(HarnessError):
+    """This user may not write there, or nobody may."""
+
+
 class ServerError(HarnessError):
     """Triton did not start, did not become ready, refused a model or went away."""
+
+
+class ModelRefused(ServerError):
+    """Triton runs, and a model or what is asked for it is nothing that it can serve: the user's to mend."""
+
+    exit_code = ExitCode.BAD_INPUT

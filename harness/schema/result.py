@@ -364,9 +364,16 @@ class RunResult(Frozen):
     """Null while points are missing."""
     planned: tuple[str, ...]
     """Ids of every point of the run, in order."""
-    model: ModelArtifact
-    """The model of the first point."""
+    model: ModelArtifact | None
+    """The model of the first point; null where the run's folder doesn't say it any more."""
     other_models: tuple[ModelArtifact, ...] = ()
     """The same model converted to another dtype, for the other points."""
-    environment: Environment
+    environment: Environment | None
+    """Null where the run's folder doesn't say it any more."""
     points: tuple[PointResult, ...]
+    faults: tuple[str, ...] = ()
+    """What isn't whole of the run's folder, a sentence for each file, with what follows from it."""
+
+    @property
+    def model_name(self) -> str:
+        return self.model.name if self.model is not None else self.points[0].point.model

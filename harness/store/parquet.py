@@ -5,6 +5,7 @@ One that somebody sent is first held against its own size (harness.store.parquet
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from harness import atomic
 from harness.plain_file import open_plain
 from harness.schema.errors import InputError
+from harness.store import whole
 from harness.store.parquet_bounds import check_bounds
 
 SCHEMA_VERSION = 1
@@ -42,8 +44,8 @@ _DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, TypeError, Arith
 
 
 class Opened:
-    """A Parquet file that must be one of ours, of one of `schemas`; what is wrong with it becomes an
-    InputError. Strings are read as dictionaries, in which each stands once: else a long one would take its
+    """A Parquet file that must be one of ours, of one of `schemas`; what is wrong with it becomes a
+    NotWhole. Strings are read as dictionaries, in which each stands once: else a long one would take its
     length for each row."""
 
     def __init__(self, path: Path, *schemas: Any) -> None:
@@ -53,36 +55,35 @@ class Opened:
         try:
             with os.fdopen(open_plain(self._path), "rb") as stream:
                 check_bounds(stream)
-            self._file = pq.ParquetFile(self._path, page_checksum_verification=True)
-            schema, version = self._file.schema_arrow, noted(self._file, "schema_version")
-            self._file.close()
-            strings = _strings(self._file.metadata.schema)
-            self._file = pq.ParquetFile(self._path, page_checksum_verification=True, read_dictionary=strings)
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{self._path} is missing: measure the point again with `harness run --resume`"
-            ) from error
+                # Arrow takes no name that isn't UTF-8; and so it reads what was looked at.
+                same = f"/proc/self/fd/{stream.fileno()}"
+                self._file = pq.ParquetFile(same, page_checksum_verification=True)
+                schema, version = self._file.schema_arrow, noted(self._file, "schema_version")
+                self._file.close()
+                strings = _strings(self._file.metadata.schema)
+                self._file = pq.ParquetFile(same, page_checksum_verification=True, read_dictionary=strings)
         except _DAMAGE as error:
-            raise self._damaged() from error
+            raise self._fault(error) from error
         known = any(schema.equals(ours, check_metadata=False) for ours in self._schemas)
         if not known or version != SCHEMA_VERSION:
             self._file.close()
-            raise InputError(
-                f"{self._path} isn't a file this version of harness wrote: "
-                "read it with the version in its run's result.json"
-            )
+            if isinstance(version, int) and version > SCHEMA_VERSION:
+                raise whole.later(self._path, version, SCHEMA_VERSION)
+            raise whole.damaged(self._path, "it has other columns than harness writes")
         return self._file
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._file.close()
         if isinstance(error, _DAMAGE):
-            raise self._damaged() from error
+            raise self._fault(error) from error
 
-    def _damaged(self) -> InputError:
-        return InputError(
-            f"{self._path} is damaged: remove its folder and measure the point again with "
-            "`harness run --resume`"
-        )
+    def _fault(self, error: BaseException) -> InputError:
+        if isinstance(error, FileNotFoundError):
+            return whole.missing(self._path)
+        # The system's own, and not that of a reader that was led astray.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            return whole.unreadable(self._path, error)
+        return whole.damaged(self._path)
 
 
 def noted(file: Any, key: str) -> Any:

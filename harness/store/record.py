@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from harness.plain_file import read_plain
-from harness.schema.errors import InputError
+from harness.plain_file import TooLarge, read_plain
 from harness.schema.samples import GpuProcess, GpuReading, HostReading
+from harness.store import whole
+
+FORMAT: Literal[2] = 2
+"""Number of the format of a run's folder: `run.json` and each `point.json` say it, as `schema_version`. It
+changes with whatever a harness of before can't read any more. A folder of harness 0.1 says none."""
 
 MOST_BYTES = 4_000_000
 """Bytes of one record. harness writes some tens of kilobytes, and into `scenario.json` not much more than the
@@ -24,20 +29,37 @@ _Content = TypeVar("_Content")
 
 
 def read_record(file: Path, parsed: Callable[[bytes], _Content], most_bytes: int = MOST_BYTES) -> _Content:
-    """A record, as `parsed` reads it. Raises InputError where the file isn't one, and OSError as `open`."""
+    """A record, as `parsed` reads it. Raises NotWhole where it isn't there, can't be read, or isn't one."""
+    content = read_whole(file, most_bytes)
     try:
-        found = parsed(read_plain(file, most_bytes))
+        found = parsed(content)
     except ValueError as error:  # pydantic's, too
-        raise not_ours(file) from error
+        number = _format_of(content)
+        raise (whole.later(file, number, FORMAT) if number > FORMAT else whole.damaged(file)) from error
     if not possible(found):
-        raise not_ours(file)
+        raise whole.damaged(file, "it has numbers that nothing can have")
     return found
 
 
-def not_ours(file: Path) -> InputError:
-    return InputError(
-        f"{file} isn't a file this version of harness wrote: rebuild it with the version in result.json"
-    )
+def read_whole(file: Path, most_bytes: int = MOST_BYTES) -> bytes:
+    """The bytes of a file that every run has. Raises NotWhole where there are none to be had."""
+    try:
+        return read_plain(file, most_bytes)
+    except FileNotFoundError as error:
+        raise whole.missing(file) from error
+    except OSError as error:
+        raise whole.unreadable(file, error) from error
+    except TooLarge as error:
+        raise whole.damaged(file, f"it is over {most_bytes / 1e6:g} MB") from error
+
+
+def _format_of(content: bytes) -> int:
+    """The number of the format that a record says it has; 0 where it doesn't."""
+    try:
+        number = json.loads(content)["schema_version"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return 0
+    return number if type(number) is int else 0
 
 
 def possible(found: Any) -> bool:

@@ -14,6 +14,8 @@
 A point has begun when its `point.json` is there, and is finished when its `observed.json` is: it is written
 last, after the samples.
 
+What isn't whole of it (harness.store.whole) is said, and keeps nobody from the rest.
+
 A folder may come from somebody else. Only plain files and folders may lie where harness reads and writes, so
 that it does neither elsewhere; they are read up to a size that they can have.
 """
@@ -26,36 +28,33 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter
 
 from harness import atomic
 from harness.clock import stamp
-from harness.plain_file import check_plain, open_plain, read_plain
-from harness.schema.errors import HarnessError, InputError
+from harness.plain_file import check_plain, open_plain
+from harness.plain_text import written
+from harness.schema.errors import HarnessError, InputError, NotWritable
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
 from harness.schema.observed import Observed
-from harness.schema.point import Point
+from harness.schema.point import Point, expand
 from harness.schema.result import Environment, RunResult
 from harness.schema.scenario import Scenario
-from harness.store import record, run_folder_0_1, run_points
-from harness.store.record import read_record
+from harness.store import record, run_points, whole
+from harness.store.record import read_record, read_whole
 from harness.store.run_points import RunPoints
 from harness.store.scenario_file import LoadedScenario
 from harness.store.seal import seal
+from harness.store.whole import Absent, NotWhole, is_there
 
-_Record = TypeVar("_Record", bound=BaseModel)
-_FILES: dict[type[BaseModel], tuple[str, int]] = {
-    Environment: ("environment.json", record.MOST_BYTES),
-    RunResult: ("result.json", 100 * record.MOST_BYTES),
-}
-"""Each of the run's own records: its name, and the most bytes it is read to. A result is made of all the
-others, and only read where it was just written."""
+_Told = TypeVar("_Told")
+MOST_RESULT_BYTES = 100 * record.MOST_BYTES
 _MANY_MODELS = TypeAdapter(tuple[ModelArtifact, ...])
 _SEALED = ("scenario.json", "scenario.yaml")
 _POINT_DEPTH = 3
@@ -65,6 +64,8 @@ _POINT_DEPTH = 3
 class _Resolved(Frozen):
     """`scenario.json`."""
 
+    schema_version: Literal[2] | None = None
+    """None in a folder of harness 0.1."""
     name: Annotated[str, Field(max_length=255)]
     folder: Annotated[str, Field(max_length=4096)]
     scenario: JsonValue
@@ -75,8 +76,28 @@ class StoredScenario(NamedTuple):
 
     name: str
     folder: Path
-    text: str
+    text: str | None
+    """None where `scenario.yaml` isn't whole."""
     scenario: Scenario
+
+
+class About(NamedTuple):
+    """What a run measured, and where. Where one of its records isn't whole, this is what the last result had
+    of it."""
+
+    scenario: str
+    models: tuple[ModelArtifact, ...]
+    environment: Environment | None
+    faults: tuple[str, ...]
+
+
+class _LastResult(BaseModel):
+    """The part of `result.json` that was not derived from samples."""
+
+    scenario: str
+    model: ModelArtifact | None
+    other_models: tuple[ModelArtifact, ...] = ()
+    environment: Environment | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +108,7 @@ class RunFolder:
 
     @property
     def run_id(self) -> str:
-        return self.path.name
+        return written(Path(self.path.name))
 
     @property
     def page(self) -> Path:
@@ -98,9 +119,7 @@ class RunFolder:
 
     def points(self) -> RunPoints:
         """Which points the run has. Raises InputError for a folder that doesn't say so as it should."""
-        if run_points.has_planned(self.path):
-            return run_points.read_points(self.path)
-        return run_folder_0_1.points_of(self.path, self.read_scenario().scenario)
+        return run_points.read_points(self.path, self._listed, of_0_1=self._of_0_1)
 
     def end(self) -> None:
         """Say of a run whose points a caller began one after another that no more of them follow."""
@@ -108,14 +127,41 @@ class RunFolder:
         run_points.write_planned(self.path, [id_ for id_ in begun if self.observed(id_) is not None])
 
     def bring_up_to_date(self) -> None:
-        """Write what a folder of an earlier harness doesn't say about its points."""
-        if not run_points.has_planned(self.path):
-            run_folder_0_1.bring_up_to_date(self.path, self.read_scenario().scenario)
+        """Write what the folder, one of an earlier harness or one that has lost files, doesn't say about its
+        points."""
+        run_points.complete_points(self.path, self._listed())
+
+    def _listed(self) -> tuple[Point, ...]:
+        return expand(self.read_scenario().scenario)
+
+    @property
+    def _of_0_1(self) -> bool:
+        if is_there(self.path / "run.json"):
+            return False
+        try:
+            return self._resolved().schema_version is None
+        except NotWhole:
+            return False
 
     def observed(self, point_id: str) -> Observed | None:
-        """The facts of a finished point; None while it isn't finished."""
-        file = self.point(point_id) / "observed.json"
-        return read_record(file, Observed.model_validate_json) if file.exists() else None
+        """The facts of a finished point; None while it isn't finished. Raises NotWhole where they aren't
+        whole, and where they are gone, but the samples that were written before them are there."""
+        folder = self.point(point_id)
+        try:
+            return read_record(folder / "observed.json", Observed.model_validate_json)
+        except Absent:
+            if is_there(folder / "requests.parquet"):
+                raise
+            return None
+
+    def seems_finished(self, point_id: str) -> bool:
+        """Whether the point has all that a finished one has. Its samples are not looked into."""
+        folder = self.point(point_id)
+        try:
+            files = ("requests.parquet", "host.parquet", "gpu.parquet")
+            return self.observed(point_id) is not None and all(is_there(folder / file) for file in files)
+        except NotWhole:
+            return False
 
     def begin_point(self, point: Point) -> Path:
         """A folder for a point, in which nothing but the point itself stands; what an earlier, killed attempt
@@ -123,10 +169,7 @@ class RunFolder:
         folder = self.point(point.id)
         number = run_points.next_number(self.path, point.id)
         if folder.exists():
-            attempt = 1
-            while (aside := folder.with_name(f"{folder.name}.unfinished-{attempt}")).exists():
-                attempt += 1
-            folder.rename(aside)
+            folder.rename(run_points.set_aside(folder))
         folder.mkdir(parents=True)
         run_points.write_point(folder, number, point)
         return folder
@@ -134,10 +177,11 @@ class RunFolder:
     def finish_point(self, point: Point, observed: Observed) -> None:
         atomic.write_text(self.point(point.id) / "observed.json", observed.model_dump_json(indent=1))
 
-    def write(self, written: Environment | RunResult) -> None:
-        """Write one of the run's own records to its file."""
-        name, _ = _FILES[type(written)]
-        atomic.write_text(self.path / name, written.model_dump_json(indent=1))
+    def write_environment(self, environment: Environment) -> None:
+        atomic.write_text(self.path / "environment.json", environment.model_dump_json(indent=1))
+
+    def write_result(self, result: RunResult) -> None:
+        atomic.write_text(self.path / "result.json", result.model_dump_json(indent=1))
 
     def write_models(self, models: Sequence[ModelArtifact]) -> None:
         """Write what the run's points are served, that of the first point first."""
@@ -147,38 +191,69 @@ class RunFolder:
             atomic.write_text(self.path / "other_models.json", text)
         atomic.write_text(self.path / "model.json", first.model_dump_json(indent=1))
 
-    def read_models(self) -> tuple[ModelArtifact, ...]:
-        """As `write_models` was given them; empty while it wasn't called."""
-        first, others = self.path / "model.json", self.path / "other_models.json"
-        if not first.exists():
-            return ()
-        more = read_record(others, _MANY_MODELS.validate_json) if others.exists() else ()
-        return (read_record(first, ModelArtifact.model_validate_json), *more)
+    def about(self, models: int) -> About:
+        """What the run measured, and where, as far as its records say. `models`: how many there must be."""
+        faults: list[str] = []
 
-    def read(self, kind: type[_Record]) -> _Record | None:
-        """One of the run's own records; None while it wasn't written."""
-        name, most_bytes = _FILES[kind]
-        file = self.path / name
-        return read_record(file, kind.model_validate_json, most_bytes) if file.exists() else None
+        def told(file: str, parsed: Callable[[bytes], _Told], what: str) -> _Told | _LastResult | None:
+            try:
+                return read_record(self.path / file, parsed)
+            except NotWhole as fault:
+                last = self._last_result()
+                so = "what result.json has of it is told" if last else "it isn't told"
+                faults.append(f"{fault}; {what}: {so}")
+                return last
+
+        resolved = told("scenario.json", _Resolved.model_validate_json, "the scenario's name")
+        model = told("model.json", ModelArtifact.model_validate_json, "which model was measured")
+        others: Sequence[ModelArtifact] | _LastResult | None = ()
+        if models > 1:
+            others = told("other_models.json", _MANY_MODELS.validate_json, "the model in other dtypes")
+        where = told("environment.json", Environment.model_validate_json, "where it was measured")
+        first = model.model if isinstance(model, _LastResult) else model
+        more = others.other_models if isinstance(others, _LastResult) else others
+        return About(
+            scenario=self.run_id if resolved is None else _name(resolved),
+            models=(*(() if first is None else (first,)), *(more or ())),
+            environment=where.environment if isinstance(where, _LastResult) else where,
+            faults=tuple(faults),
+        )
 
     @property
-    def scenario_name(self) -> str:
-        """Name of the scenario file, without its folder and ending."""
-        return self._resolved().name
+    def tells_models(self) -> bool:
+        """Whether `model.json` is whole."""
+        try:
+            read_record(self.path / "model.json", ModelArtifact.model_validate_json)
+        except NotWhole:
+            return False
+        return True
+
+    def _last_result(self) -> _LastResult | None:
+        """None where there is no result that can be read."""
+        try:
+            content = read_whole(self.path / "result.json", MOST_RESULT_BYTES)
+            last = _LastResult.model_validate_json(content)
+        except (InputError, ValueError):
+            return None
+        return last if record.possible(last) else None
 
     def read_scenario(self) -> StoredScenario:
-        """The scenario as it was resolved when the run began. Raises InputError where it can't be read."""
+        """The scenario as it was resolved when the run began. Raises NotWhole where it can't be read."""
         stored = self._resolved()
         try:
             scenario = Scenario.model_validate_json(json.dumps(stored.scenario))
-            text = read_plain(self.path / "scenario.yaml", record.MOST_BYTES).decode()
-        except (ValueError, FileNotFoundError) as error:
-            raise record.not_ours(self.path / "scenario.json") from error
+        except ValueError as error:
+            why = "this harness doesn't understand the scenario in it"
+            raise whole.damaged(self.path / "scenario.json", why) from error
+        try:
+            text = read_whole(self.path / "scenario.yaml").decode()
+        except (NotWhole, ValueError):
+            text = None
         return StoredScenario(stored.name, Path(stored.folder), text, scenario)
 
     def _resolved(self) -> _Resolved:
         file = self.path / "scenario.json"
-        if not file.exists():
+        if not any(is_there(self.path / name) for name in ("scenario.json", "run.json", "points")):
             raise InputError(
                 f"{self.path} isn't a run's folder: name one under results/ that `harness run` made"
             )
@@ -186,15 +261,16 @@ class RunFolder:
 
     @property
     def begun_here(self) -> bool:
-        """Whether this user's harness began the run, with the scenario that now lies in it."""
+        """Whether this user's harness began the run, with the scenario that now lies in it. Raises NotWhole
+        where that can't be told because a file can't be read."""
         try:
-            given = read_plain(self.path / "scenario.seal", 1000)
+            given = read_whole(self.path / "scenario.seal", 1000)
             return hmac.compare_digest(given, self._seal().encode())
-        except FileNotFoundError:
+        except Absent:
             return False
 
     def _seal(self) -> str:
-        return seal(*(read_plain(self.path / name, record.MOST_BYTES) for name in _SEALED))
+        return seal(*(read_whole(self.path / name) for name in _SEALED))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -202,7 +278,7 @@ class RunFolder:
         try:
             held = open_plain(self.path / ".lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            raise HarnessError(
+            raise NotWritable(
                 f"{self.path} can't be written ({error.strerror}): copy it to a folder that you can write"
             ) from error
         try:
@@ -216,6 +292,10 @@ class RunFolder:
             yield
         finally:
             os.close(held)
+
+
+def _name(resolved: _Resolved | _LastResult) -> str:
+    return resolved.scenario if isinstance(resolved, _LastResult) else resolved.name
 
 
 def create_run(results: Path, loaded: LoadedScenario, *, one_after_another: bool = False) -> RunFolder:
@@ -239,6 +319,7 @@ def create_run(results: Path, loaded: LoadedScenario, *, one_after_another: bool
         folder = RunFolder(path.resolve())
         atomic.write_text(path / "scenario.yaml", loaded.text)
         resolved = {
+            "schema_version": record.FORMAT,
             "name": loaded.name,
             "folder": str(loaded.folder),
             "scenario": loaded.scenario.model_dump(mode="json", exclude_none=True),
@@ -252,10 +333,13 @@ def create_run(results: Path, loaded: LoadedScenario, *, one_after_another: bool
 
 def open_run(path: Path) -> RunFolder:
     """An earlier run's folder. Raises InputError where there is none, and where what lies in it leads out."""
-    if not path.is_dir():
-        raise InputError(f"{path} is no folder: name a run under results/")
-    folder = RunFolder(path.resolve())
-    _check_plain(folder.path, _POINT_DEPTH)
+    try:
+        if not path.is_dir():
+            raise InputError(f"{path} is no folder: name a run under results/")
+        folder = RunFolder(path.resolve())
+        _check_plain(folder.path, _POINT_DEPTH)
+    except OSError as error:
+        raise whole.unreadable(path, error) from error
     return folder
 
 
@@ -268,26 +352,25 @@ def latest_unfinished(results: Path, scenario: Path | None, say: Callable[[str],
         try:
             folder = open_run(path.parent)
             begun = folder.read_scenario()
-            planned, points = folder.points()
-            finished = {point.id for point in points if folder.observed(point.id) is not None}
+            planned = folder.points().planned
+            missing = [id_ for id_ in planned or () if not folder.seems_finished(id_)]
         except InputError as error:
             say(f"passed over: {error}")
             continue
         of_it = scenario is None or (begun.name, begun.folder) == (scenario.stem, scenario.resolve().parent)
-        if of_it and planned is not None and not finished.issuperset(planned):
+        if of_it and missing:
             return folder
     of = f" of {scenario}" if scenario else ""
     raise InputError(f"{results} has no unfinished run{of}: start one with `harness run` without --resume")
 
 
 def _check_plain(folder: Path, depth: int) -> None:
-    """Raise InputError where there is anything but plain files and folders, so far down as harness looks."""
-    try:
-        for path in folder.iterdir():
-            check_plain(path, folder=True)
-            if depth and path.is_dir():
+    """Raise InputError where there is anything but plain files and folders, so far down as harness looks.
+
+    Raises OSError where the run's own folder can't be read; what is in one below that can't isn't looked for.
+    """
+    for path in folder.iterdir():
+        check_plain(path, folder=True)
+        if depth and path.is_dir():
+            with suppress(PermissionError):
                 _check_plain(path, depth - 1)
-    except OSError as error:
-        raise InputError(
-            f"{folder} can't be read ({error.strerror}): give yourself the right to read it"
-        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import ClassVar, Protocol, Self
 
 from harness import ownership
 from harness.address import LOOPBACK, Address
-from harness.schema.errors import InputError, ServerError
+from harness.schema.errors import HarnessError, InputError, ModelRefused, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
 from harness.schema.scenario import SharedMemory
@@ -47,6 +48,14 @@ _NOT_EVERYWHERE = (CLIENT_MEMORY, *access.OPTIONS)
 
 _PORT_TAKEN = ("already in use", "already allocated")
 """What Triton and container engines say when somebody takes a port between our choice and their use."""
+
+
+_OF_THE_MACHINE = re.compile(
+    r"out of memory|bad_alloc|allocate|memory arena|shared memory|no space left|not healthy"
+    r"|too many open files|CUDA (?:failure|error)|driver version",
+    re.IGNORECASE,
+)
+"""What a refusal says that isn't the model's fault: the machine has too little of something."""
 
 
 class Running(Protocol):
@@ -168,7 +177,13 @@ class OwnServer(ABC):
 
     def __enter__(self) -> Self:
         self.prepare()
-        self.repository.mkdir(parents=True, exist_ok=True)
+        try:
+            self.repository.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HarnessError(
+                f"the model repository {self.repository.absolute()} can't be made ({error.strerror}): give "
+                "--repository a folder that you can write"
+            ) from error
         leftovers.sweep_dead()
         server_folder.sweep_dead()
         return self
@@ -298,7 +313,8 @@ class OwnServer(ABC):
         refused = process.refusal(self.log, since)
         if refused is not None:
             name, why = refused
-            return ServerError(f"Triton refused {name}: {plain(why)}; see {self.repository / name / CONFIG}")
+            fault = ServerError if _OF_THE_MACHINE.search(why) else ModelRefused
+            return fault(f"Triton refused {name}: {plain(why)}; see {self.repository / name / CONFIG}")
         return ServerError(f"{reason}, instead of starting; its log is {self.log}")
 
     def _stop(self) -> None:

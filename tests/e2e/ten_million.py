@@ -115,7 +115,7 @@ def run(results: Path) -> None:
     loaded = story.load(file)
     folder = create_run(results, loaded)
     folder.write_models([artifact()])
-    folder.write(environment(gpu=False))
+    folder.write_environment(environment(gpu=False))
     known: dict[str, Derived] = {}
     took: dict[str, float] = {"keep_s": 0.0, "derive_s": 0.0}
     for number, (point, window) in enumerate(zip(loaded.points, windows, strict=True), start=1):
@@ -144,9 +144,10 @@ def run(results: Path) -> None:
         began = time.monotonic()
         known[point.id] = derived(point, folder, observed)
         took["derive_s"] += time.monotonic() - began
-        folder.write(report.collect(folder, known))
+        result = report.collect(folder, known)
+        folder.write_result(result)
     began = time.monotonic()
-    report.write_reports(folder, known, Progress(quiet=True))
+    report.write_reports(folder, result, known, Progress(quiet=True))
     took["page_s"] = time.monotonic() - began
     print(json.dumps({"run": str(folder.path), "peak_bytes": peak_bytes(), **took}))
 

@@ -162,6 +162,16 @@ def test_a_harness_killed_before_it_wrote_the_result_loses_nothing(workplace: Wo
     again = workplace.run("run", run, "--resume", "--json")
     assert valid(again) == done.document
     assert (run / "report.html").exists()
+    # Nor does one that lost a point's samples and a record since: the point is measured again, as it is said.
+    (point,) = run.glob("points/*")
+    (point / "requests.parquet").unlink()
+    (run / "model.json").write_text("{")
+    refused = workplace.run("report", run)
+    assert refused.code == 2 and "requests.parquet is missing" in refused.stderr
+    again = workplace.run("run", "--resume", "--json")
+    assert valid(again)["model"] == done.document["model"] and again.document["faults"] == []
+    assert f"the point {point.name} is measured again: " in again.stderr
+    assert point.with_name(f"{point.name}.unfinished-1").exists()
 
 
 def test_a_run_that_harness_0_1_began_goes_on(workplace: Workplace) -> None:

@@ -39,7 +39,7 @@ def begun_run(
     file.write_text(text)
     folder = create_run(results, load_scenario(file), one_after_another=one_after_another)
     folder.write_models([artifact()])
-    folder.write(environment(gpu=True))
+    folder.write_environment(environment(gpu=True))
     return folder
 
 
@@ -48,7 +48,7 @@ def finished_run(results: Path, text: str = SCENARIO, requests: int = 500) -> Ru
     folder = begun_run(results, text)
     for point in expand(folder.read_scenario().scenario):
         finish(folder, point, requests)
-    folder.write(report.collect(folder, {}))
+    folder.write_result(report.collect(folder, {}))
     return folder
 
 

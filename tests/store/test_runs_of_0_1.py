@@ -99,7 +99,7 @@ def test_it_goes_on_and_then_knows_its_points(received: Path, tmp_path: Path, na
     found, loaded = resumable(mine, received, QUIET)
     assert found == folder and tuple(each.id for each in loaded.points) == before.planned
     assert (folder.path / "run.json").exists() and len(list(folder.path.rglob("point.json"))) == 2
-    assert folder.points() == (before.planned, loaded.points)
+    assert folder.points() == (before.planned, loaded.points, ())
     again = resumable(mine, received, QUIET)
     assert again == (found, loaded), "as a run of today"
     assert report.rebuild(folder.path, QUIET) == before

@@ -243,8 +243,9 @@ def test_file_that_is_not_onnx_is_refused(
 ) -> None:
     junk = tmp_path / "junk.onnx"
     junk.write_bytes(b"this is not a model")
-    with pytest.raises(ServerError, match=r"Triton refused double: .*model\.onnx"):
+    with pytest.raises(ServerError, match=r"Triton refused double: .*model\.onnx") as refused:
         server.serve(artifacts["double"].model_copy(update={"onnx_path": str(junk)}), settings())
+    assert refused.value.exit_code == 2, "the file's fault, and not the server's"
 
 
 def test_a_refused_model_leaves_the_server_usable(

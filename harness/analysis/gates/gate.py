@@ -36,6 +36,8 @@ class Evidence:
     """The requests of the measured phase, in the order they were due."""
     host: Sequence[HostReading] = ()
     gpu: Sequence[GpuReading] = ()
+    lost: Sequence[str] = ()
+    """A sentence for each kind of reading that was made and can't be had any more."""
 
 
 Refusal = Literal["invalid", "inconclusive"]

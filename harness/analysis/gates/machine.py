@@ -54,9 +54,14 @@ def throttled_cpu(evidence: Evidence) -> Iterator[str]:
         )
 
 
+@gate("readings of the machine or of its GPUs were made and can't be had any more", verdict="inconclusive")
+def lost_readings(evidence: Evidence) -> Iterator[str]:
+    yield from evidence.lost
+
+
 def _cores(evidence: Evidence) -> int:
     """The cores of the whole machine where they are known, else those that harness may use."""
     return evidence.observed.host_cores or evidence.observed.cores
 
 
-GATES = (foreign_cpu, stolen_cpu, throttled_cpu)
+GATES = (foreign_cpu, stolen_cpu, throttled_cpu, lost_readings)

@@ -89,9 +89,12 @@ def gpu_figures(point: PointResult) -> tuple[dict[str, CellTable], dict[str, int
     return tables, footnotes(cell for _, cells in rows for cell in cells)
 
 
-def gpus_there(environment: Environment) -> CellTable:
+def gpus_there(environment: Environment | None) -> CellTable:
     """The GPUs of the machine, a row each."""
-    rows = [(gpu_name(gpu), [words(gpu) for _, words in GPU_FACTS]) for gpu in environment.gpus]
+    rows = [
+        (gpu_name(gpu), [words(gpu) for _, words in GPU_FACTS])
+        for gpu in (environment.gpus if environment else ())
+    ]
     return CellTable.of([(title, "") for title, _ in GPU_FACTS], rows)
 
 

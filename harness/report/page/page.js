@@ -130,7 +130,7 @@
     const memory = h ? [["Triton", "@c0", h.server_memory_bytes], ["load generator", "@c1", h.client_memory_bytes]] : [];
     const lines = (list, by) => list.filter(([, , v]) => seen(v)).map(([name, colour, v]) => line(name, colour, h.time_s, scaled(v, by)));
     const unseen = (list) => list.filter(([, , v]) => !seen(v)).map(([name]) => `Not observed: ${name}.`).join(" ");
-    own("cpu", lines(cores, 1), { xaxis: time, yaxis: { title: { text: "cores in use" }, rangemode: "tozero" }, ...before(h?.time_s ?? [], transient) }, 300, `A core is a core-second a second; the host has ${data.cores}. ${unseen(cores)}`, none);
+    own("cpu", lines(cores, 1), { xaxis: time, yaxis: { title: { text: "cores in use" }, rangemode: "tozero" }, ...before(h?.time_s ?? [], transient) }, 300, `A core is a core-second a second; the host has ${data.cores ?? "an unknown number"}. ${unseen(cores)}`, none);
     own("memory", lines(memory, 2 ** 20), { xaxis: time, yaxis: { title: { text: "memory, MiB" }, rangemode: "tozero" }, ...before(h?.time_s ?? [], transient) }, 300, unseen(memory), none);
   }
 

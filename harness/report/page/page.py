@@ -35,6 +35,7 @@ from harness.report.percentile import AT_LEAST, settling_line
 from harness.report.rows import columns, rows
 from harness.schema.percentiles import figure_title
 from harness.schema.result import PointResult, RunResult
+from harness.version import version
 
 MOST_DOTS_A_PAGE = 60_000
 """Single requests drawn on one page, shared out among its points, so that 200 points still open quickly."""
@@ -66,6 +67,7 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
     template = _templates().get_template("page.html.j2")
     return template.render(
         run=run,
+        maker=version(),
         answer=answer,
         format=format,
         figure_title=figure_title,
@@ -76,7 +78,7 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         footnotes=footnotes(cell for row in table for cell in row.cells),
         at_least=AT_LEAST,
         settling_line=settling_line(run),
-        models=(run.model, *run.other_models),
+        models=(*((run.model,) if run.model else ()), *run.other_models),
         gpu_table=details.gpu_table(run),
         gpus_there=details.gpus_there(run.environment),
         charts={chart.id: chart for chart in charts},
@@ -131,7 +133,7 @@ def _data(run: RunResult, series: Mapping[str, PointSeries], charts: Sequence[Ch
             if chart.traces
         },
         "points": {p.id: _point(p, series[p.id], most, most_gpu) for p in run.points if p.id in series},
-        "cores": run.environment.cores,
+        "cores": run.environment.cores if run.environment else None,
     }
 
 
