@@ -100,12 +100,13 @@ def test_version_is_that_of_the_library_in_the_process(name: str, tmp_path: Path
     assert onnxruntime_version([]) is None
 
 
+PLAIN, NUMBERED = "libonnxruntime.so", "libonnxruntime.so.1.20.1"
 LINKS = {
-    "as in NVIDIA's images": ("libonnxruntime.so", {"libonnxruntime.so.1.20.1": "libonnxruntime.so"}, "1.20.1"),
-    "from the root": ("libonnxruntime.so", {"libonnxruntime.so.1.20.1": "/opt/x/libonnxruntime.so"}, "1.20.1"),
-    "to another file": ("libonnxruntime.so", {"libonnxruntime.so.1.20.1": "libonnxruntime_old.so"}, None),
-    "none": ("libonnxruntime.so", {}, None),
-    "the usual way": ("libonnxruntime.so.1.20.1", {"libonnxruntime.so": "libonnxruntime.so.1.20.1"}, "1.20.1"),
+    "as in NVIDIA's images": (PLAIN, {NUMBERED: PLAIN}, "1.20.1"),
+    "from the root": (PLAIN, {NUMBERED: f"/opt/x/{PLAIN}"}, "1.20.1"),
+    "to another file": (PLAIN, {NUMBERED: "libonnxruntime_old.so"}, None),
+    "none": (PLAIN, {}, None),
+    "the usual way": (NUMBERED, {PLAIN: NUMBERED}, "1.20.1"),
 }
 
 
