@@ -115,11 +115,15 @@ class Guard:
         with suppress(BrokenPipeError):
             os.write(self._hold, b"\n")
         os.close(self._hold)
-        self._process.wait()
+        self.wait()
 
     def act(self) -> None:
         """Run the script now, in the background."""
         os.close(self._hold)
+
+    def wait(self) -> None:
+        """Until the script has ended."""
+        self._process.wait()
 
 
 class Local:
