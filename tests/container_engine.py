@@ -49,7 +49,7 @@ LEFT_OUT = ("__pycache__", "tests", "transformers", "tools")
 GPU_LIBRARIES = ("libonnxruntime_providers_cuda", "libonnxruntime_providers_tensorrt")
 """Most of the size of what is installed here; nothing in the image needs them."""
 
-PACKAGE_LIMIT_S = 240
+PACKAGE_LIMIT_S = 150
 ENGINE_LIMIT_S = 60
 
 BEGIN = """
