@@ -49,8 +49,8 @@ _REMOVE = 'for pause in 0 1 3 10; do sleep $pause; timeout 20 "$ENGINE" rm --for
 
 _ENGINE_LOST = re.compile(r'level=error msg="error waiting for container: (.*?)"$', re.MULTILINE)
 """What the client says where its engine went away, or let go of it, while the container ran."""
-_NO_PROGRAM = re.compile(r"^(?:\[FATAL tini \(\d+\)\] |.*: line \d+: |docker: )(.+)$", re.MULTILINE)
-"""Words before the reason for which a program could not be started."""
+_WHO_SAYS = re.compile(r"docker: |\[FATAL tini \(\d+\)\] |\S+: line \d+: ")
+"""What stands before the reason for which a program could not be started."""
 
 _REMEDIES = {
     r"Cannot connect to the Docker daemon|failed to connect to the docker API": "start the Docker daemon",
@@ -232,8 +232,11 @@ class _Running:
     def end(self) -> None:
         if self._guard is None:
             return
-        with suppress(ServerError):  # what it did shows in the client
+        refused = None
+        try:
             ask("rm", "--force", self._name)
+        except ServerError as error:
+            refused = error
         with suppress(subprocess.TimeoutExpired):
             self._client.wait(1.0)
         # A client that ended by itself saw the container's end, unless it lost its engine. Else the engine
@@ -242,9 +245,9 @@ class _Running:
         status = self._client.poll()
         gone = status is not None and status >= 0 and self._engine_lost() is None
         end_group(self._client)
-        if not gone and not leftovers.end(self._name):
+        if not gone and not leftovers.end(self._name) and refused is not None:
             terminal.tell(
-                f"the container {self._name} may still run, and is asked to end for a while: "
+                f"{refused}: Triton's container may still run, and is asked to end for a while; "
                 f"`{ENGINE} rm --force {self._name}` ends it"
             )
         self._guard.dismiss() if gone else self._guard.act()
@@ -271,9 +274,14 @@ class _Running:
                 f"docker's engine went away while Triton's container ran ({words}): "
                 "see whether `docker info` works"
             )
-        named = _NO_PROGRAM.findall(process.said(self._log, self._log_start))
-        words = named[-1] if named else process.last_line(self._log, self._log_start)
-        words = "docker did not say why" if words is None else words.strip().rstrip(".")
+        said = process.said(self._log, self._log_start).splitlines()
+        told = [
+            line for line in said if line.startswith("docker:")
+        ]  # the last word is then a remedy of its own
+        last = told[-1] if told else process.last_line(self._log, self._log_start)
+        words = (
+            "docker did not say why" if last is None else _WHO_SAYS.sub("", last, count=1).strip().rstrip(".")
+        )
         reason = f"docker could not run {self._image}: {words}"
         remedy = remedy_of(words, self._image)
         return f"{reason}; {remedy}" if remedy else reason

@@ -361,7 +361,9 @@ def test_killed_container_says_so_and_comes_back_with_its_model(
 
 
 @pytest.mark.triton
-def test_container_whose_client_was_killed_is_removed(places: Places, stand_in: Docker) -> None:
+def test_container_whose_client_was_killed_is_removed(
+    places: Places, stand_in: Docker, capfd: pytest.CaptureFixture[str]
+) -> None:
     with DockerServer(Container(IMAGE), *places) as triton:
         triton.start()
         (client,) = (c for c in psutil.Process().children() if "run" in c.cmdline() and IMAGE in c.cmdline())
@@ -370,6 +372,7 @@ def test_container_whose_client_was_killed_is_removed(places: Places, stand_in: 
         assert triton.exit_reason() == "the docker client of Triton's container was killed by SIGKILL"
         assert stand_in.running, "the container outlives its client, as a real one does"
         triton.restart()
+        assert capfd.readouterr().err == ""
         assert list(stand_in.running) == [triton.name]
     assert not stand_in.running
 
@@ -512,7 +515,11 @@ ENDS = {
         127,
         f"could not run {IMAGE}: exec: tritonserver: not found; {NO_TRITON}",
     ),
-    "no library": (f"tritonserver: {LIBRARY}\n", 127, f"tritonserver: {LIBRARY}; give an image that has it"),
+    "no library": (
+        f"/x.sh: line 3: nvidia-smi: not found\ntritonserver: {LIBRARY}\n",
+        127,
+        f"tritonserver: {LIBRARY}; give an image that has it",
+    ),
     "another processor": (
         "[FATAL tini (7)] exec tritonserver failed: Exec format error\n",
         126,

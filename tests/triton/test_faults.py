@@ -114,7 +114,7 @@ def test_server_that_somebody_told_to_stop_is_not_called_silent(places: Places, 
         os.kill(server.process_ids()[0], signal.SIGTERM)
         assert eventually(lambda: not server.control.live())
         assert not server.healthy()
-        assert server.exit_reason() == "Triton exited with status 0 after it was told to stop (SIGTERM)"
+        assert str(server.exit_reason()).endswith(" after it was told to stop (SIGTERM)")
 
 
 def test_stop_does_not_wait_for_ever_for_a_hung_server(places: Places, artifacts: Artifacts) -> None:
