@@ -109,6 +109,15 @@ class Engine:
         """Names of the containers that live."""
         return self.ask("ps", "--format={{.Names}}").split()
 
+    def living(self) -> list[int]:
+        """Processes in its containers, whether it knows of them or not."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"/{self.folder.name}/" in (process / "cgroup").read_text():
+                    found.append(int(process.name))
+        return found
+
     def variant(self, *, ran: str = ":", setting: str = "") -> str:
         """The id of the image after a shell command, or with another environment variable."""
         name = f"variant-{secrets.token_hex(4)}"
