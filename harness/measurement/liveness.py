@@ -27,13 +27,19 @@ def liveness(server: Server, continuity: Continuity, stop: threading.Event) -> C
         if stop.is_set():
             return "interrupted"
         if time.monotonic() - asked > HEALTH_INTERVAL_S and server.exit_reason() is None:
-            healthy = server.healthy()
-            if healthy:
+            reason = gone(server)
+            if reason is None:
                 with suppress(ServerError):  # gone this moment: the next question tells
                     continuity.look(settled=False)
             asked = time.monotonic()
-            if not healthy:
-                return server.exit_reason() or f"the server at {server.address} stopped answering"
+            return reason
         return server.exit_reason()
 
     return alive
+
+
+def gone(server: Server) -> str | None:
+    """Why the server answers no more; None while it does. One that is about to end is waited for."""
+    if server.healthy():
+        return None
+    return server.exit_reason() or f"the server at {server.address} stopped answering"

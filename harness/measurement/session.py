@@ -16,7 +16,7 @@ from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.stopping_rule import Enough
 from harness.load.job import Job
 from harness.load.tls import Tls
-from harness.measurement.liveness import liveness
+from harness.measurement.liveness import gone, liveness
 from harness.measurement.observer import Nobody, Observer
 from harness.measurement.workload import Workload, workload
 from harness.probe.environment import available_cores, environment, host_cores
@@ -239,10 +239,12 @@ class Session:
                         on_progress=lambda p: self.observer.load(p.phase, p.elapsed_s, p.succeeded, p.failed),
                     )
                 except ServerError as error:  # between the phases, the server was gone
-                    outcome = LoadOutcome(job.folder, None, server.exit_reason() or str(error))
+                    outcome = LoadOutcome(job.folder, None, gone(server) or str(error))
                 # A server that died in the last moment is seen by nobody but us.
                 ended = outcome.ended or server.exit_reason()
                 figures, problems = _server_figures(before, continuity) if ended is None else (None, ())
+                if problems:
+                    ended = gone(server)
         finally:  # a number may be another process's next
             self._load_pids.difference_update(pids)
         spool.unlink(missing_ok=True)

@@ -19,13 +19,14 @@ from typing import Any, Literal, get_args
 
 import psutil
 
+from harness import terminal
 from harness.cache import cache_dir
 from harness.child_process import end_group, exit_description
 from harness.clock import boot_id
 from harness.ownership import orphaned
 from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.point import ServerSettings
-from harness.triton import process
+from harness.triton import leftovers, process
 from harness.triton.own import CUDA_ORDER, OwnServer
 from harness.triton.server_folder import ServerFolder
 
@@ -46,11 +47,19 @@ _SIZE = re.compile(r"[1-9]\d*[bkmg]?")
 # Once is not enough: a container that the engine is about to create is not there yet.
 _REMOVE = 'for pause in 0 1 3 10; do sleep $pause; timeout 20 "$ENGINE" rm --force "$CONTAINER"; done'
 
+_ENGINE_LOST = re.compile(r'level=error msg="error waiting for container: (.*?)"$', re.MULTILINE)
+"""What the client says where its engine went away, or let go of it, while the container ran."""
+_WHO_SAYS = re.compile(r"docker: |\[FATAL tini \(\d+\)\] |\S+: line \d+: ")
+"""What stands before the reason for which a program could not be started."""
+
 _REMEDIES = {
     r"Cannot connect to the Docker daemon|failed to connect to the docker API": "start the Docker daemon",
     r"permission denied while trying to connect": "add your user to the group that may use the daemon",
     r"No such image|not found: manifest unknown": "fetch it first with `docker pull {image}`",
     r"could not select device driver": "install NVIDIA Container Toolkit, or serve on the CPU",
+    r"tritonserver(?: failed: No such file|: not found)": "give an image that has it on its PATH",
+    r"error while loading shared libraries": "give an image that has it",
+    r"[Ee]xec format error": "give an image that is made for this machine's processor",
     r"nvidia-container-cli": "see whether nvidia-smi works on this machine",
 }
 
@@ -205,11 +214,17 @@ class _Running:
             return f"the docker client of Triton's container {exit_description(status)}"
         if status in (125, 126, 127):  # "docker container run", "Exit status": of the engine, not of Triton
             return self._not_started()
+        how = f"Triton's container {exit_description(128 - status if status > 128 else status)}"
+        if (told := process.told_to_stop(self._log, self._log_start)) is not None:
+            return f"{how} after it was told to stop ({told})"
         if status > 128:
-            words = exit_description(128 - status)
-            return f"Triton's container {words}" + (", perhaps for want of memory" if status == 137 else "")
+            return how + (", perhaps for want of memory" if status == 137 else "")
         last = process.last_words(self._log, self._log_start)
-        return f"Triton's container {exit_description(status)}" + (f": {last}" if last else "")
+        return how + (f": {last}" if last else "")
+
+    def refused(self) -> tuple[str, str] | None:
+        by_itself = 0 < (self._client.poll() or 0) < 125
+        return process.refusal(self._log, self._log_start) if by_itself else None
 
     def process_ids(self) -> list[int]:
         if not self._looked and self._client.poll() is None:
@@ -219,15 +234,24 @@ class _Running:
     def end(self) -> None:
         if self._guard is None:
             return
-        with suppress(ServerError):  # what it did shows in the client
+        refused = None
+        try:
             ask("rm", "--force", self._name)
+        except ServerError as error:
+            refused = error
         with suppress(subprocess.TimeoutExpired):
             self._client.wait(1.0)
-        # A client that ended by itself saw the container's end. Else the engine may hang, or be about to
-        # start it: the guard goes on asking for a while, in the background.
+        # A client that ended by itself saw the container's end, unless it lost its engine. Else the engine
+        # may hang, be gone, or be about to start it: what can be seen of the container is ended, and the
+        # guard goes on asking for a while, in the background.
         status = self._client.poll()
-        gone = status is not None and status >= 0
+        gone = status is not None and status >= 0 and self._engine_lost() is None
         end_group(self._client)
+        if not gone and not leftovers.end(self._name) and refused is not None:
+            terminal.tell(
+                f"{refused}: Triton's container may still run, and is asked to end for a while; "
+                f"`{ENGINE} rm --force {self._name}` ends it"
+            )
         self._guard.dismiss() if gone else self._guard.act()
         self._guard = None
 
@@ -241,12 +265,25 @@ class _Running:
                 return found
         return None
 
+    def _engine_lost(self) -> str | None:
+        """What the client says of it; None where it kept its engine."""
+        found = _ENGINE_LOST.search(process.said(self._log, self._log_start))
+        return found[1] if found and self._client.poll() == 125 else None
+
     def _not_started(self) -> str:
-        lines = process.said(self._log, self._log_start).splitlines()
+        if (words := self._engine_lost()) is not None:
+            return (
+                f"docker's engine went away while Triton's container ran ({words}): "
+                "see whether `docker info` works"
+            )
+        said = process.said(self._log, self._log_start).splitlines()
         told = [
-            line.removeprefix("docker: ").strip().rstrip(".") for line in lines if line.startswith("docker:")
-        ]
-        words = told[-1] if told else "docker did not say why"
+            line for line in said if line.startswith("docker:")
+        ]  # the last word is then a remedy of its own
+        last = told[-1] if told else process.last_line(self._log, self._log_start)
+        words = (
+            "docker did not say why" if last is None else _WHO_SAYS.sub("", last, count=1).strip().rstrip(".")
+        )
         reason = f"docker could not run {self._image}: {words}"
         remedy = remedy_of(words, self._image)
         return f"{reason}; {remedy}" if remedy else reason

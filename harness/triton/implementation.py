@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from harness.triton import process
@@ -43,10 +44,24 @@ def named(said: str, model: str) -> str:
 
 
 def onnxruntime_version(process_ids: Iterable[int]) -> str | None:
-    """The version of the library that one of the processes has loaded, where its file is named after it."""
+    """The version of the library that one of the processes has loaded; None where none can be seen."""
     for pid in process_ids:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
-            if loaded := re.search(r"/libonnxruntime\.so\.(\d+\.\d+\.\d+)$", maps, re.MULTILINE):
-                return loaded[1]
+            if loaded := re.search(r" (/\S.*/libonnxruntime\.so(?:\.[\d.]+)?)$", maps, re.MULTILINE):
+                return _version_of(Path(f"/proc/{pid}/root{loaded[1]}"))
     return None
+
+
+def _version_of(library: Path) -> str | None:
+    """By its own word: on Linux ONNX Runtime's symbols are of the version `VERS_1.20.1` (its
+    tools/ci_build/gen_def.py). Else by its name, or that of a link to it in the same folder: in NVIDIA's
+    images the file is `libonnxruntime.so`."""
+    with library.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        if symbols := re.search(rb"\0VERS_(\d+\.\d+\.\d+)\0", content):
+            return symbols[1].decode()
+    # A link that begins at a container's root leads elsewhere from here, and is known by its last name.
+    links = [link for link in library.parent.glob(f"{library.name}.*") if link.is_symlink()]
+    names = [library.name] + [link.name for link in links if link.readlink().name == library.name]
+    found = (re.fullmatch(r"libonnxruntime\.so\.(\d+\.\d+\.\d+)", name) for name in names)
+    return next((name[1] for name in found if name), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 import psutil
@@ -18,11 +18,14 @@ from harness import ownership
 
 def sweep_dead() -> None:
     """Remove what servers of dead harness processes left: regions, and processes that live on."""
-    for process in _stragglers():
-        with suppress(psutil.Error):
-            process.send_signal(signal.SIGKILL)
-            process.wait(5)
+    _kill(_of_servers(ownership.orphaned))
     ownership.sweep("triton")
+
+
+def end(name: str) -> bool:
+    """Kill what lives on of the server of this name, where its processes can be seen from here; whether there
+    was any."""
+    return _kill(_of_servers(lambda prefix: prefix.startswith(name)))
 
 
 def sweep(prefix: str) -> None:
@@ -32,12 +35,20 @@ def sweep(prefix: str) -> None:
             path.unlink()
 
 
-def _stragglers() -> Iterator[psutil.Process]:
-    """Processes of servers whose harness is dead: the region prefix is in their arguments."""
+def _kill(processes: Iterable[psutil.Process]) -> bool:
+    found = list(processes)
+    for process in found:
+        with suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL)
+            process.wait(5)
+    return bool(found)
+
+
+def _of_servers(wanted: Callable[[str], bool]) -> Iterator[psutil.Process]:
+    """Processes of this user's servers: the name of the server, a prefix of its regions, is in their
+    arguments."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.uids().real == os.getuid() and any(
-                ownership.orphaned(argument.rpartition("shm-region-prefix-name=")[2])
-                for argument in process.cmdline()[1:]
-            ):
+            arguments = [word.rpartition("shm-region-prefix-name=")[2] for word in process.cmdline()[1:]]
+            if process.uids().real == os.getuid() and any(map(wanted, arguments)):
                 yield process

@@ -36,6 +36,9 @@ LOAD_LIMIT_S = 600.0
 """For its models, beyond what the server itself needs: TensorRT builds an engine in minutes."""
 PROBES = 3
 PROBE_LIMIT_S = 2.0
+END_LIMIT_S = 15.0
+"""For a server that somebody else told to stop: it waits for its clients, then ends its model instances."""
+LOOK_S = 0.05
 
 CUDA_ORDER = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 """An environment variable that makes CUDA number the GPUs as NVML does; its default is the fastest first."""
@@ -65,6 +68,10 @@ class Running(Protocol):
 
     def exit_reason(self) -> str | None:
         """Why it is gone, in words; None while it lives. Costs nothing."""
+
+    def refused(self) -> tuple[str, str] | None:
+        """The model for which it ended by itself, and what is wrong with that; None where it lives, or ended
+        for another reason."""
 
     def process_ids(self) -> list[int]:
         """Its processes and those of its model instances; empty where they can't be seen."""
@@ -140,6 +147,8 @@ class OwnServer(ABC):
         """The name of this life of the server: what it leaves anywhere begins with it."""
         self._asked_ports = (http_port, grpc_port, metrics_port)
         self._running: Running | None = None
+        self._since = 0
+        """Where in the log this life of the server begins."""
         self._failure: str | None = None
         self._access = Access()
         self._folder: ServerFolder | None = None
@@ -261,14 +270,30 @@ class OwnServer(ABC):
     def healthy(self) -> bool:
         if self._running is None or self.exit_reason() is not None:
             return False
-        if any(self.control.live(PROBE_LIMIT_S) or self.exit_reason() for _ in range(PROBES)):
+        if any(self._answers() or self.exit_reason() for _ in range(PROBES)):
             return self.exit_reason() is None
-        self._failure = (
-            f"Triton's process was alive but did not answer {PROBES} health probes of {PROBE_LIMIT_S:g} s, "
-            "so it was killed"
-        )
+        silent = f"did not answer {PROBES} health probes of {PROBE_LIMIT_S:g} s"
+        if (told := process.told_to_stop(self.log, self._since)) is not None:
+            if self._ends_within(END_LIMIT_S):
+                return False
+            silent = f"was told to stop ({told}) and did not within {END_LIMIT_S:g} s"
+        self._failure = f"Triton's process was alive but {silent}, so it was killed"
         self._running.end()
         return False
+
+    def _answers(self) -> bool:
+        """A server that refuses connections may be about to end: it has as long as one that is silent."""
+        began = time.monotonic()
+        if self.control.live(PROBE_LIMIT_S):
+            return True
+        self._ends_within(PROBE_LIMIT_S - (time.monotonic() - began))
+        return False
+
+    def _ends_within(self, limit_s: float) -> bool:
+        give_up = time.monotonic() + limit_s
+        while self.exit_reason() is None and time.monotonic() < give_up:
+            time.sleep(LOOK_S)
+        return self.exit_reason() is not None
 
     def restart(self) -> None:
         provider, options = self.execution_provider, self.provider_options
@@ -285,33 +310,34 @@ class OwnServer(ABC):
         self.metrics_port = process.choose_port(metrics, self.metrics_port, "metrics", self.host)
         self.name, self._access = ownership.new_name("triton"), Access()
         self._failure = None
-        since = process.size(self.log)
+        self._since = process.size(self.log)
         self._folder = ServerFolder.of(self.name)
         try:
             self._folder.make(self._entries)
             shown = self.command_line(self._folder)
             hidden = {given: real for given, real in self._access.hidden.items() if given in shown}
             self._running = self.launch(self._folder, hidden)
-            self._wait_until_ready(since)
+            self._wait_until_ready()
         except BaseException:
             self._stop()
             raise
 
-    def _wait_until_ready(self, since: int) -> None:
+    def _wait_until_ready(self) -> None:
         """Until it answers, which it does once it has loaded its models."""
         limit_s = self.start_limit_s + LOAD_LIMIT_S
         give_up = time.monotonic() + limit_s
         while not self.control.ready(PROBE_LIMIT_S):
             if reason := self.exit_reason():
-                raise self._not_started(reason, since)
+                raise self._not_started(reason)
+            if (reason := process.instance_failure(self.log, self._since)) is not None:
+                raise ServerError(f"Triton can't start a model instance: {reason}; its log is {self.log}")
             if time.monotonic() > give_up:
                 raise ServerError(f"Triton was not ready after {limit_s:g} s: see its log {self.log}")
             time.sleep(0.02)
         self.version = self.control.server_metadata()["version"]
 
-    def _not_started(self, reason: str, since: int) -> ServerError:
-        refused = process.refusal(self.log, since)
-        if refused is not None:
+    def _not_started(self, reason: str) -> ServerError:
+        if self._running is not None and (refused := self._running.refused()) is not None:
             name, why = refused
             fault = ServerError if _OF_THE_MACHINE.search(why) else ModelRefused
             return fault(f"Triton refused {name}: {plain(why)}; see {self.repository / name / CONFIG}")

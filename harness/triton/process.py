@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 
 import psutil
 
+from harness import child_process
 from harness.address import LOOPBACK
 from harness.child_process import dying_with_us, end_group, exit_description
 from harness.descriptors import raise_limit
@@ -115,11 +117,15 @@ class Guard:
         with suppress(BrokenPipeError):
             os.write(self._hold, b"\n")
         os.close(self._hold)
-        self._process.wait()
+        self.wait()
 
     def act(self) -> None:
         """Run the script now, in the background."""
         os.close(self._hold)
+
+    def wait(self) -> None:
+        """Until the script has ended."""
+        self._process.wait()
 
 
 class Local:
@@ -147,8 +153,14 @@ class Local:
         status = self._process.poll()
         if status is None:
             return None
+        how = f"Triton {exit_description(status)}"
+        if (told := told_to_stop(self._log, self._log_start)) is not None:
+            return f"{how} after it was told to stop ({told})"
         last = last_words(self._log, self._log_start) if status >= 0 else None
-        return f"Triton {exit_description(status)}" + (f": {last}" if last else "")
+        return how + (f": {last}" if last else "")
+
+    def refused(self) -> tuple[str, str] | None:
+        return refusal(self._log, self._log_start) if (self._process.poll() or 0) > 0 else None
 
     def process_ids(self) -> list[int]:
         return family(self._process.pid) if self._process.poll() is None else []
@@ -221,6 +233,11 @@ def said(log: Path, start: int = 0) -> str:
         return stream.read().decode(errors="replace")
 
 
+def last_line(log: Path, start: int = 0) -> str | None:
+    """The last line of the log after byte `start` that isn't blank, in a length for a sentence."""
+    return child_process.last_line(text) if (text := said(log, start)).strip() else None
+
+
 def last_words(log: Path, start: int = 0) -> str | None:
     """The last line of Triton's log after byte `start` that tells of an error; None if there is none."""
     text = said(log, start)
@@ -232,9 +249,29 @@ def last_words(log: Path, start: int = 0) -> str | None:
     return found[-1].strip() if found else None
 
 
+def instance_failure(log: Path, start: int = 0) -> str | None:
+    """Why a model instance of the Python backend could not be begun after byte `start` of the log; None where
+    that isn't so. Triton (2.51) waits for such a one for ever."""
+    stub = r"triton_python_backend_stub: (error while loading shared libraries: .+)$"
+    found = re.search(stub, said(log, start), re.MULTILINE)
+    return found[1] if found else None
+
+
+def told_to_stop(log: Path, start: int = 0) -> str | None:
+    """The signal by which somebody had Triton end in an orderly way, after byte `start` of its log; None if
+    nobody has."""
+    found = re.search(r"^Signal \((\d+)\) received\.$", said(log, start), re.MULTILINE)
+    if found is None:
+        return None
+    number = int(found[1])
+    return signal.Signals(number).name if number in {*signal.Signals} else f"signal {number}"
+
+
 def refusal(log: Path, start: int = 0) -> tuple[str, str] | None:
     """The last model that Triton refused to load after byte `start` of its log, and why; None if there is
-    none."""
+    none, or if somebody told it to stop while it was loading."""
+    if told_to_stop(log, start) is not None:
+        return None
     pattern = r"""(?:failed to load|Poll failed for model directory) '(.+?)'(?: version \d+)?: (.*?)"?$"""
     found = re.findall(pattern, said(log, start), re.MULTILINE)
     return (found[-1][0], found[-1][1].replace("\\n", "\n")) if found else None

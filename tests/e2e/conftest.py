@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +95,7 @@ class Workplace:
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*HARNESS, *map(str, arguments)],
+            [*self.program, *map(str, arguments)],
             cwd=self.path,
             env=os.environ | self.env,
             stdout=subprocess.PIPE,
@@ -159,12 +159,21 @@ def served(workplace: Workplace, model: str, *options: str) -> Iterator[tuple[di
         yield at, server.pid
 
 
-def under_load(workplace: Workplace, process: subprocess.Popen[str], records: int = 50) -> Path:
-    """The folder of the point whose measured phase is under way, once its spool has so many records of it."""
+def under_load(
+    workplace: Workplace,
+    process: subprocess.Popen[str],
+    records: int = 50,
+    *,
+    after: Collection[Path] = (),
+) -> Path:
+    """The folder of the point whose measured phase is under way, once its spool has so many records of it.
+
+    `after`: those of points that came before it.
+    """
 
     def found() -> Path | None:
         if process.poll() is None:
-            return _measuring(workplace, records)
+            return next((folder for folder in _measuring(workplace, records) if folder not in after), None)
         out, err = process.communicate()
         raise AssertionError(f"harness ended with {process.returncode} and was never under load: {out}{err}")
 
@@ -172,10 +181,10 @@ def under_load(workplace: Workplace, process: subprocess.Popen[str], records: in
     return folder
 
 
-def _measuring(workplace: Workplace, records: int) -> Path | None:
+def _measuring(workplace: Workplace, records: int) -> list[Path]:
     spools = list(workplace.path.glob("results/*/points/*/load/requests-*.spool"))
     begun = [s for s in spools if np.count_nonzero(_phases(s) == Phase.MEASURE) > records]
-    return begun[-1].parent.parent if begun else None
+    return [spool.parent.parent for spool in reversed(begun)]
 
 
 def _phases(spool: Path) -> npt.NDArray[np.uint8]:

@@ -18,6 +18,9 @@ from harness.schema.load import PointLoad
 from harness.schema.model import ModelArtifact
 from harness.schema.point import Point
 from harness.store.scenario_file import load_scenario
+from harness.triton.control import Control
+from harness.triton.statistics import Statistics
+from tests.e2e.conftest import wait_for
 
 SCENARIO = """\
 model: double.onnx
@@ -172,3 +175,29 @@ def test_what_cannot_be_sent_is_refused_before_anything_is_served(
     with pytest.raises(InputError, match="has a folder"):
         measured(session, point.model_copy(update={"requests": (absent,)}), model, tmp_path, folder)
     assert rate(measured(session, point, model, tmp_path / "after", folder)) > 0
+
+
+@pytest.mark.parametrize("moment", ["before the measurement", "after it"])
+def test_a_server_that_is_told_to_stop_between_phases_is_waited_for_and_told(
+    moment: str,
+    session: Session,
+    point: Point,
+    model: ModelArtifact,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It refuses connections some seconds before it ends."""
+    session.serve(model, point.server)
+    server, moments = session.server, iter(["before the measurement", "after it"])
+    statistics = server.statistics
+
+    def stopped_first(name: str, *, settled: bool = True) -> Statistics:
+        if settled and next(moments) == moment:
+            os.kill(server.process_ids()[0], signal.SIGTERM)
+            wait_for(lambda: not Control(server.host, server.http_port).live())
+        return statistics(name, settled=settled)
+
+    monkeypatch.setattr(server, "statistics", stopped_first)
+    ended = measured(session, point, model, tmp_path, folder).observed.ended
+    assert ended is not None and ended.endswith(" after it was told to stop (SIGTERM)")

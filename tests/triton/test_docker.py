@@ -25,7 +25,7 @@ from harness.schema.errors import HarnessError, InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
 from harness.triton import docker as containers
-from harness.triton import implementation, own, process
+from harness.triton import implementation, leftovers, own, process
 from harness.triton.docker import Container, DockerServer
 from harness.triton.server_folder import ServerFolder
 from tests.docker import IMAGE, Docker
@@ -361,7 +361,9 @@ def test_killed_container_says_so_and_comes_back_with_its_model(
 
 
 @pytest.mark.triton
-def test_container_whose_client_was_killed_is_removed(places: Places, stand_in: Docker) -> None:
+def test_container_whose_client_was_killed_is_removed(
+    places: Places, stand_in: Docker, capfd: pytest.CaptureFixture[str]
+) -> None:
     with DockerServer(Container(IMAGE), *places) as triton:
         triton.start()
         (client,) = (c for c in psutil.Process().children() if "run" in c.cmdline() and IMAGE in c.cmdline())
@@ -370,18 +372,27 @@ def test_container_whose_client_was_killed_is_removed(places: Places, stand_in: 
         assert triton.exit_reason() == "the docker client of Triton's container was killed by SIGKILL"
         assert stand_in.running, "the container outlives its client, as a real one does"
         triton.restart()
+        assert capfd.readouterr().err == ""
         assert list(stand_in.running) == [triton.name]
     assert not stand_in.running
 
 
 @pytest.mark.triton
-def test_engine_and_server_that_both_hang_delay_nothing_for_ever_and_are_asked_again(
-    places: Places, stand_in: Docker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("seen", [True, False])
+def test_engine_and_server_that_both_hang_delay_nothing_for_ever(
+    seen: bool,
+    places: Places,
+    stand_in: Docker,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    """Where the container's processes can be seen, they are ended; elsewhere the engine is asked again."""
     monkeypatch.setattr(own, "PROBE_LIMIT_S", 0.3)
-    monkeypatch.setattr(containers, "ANSWER_LIMIT_S", 1.0)
+    if not seen:
+        monkeypatch.setattr(leftovers, "end", lambda _: False)
     with DockerServer(Container(IMAGE), *places) as triton:
         triton.start()
+        monkeypatch.setattr(containers, "ANSWER_LIMIT_S", 1.0)
         (root,) = stand_in.running.values()
         root.send_signal(signal.SIGSTOP)
         stand_in.be("hung")
@@ -389,7 +400,8 @@ def test_engine_and_server_that_both_hang_delay_nothing_for_ever_and_are_asked_a
         assert not triton.healthy()
         assert "did not answer 3 health probes" in str(triton.exit_reason())
     assert time.monotonic() - began < 10
-    assert stand_in.running
+    assert bool(stand_in.running) is not seen
+    assert ("may still run" in capfd.readouterr().err) is not seen
     stand_in.be("hung", False)
     assert eventually(lambda: not stand_in.running), "the guard gave up too early"
 
@@ -478,6 +490,78 @@ def test_container_that_can_not_be_had_is_told_in_one_sentence(
     with pytest.raises(ServerError) as told, DockerServer(Container(image), *places, gpu=gpu) as triton:
         triton.start()
     assert remedy in str(told.value) and "\n" not in str(told.value)
+
+
+LOADING = 'I1129 06:21:28.492222 7 model_lifecycle.cc:472] "loading: double:1"\n'
+FAILED = (
+    "E1129 06:21:29.1 7 model_lifecycle.cc:642] \"failed to load 'double' version 1: Unavailable: gone\"\n"
+)
+EOF = 'time="2026-11-29T06:22:45Z" level=error msg="error waiting for container: unexpected EOF"\n'
+LIBRARY = (
+    "error while loading shared libraries: libcudart.so.12: cannot open shared object file: No such file"
+)
+ENGINE_LOST = (
+    "docker's engine went away while Triton's container ran (unexpected EOF): see whether `docker info`"
+)
+NO_TRITON = "give an image that has it on its PATH"
+ENDS = {
+    "no program": (
+        "[FATAL tini (7)] exec tritonserver failed: No such file or directory\n",
+        127,
+        f"could not run {IMAGE}: exec tritonserver failed: No such file or directory; {NO_TRITON}",
+    ),
+    "no program for the image's own script": (
+        "== Triton ==\n/opt/entrypoint.sh: line 67: exec: tritonserver: not found\n",
+        127,
+        f"could not run {IMAGE}: exec: tritonserver: not found; {NO_TRITON}",
+    ),
+    "no library": (
+        f"/x.sh: line 3: nvidia-smi: not found\ntritonserver: {LIBRARY}\n",
+        127,
+        f"tritonserver: {LIBRARY}; give an image that has it",
+    ),
+    "another processor": (
+        "[FATAL tini (7)] exec tritonserver failed: Exec format error\n",
+        126,
+        "Exec format error; give an image that is made for this machine's processor",
+    ),
+    "no words": ("", 125, f"could not run {IMAGE}: docker did not say why"),
+    "no engine any more": (LOADING + EOF, 125, ENGINE_LOST),
+    "no engine any more, and Triton noticed": (LOADING + FAILED + EOF, 125, ENGINE_LOST),
+    "a model": (LOADING + FAILED, 1, "Triton refused double: gone; see "),
+    "a stop": (
+        LOADING + "Signal (15) received.\n" + FAILED,
+        1,
+        "Triton's container exited with status 1 after it was told to stop (SIGTERM), instead of starting",
+    ),
+    "a stop that took too long": (
+        LOADING + "Signal (15) received.\n" + FAILED,
+        137,
+        "Triton's container was killed by SIGKILL after it was told to stop (SIGTERM), instead of starting",
+    ),
+    "an instance that can't begin": (
+        f"{LOADING}/opt/backends/python/triton_python_backend_stub: {LIBRARY}\n",
+        None,
+        f"Triton can't start a model instance: {LIBRARY}; its log is",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ENDS)
+def test_container_that_ends_while_it_starts_is_told_by_what_ended_it(
+    what: str, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, status, words = ENDS[what]
+    (tmp_path / "said").write_text(said)
+    client = tmp_path / "bin" / "docker"
+    client.parent.mkdir()
+    ends = "exec sleep 600" if status is None else f"exit {status}"
+    client.write_text(f'#!/bin/sh\n[ "$1" != run ] || {{ cat {tmp_path}/said; {ends}; }}\n')
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{client.parent}:/usr/bin:/bin")
+    with pytest.raises(ServerError) as told, DockerServer(Container(IMAGE), *places) as triton:
+        triton.start()
+    assert words in str(told.value) and "\n" not in str(told.value)
 
 
 def test_engine_that_hangs_at_the_start_is_told(

@@ -107,6 +107,16 @@ def test_hung_server_is_noticed_and_ended(
     assert regions() <= before
 
 
+def test_server_that_somebody_told_to_stop_is_not_called_silent(places: Places, artifacts: Artifacts) -> None:
+    """It refuses connections some seconds before it ends."""
+    with EmbeddedServer(*places) as server:
+        server.serve(artifacts["double"], settings())
+        os.kill(server.process_ids()[0], signal.SIGTERM)
+        assert eventually(lambda: not server.control.live())
+        assert not server.healthy()
+        assert str(server.exit_reason()).endswith(" after it was told to stop (SIGTERM)")
+
+
 def test_stop_does_not_wait_for_ever_for_a_hung_server(places: Places, artifacts: Artifacts) -> None:
     before = regions()
     with EmbeddedServer(*places) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -74,14 +75,50 @@ def test_a_log_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     late.join()
 
 
-def test_version_is_that_of_the_library_in_the_process() -> None:
-    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    load = "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print(flush=True); sys.stdin.read()"
+ORT = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
+LOAD = "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print(flush=True); sys.stdin.read()"
+
+
+def version_where(library: Path) -> str | None:
+    """What is seen of a process that has loaded it."""
     with subprocess.Popen(
-        [sys.executable, "-c", load, library], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", LOAD, library], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None and process.stdout.readline()
-        assert onnxruntime_version([process.pid]) == onnxruntime.__version__
+        version = onnxruntime_version([process.pid])
         process.kill()
-    assert onnxruntime_version([]) is None
     assert onnxruntime_version([process.pid]) is None
+    return version
+
+
+@pytest.mark.parametrize("name", [ORT.name, "libonnxruntime.so", "libonnxruntime.so.1"])
+def test_version_is_that_of_the_library_in_the_process(name: str, tmp_path: Path) -> None:
+    """Whatever its file is called, and whatever else lies beside it."""
+    (tmp_path / name).symlink_to(ORT) if name == ORT.name else shutil.copyfile(ORT, tmp_path / name)
+    (tmp_path / "libonnxruntime.so.0.0.0").touch()
+    assert version_where(tmp_path / name) == onnxruntime.__version__
+    assert onnxruntime_version([]) is None
+
+
+PLAIN, NUMBERED = "libonnxruntime.so", "libonnxruntime.so.1.20.1"
+LINKS = {
+    "as in NVIDIA's images": (PLAIN, {NUMBERED: PLAIN}, "1.20.1"),
+    "from the root": (PLAIN, {NUMBERED: f"/opt/x/{PLAIN}"}, "1.20.1"),
+    "to another file": (PLAIN, {NUMBERED: "libonnxruntime_old.so"}, None),
+    "none": (PLAIN, {}, None),
+    "the usual way": (NUMBERED, {PLAIN: NUMBERED}, "1.20.1"),
+}
+
+
+@pytest.mark.parametrize("what", LINKS)
+def test_version_of_a_library_that_does_not_tell_is_that_in_its_name_or_a_links(
+    what: str, tmp_path: Path
+) -> None:
+    file, links, version = LINKS[what]
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler is on PATH, which makes a library that isn't ONNX Runtime")
+    empty = ["cc", "-shared", "-x", "c", "-o", str(tmp_path / file), "-"]
+    subprocess.run(empty, input=b"int nothing;", check=True)
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(target)
+    assert version_where(tmp_path / file) == version
