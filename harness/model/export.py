@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from harness.atomic import new_folder
 from harness.cache import cache_dir, file_sha256, lock
 from harness.model.factory import Factory
-from harness.model.parity import FP32_FILE, TORCH, Reference, prove
+from harness.model.parity import FP32_FILE, TORCH, Reference, Subject, prove
 from harness.model.resolve import resolve
 from harness.model.runtime import Refused, Session
 from harness.model.shapes import proving_feeds, proving_shapes
@@ -29,16 +29,27 @@ Progress = Callable[[str], None]
 
 _EXPORTERS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime")
 _RECIPE = (
+    "comparison.py",
     "configured.py",
     "huggingface.py",
     "modules.py",
     "onnx_file.py",
+    "output_axes.py",
     "parity.py",
     "shapes.py",
     "torch_export.py",
     "export.py",
 )
-_HALF_RECIPE = ("half.py", "onnx_file.py", "parity.py", "runtime.py", "shapes.py", "export.py")
+_HALF_RECIPE = (
+    "comparison.py",
+    "half.py",
+    "onnx_file.py",
+    "output_axes.py",
+    "parity.py",
+    "runtime.py",
+    "shapes.py",
+    "export.py",
+)
 
 
 def export(model: str, *, base_dir: Path, progress: Progress, dtype: Dtype | None = None) -> ModelArtifact:
@@ -74,7 +85,9 @@ def export_source(source: AnySource, progress: Progress, dtype: Dtype | None = N
         lambda kept: _still_true(source, kept),
         lambda file: _proven(source, file, progress),
     )
-    exported = exported.model_copy(update={"name": source.name, "source": source.words, "note": source.note})
+    exported = exported.model_copy(
+        update={"name": source.name, "source": source.words, "note": _note(source, exported)}
+    )
     if dtype != "fp16":
         return exported
     named = {"name": servable(f"{name}-fp16"), "source": f"{source.words}, converted to FP16"}
@@ -84,7 +97,12 @@ def export_source(source: AnySource, progress: Progress, dtype: Dtype | None = N
         lambda _: True,
         lambda file: _halved(source, exported, named["name"], file, progress),
     )
-    return converted.model_copy(update={**named, "note": source.note})
+    return converted.model_copy(update={**named, "note": _note(source, converted)})
+
+
+def _note(source: AnySource, artifact: ModelArtifact) -> str | None:
+    """What is known of the source beforehand, and what the proof saw."""
+    return "; ".join(filter(None, (source.note, *artifact.parity.remarks))) or None
 
 
 def _once(
@@ -134,7 +152,14 @@ def _proven(source: AnySource, file: Path, progress: Progress) -> ModelArtifact:
     twice = onnx_file.duplicated(graph)
     against = f"with torch on {len(proving_shapes(signature))} shapes" if reference else "rows with batches"
     progress(f"comparing {source.name} {against}")
-    proof = prove(_session(file, source.name, twice), signature, reference, source.name)
+    subject = Subject(
+        source.name,
+        _session(file, source.name, twice),
+        signature,
+        reference,
+        drawn_by=onnx_file.random_operators(graph),
+    )
+    proof = prove(subject)
     onnx_file.write(graph, inputs, proof.outputs, file)
     _session(file, source.name, twice)
     return ModelArtifact(
@@ -147,7 +172,6 @@ def _proven(source: AnySource, file: Path, progress: Progress) -> ModelArtifact:
         outputs=proof.outputs,
         parity=proof.parity,
         dtype="fp32" if isinstance(source, Factory) and source.converted else None,
-        note=source.note,
     )
 
 
@@ -178,15 +202,10 @@ def _halved(
             f"{source.name}: ONNX Runtime doesn't load it in FP16 ({error}): leave out `dtype: fp16`"
         ) from error
     scratch.unlink()
-    proof = prove(
-        session,
-        source.signature(),
-        reference,
-        source.name,
-        shapes=shapes,
-        half=True,
-        probabilities=probabilities,
+    subject = Subject(
+        source.name, session, source.signature(), reference, half=True, probabilities=probabilities
     )
+    proof = prove(subject, shapes=shapes)
     proven = {"name": name, "sha256": file_sha256(file), "dtype": "fp16", "parity": proof.parity}
     return exported.model_copy(update=proven)
 
@@ -243,7 +262,8 @@ def _still_true(source: AnySource, kept: ModelArtifact) -> bool:
     if not isinstance(source, Factory):
         return True
     try:
-        prove(Session(kept.path), source.signature(), _reference(source.load(), source.name), source.name)
+        reference = _reference(source.load(), source.name)
+        prove(Subject(source.name, Session(kept.path), source.signature(), reference))
     except (HarnessError, Refused):
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ _DATATYPES: dict[int, Datatype] = {
     onnx.TensorProto.FLOAT: "FP32",
     onnx.TensorProto.DOUBLE: "FP64",
 }
+
+_RANDOM = (
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+)
 
 _TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -129,6 +139,25 @@ def duplicated(model: Any) -> list[str]:
     """Names of outputs that more than one node makes, which no ONNX file may have."""
     made = [name for node in model.graph.node for name in node.output]
     return [o.name for o in model.graph.output if made.count(o.name) > 1]
+
+
+def random_operators(model: Any) -> tuple[str, ...]:
+    """Those of its operators that draw random numbers at each run, those of its branches too."""
+    return tuple(sorted({node.op_type for node in _nodes(model.graph) if _draws(node)}))
+
+
+def _draws(node: Any) -> bool:
+    # A Dropout draws only in training mode, which is its third input.
+    return node.op_type in _RANDOM or (node.op_type == "Dropout" and len(node.input) > 2)
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Every node, those of branches and loops too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                yield from _nodes(inner)
 
 
 def _declared(path: Path, value: Any) -> list[int | str]:

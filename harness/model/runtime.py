@@ -31,6 +31,10 @@ class Session:
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise Refused(_first_line(error)) from error
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        self.output_shapes: dict[str, list[int | str | None]] = {
+            o.name: list(o.shape or ()) for o in self._session.get_outputs()
+        }
+        """As the graph declares them, and ONNX Runtime infers them."""
 
     def run(self, feeds: Tensors) -> Tensors:
         """Every output for these inputs. Raises Refused when the model fails on them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,37 +14,71 @@ from harness.schema.tensors import NUMPY, Tensors
 
 Sizes = dict[str, int]
 
+MOST_ASKED = 12
+"""So many sizes of a scenario are tried before it is measured."""
+
 # Targets by case, moved to the nearest valid size: the traced shape first, then batch 1, then others. An axis
 # without known limits is not taken to its ends. Images get sizes that networks which halve them five times
 # also accept. The third case is an odd multiple: a branch on evenness is frozen as the trace took it.
+# Where too few of them run, axes without known limits are made so many times as large, rung by rung: a signal
+# may have to be longer than its first window. Only signals are taken to the last rung, where a network that
+# compares each place with each other has no room.
 _BATCHES = (2, 1, 5, 1)
 _KNOWN = (24, 1, 41, 512)
 _UNKNOWN = (24, 8, 41, 64)
 _IMAGE = (96, 64, 160, 224)
 _ODD = 2
+_LARGER = (1, 20, 400)
+_LARGER_IMAGE = (1, 4, 4)
+RUNGS = len(_LARGER)
 
 
-def proving_shapes(signature: Signature) -> tuple[Sizes, ...]:
-    """Sizes of the dynamic axes ("batch" included) to compare on; the first is the one to trace with.
+def proving_shapes(signature: Signature, rung: int = 0) -> tuple[Sizes, ...]:
+    """Sizes of the dynamic axes ("batch" included, where there is one) to compare on; the first is the one to
+    trace with. `rung`: how much larger than usual, under RUNGS.
 
     In the traced shape no two axes have the same size where their limits allow it: torch would take them
     for one.
     """
     known = {axis.name for axis in signature.axes}
+    if rung == RUNGS - 1 and not _all_signals(signature):
+        return ()
     cases = []
     for case, batch in enumerate(_BATCHES):
-        sizes = {BATCH: batch}
+        sizes = {BATCH: batch} if signature.sizes_batch else {}
         for place, name in enumerate(signature.dynamic):
             if name in ("height", "width"):
-                target = _IMAGE[case] + 64 * place
+                target = (_IMAGE[case] + 64 * place) * (1 if name in known else _LARGER_IMAGE[rung])
+            elif name in known:
+                target = _KNOWN[case] + 4 * place
             else:
-                target = (_KNOWN if name in known else _UNKNOWN)[case] + 4 * place
+                target = _UNKNOWN[case] * _LARGER[rung] + 4 * place
             axis = signature.axis(name)
             if case == _ODD and name in known:
                 target = (target // axis.multiple_of | 1) * axis.multiple_of
             sizes[name] = axis.nearest(target)
         cases.append(sizes)
     return tuple(dict(pairs) for pairs in dict.fromkeys(tuple(c.items()) for c in cases))
+
+
+def asked_shapes(signature: Signature, classes: Iterable[Sizes]) -> tuple[Sizes, ...]:
+    """The sizes of request classes as a proof tries them, each once, and MOST_ASKED at most: those between
+    are left out. Where Triton makes the batch, with two rows: what counts is whether they are independent.
+    """
+    axes = [*((BATCH,) if signature.sizes_batch else ()), *signature.dynamic]
+    cases = ({a: 2 if a == BATCH and signature.batching else sizes[a] for a in axes} for sizes in classes)
+    each = sorted(dict.fromkeys(tuple(sizes.items()) for sizes in cases), key=_values_of)
+    if len(each) > MOST_ASKED:
+        each = [each[round(k * (len(each) - 1) / (MOST_ASKED - 1))] for k in range(MOST_ASKED)]
+    return tuple(dict(pairs) for pairs in each)
+
+
+def _values_of(sizes: tuple[tuple[str, int], ...]) -> int:
+    return math.prod(size for _, size in sizes)
+
+
+def _all_signals(signature: Signature) -> bool:
+    return all(i.datatype.startswith("FP") and len(i.axes) <= 3 for i in signature.inputs)
 
 
 def proving_feeds(signature: Signature, sizes: Sizes, seed: int) -> Tensors:

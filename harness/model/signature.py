@@ -109,11 +109,19 @@ class Signature:
     """The `tokenizer.json` that makes its token ids of a text."""
     preparation: Preparation | None = None
     """How bytes become its features."""
+    batching: bool = True
+    """Whether Triton may make one batch of several requests: the first axis of every tensor is the batch."""
 
     @property
     def dynamic(self) -> tuple[str, ...]:
         """Every dynamic axis but the batch, once, in the order of the inputs."""
-        return tuple(dict.fromkeys(a for i in self.inputs for a in i.axes[1:] if isinstance(a, str)))
+        named = dict.fromkeys(a for i in self.inputs for a in i.axes if isinstance(a, str))
+        return tuple(axis for axis in named if axis != BATCH)
+
+    @property
+    def sizes_batch(self) -> bool:
+        """Whether a request says how many rows it has."""
+        return any(BATCH in i.axes for i in self.inputs)
 
     def axis(self, name: str) -> Axis:
         return next((a for a in self.axes if a.name == name), Axis(name))

@@ -32,6 +32,8 @@ class Parity(Frozen):
     tolerance: float
     """The largest `max_rel_error` that is accepted."""
     cases: tuple[ParityCase, ...]
+    remarks: tuple[str, ...] = ()
+    """What else the proof saw and a reader should know: values that are no numbers, sizes that don't run."""
 
 
 class ModelArtifact(Frozen):
@@ -49,6 +51,9 @@ class ModelArtifact(Frozen):
     parity: Parity
     dtype: Dtype | None = None
     """What it was converted to; None for the source as it is. A converted model has another `name`."""
+    batching: bool = True
+    """Whether the first axis of every tensor is the batch. Where not, each request is computed alone, with
+    Triton's `max_batch_size: 0`."""
     note: str | None = None
     """A label that follows the model into every result, e.g. "random weights: speed only"."""
 
