@@ -12,8 +12,9 @@ from harness.model.files import user_files
 from harness.model.resolve import FACTORY, resolve, signature_of
 from harness.model.signature import Signature
 from harness.schema.errors import InputError
+from harness.schema.model import ModelArtifact
 from harness.schema.point import PointClass
-from harness.schema.scenario import PayloadSource
+from harness.schema.scenario import PayloadSource, Scenario
 
 
 def inputs_of(model: str, *, base_dir: Path) -> Signature:
@@ -48,6 +49,11 @@ def check_classes(model: str, classes: Sequence[PointClass], *, base_dir: Path) 
 
 
 def check_axes(model: str, signature: Signature, request: PointClass) -> None:
+    if request.batch > 1 and not signature.sizes_batch:
+        raise InputError(
+            f"request class {request.name!r} has batch {request.batch}, and {model} takes one inference a "
+            f"request ({signature.alone}): leave `batch` out"
+        )
     wanted = signature.dynamic
     listed = ", ".join(wanted) or "none"
     for axis in request.axes:
@@ -70,6 +76,25 @@ def check_axes(model: str, signature: Signature, request: PointClass) -> None:
             raise InputError(
                 f"request class {request.name!r} has {axis}: {size}, and {model} takes {limits.words}: "
                 f"the nearest is {limits.nearest(size)}"
+            )
+
+
+def check_batches(scenario: Scenario, model: ModelArtifact) -> None:
+    """Raise InputError where the scenario asks for batches of Triton's, and the model has none."""
+    if model.batching:
+        return
+    server = scenario.server
+    # Requests with many rows of their own need a max_batch that is as large, by the scenario's own rules.
+    rows = any(request.batch != 1 for request in scenario.requests)
+    asked = {
+        "max_batch": server.max_batch if "max_batch" in server.model_fields_set else 1,
+        "queue_delay_us": server.queue_delay_us,
+    }
+    for key, value in asked.items():
+        if value not in (0, 1) and not (key == "max_batch" and rows and isinstance(value, int)):
+            raise InputError(
+                f"server.{key} is for batches, and of {scenario.model} {model.parity.remarks[0]}: leave "
+                f"server.{key} out"
             )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from onnx import helper, numpy_helper
 from onnx.external_data_helper import _get_all_tensors, uses_external_data
 
 from harness.cache import file_sha256
+from harness.model.onnx_axes import named, why_alone
+from harness.model.onnx_description import DescribedInput, Description, beside, description
 from harness.model.own_files import has, own_file
-from harness.model.signature import BATCH, Input, Place, Signature
+from harness.model.signature import Axis, Input, Place, Signature
 from harness.plain_text import shown
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.tensors import Datatype, TensorSpec
@@ -41,8 +44,6 @@ _RANDOM = (
     "RandomUniformLike",
 )
 
-_TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-
 PROTOBUF_LIMIT = 2**31 - 1
 
 
@@ -58,34 +59,73 @@ def read(path: Path, *, weights: bool) -> Any:
 
 
 def signature(path: Path) -> Signature:
-    """Inputs as the file declares them, with usable names for the dynamic axes.
+    """Inputs as the file and the description beside it declare them, with usable names for the axes.
 
-    The two last axes of an image are `height` and `width`, those of the usual text inputs `tokens`; others
-    keep their name where a scenario could write it, else they become `<input>_axis<i>`. Raises InputError
-    where the batch axis is missing or fixed, or where Triton has no such type.
+    A single number is sent as one in a list: Triton has no tensors without axes. Raises InputError where
+    Triton has no such type, where a shape isn't declared, or where the description doesn't fit.
     """
-    graph = read(path, weights=False).graph
+    said, graph = description(path), read(path, weights=False).graph
     constants = {i.name for i in graph.initializer}
-    inputs = []
-    named: dict[str, str] = {}
-    for value in graph.input:
-        if value.name in constants:
-            continue
-        declared = _declared(path, value)
-        axes: list[int | str] = [_batch(path, value.name, declared)]
-        for position, axis in enumerate(declared[1:], start=1):
-            axes.append(axis if isinstance(axis, int) else _axis_name(value.name, declared, position, named))
-        inputs.append(_input(value.name, datatype(path, value), tuple(axes)))
-    if not inputs:
+    values = [value for value in graph.input if value.name not in constants]
+    if not values:
         raise InputError(f"{path} takes no input: there is nothing to send; check the export")
-    beside = (folder / "tokenizer.json" for folder in (path.parent, path.parent.parent))
+    declared = {value.name: _declared(path, value) for value in values}
+    described = {name: axes for name, of in said.inputs.items() if (axes := of.axes) is not None}
+    _check_described(path, said, declared)
+    alone = why_alone(declared | described)
+    if not said.batch:
+        alone = f"{beside(path)} says `batch: false`"
+    axes = named(declared) | described
+    inputs = []
+    for value in values:
+        of = said.inputs.get(value.name, DescribedInput())
+        low, high = of.range if of.range[0] is not None else _usual_range(value.name)
+        inputs.append(Input(value.name, datatype(path, value), axes[value.name] or (1,), low, high))
+    folders = (folder / "tokenizer.json" for folder in (path.parent, path.parent.parent))
     takes_text = any(i.name == "input_ids" for i in inputs)
-    tokenizer = next((Place(file) for file in beside if takes_text and file.is_file()), None)
-    return Signature(tuple(inputs), tokenizer=tokenizer)
+    tokenizer = next((Place(file) for file in folders if takes_text and file.is_file()), None)
+    limits = tuple(Axis(name, each.least, each.most, each.multiple_of) for name, each in said.axes.items())
+    made = Signature(tuple(inputs), limits, tokenizer=tokenizer, alone=alone)
+    for name in said.axes:
+        if name not in made.dynamic:
+            known = ", ".join(made.dynamic) or "none"
+            raise InputError(
+                f"{beside(path)}: no input has the axis {name!r} (there are {known}): correct its name"
+            )
+    return made
+
+
+def prepared(path: Path) -> Any:
+    """The file's ModelProto without the outputs that the description leaves out, and with lists of one
+    element in place of single numbers. Raises InputError."""
+    said, model = description(path), read(path, weights=True)
+    outputs = {output.name: output for output in model.graph.output}
+    for name in said.outputs.leave_out:
+        if name not in outputs:
+            raise InputError(
+                f"{beside(path)}: there is no output {name!r} to leave out (there are "
+                f"{', '.join(outputs)}): correct its name"
+            )
+        model.graph.output.remove(outputs.pop(name))
+    if not outputs:
+        raise InputError(f"{beside(path)} leaves out all outputs, and nothing is computed: keep one")
+    for name, output in outputs.items():
+        try:
+            datatype(path, output)
+        except InputError as error:
+            raise InputError(
+                f"{error}, or leave it out: `outputs: {{leave_out: [{name}]}}` in {beside(path)}"
+            ) from None
+    constants = {i.name for i in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name not in constants and not value.type.tensor_type.shape.dim:
+            _take_a_list(model.graph, value)
+    return model
 
 
 def content(path: Path) -> tuple[str, ...]:
-    """SHA-256 of the file and of the files that hold its weights, those of its branches and constants too.
+    """SHA-256 of the file, of its description, and of the files that hold its weights, those of its branches
+    and constants too.
 
     Raises InputError where one of them isn't beside it.
     """
@@ -103,7 +143,8 @@ def content(path: Path) -> tuple[str, ...]:
                 f"{path} keeps its weights in {shown(name)[:200]}, which is missing: put it beside it"
             )
     data = [own_file(path.parent, name) for name in sorted(outside)]
-    return tuple(file_sha256(file) for file in [path, *data])
+    said = [own_file(path.parent, beside(path))] if has(path.parent, beside(path)) else []
+    return tuple(file_sha256(file) for file in [path, *data, *said])
 
 
 def write(model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], path: Path) -> None:
@@ -169,40 +210,51 @@ def _declared(path: Path, value: Any) -> list[int | str]:
     ]
 
 
-def _batch(path: Path, name: str, declared: list[int | str]) -> str:
-    if not declared:
-        raise InputError(
-            f"{path}: input {name!r} is a single number, and needs a batch axis first: export it so"
-        )
-    if isinstance(declared[0], int):
-        raise InputError(
-            f"{path}: the first axis of input {name!r} is fixed to {declared[0]}, so requests "
-            "can't be batched: export it with a dynamic first axis (torch.onnx.export: dynamic_shapes)"
-        )
-    return BATCH
+def _check_described(path: Path, said: Description, declared: Mapping[str, Sequence[int | str]]) -> None:
+    for name, of in said.inputs.items():
+        if name not in declared:
+            raise InputError(
+                f"{beside(path)}: there is no input {name!r} (there are {', '.join(declared)}): correct "
+                "its name"
+            )
+        if of.axes is not None and len(of.axes) != len(declared[name]):
+            raise InputError(
+                f"{beside(path)}: input {name!r} has {len(declared[name])} axes, and {len(of.axes)} are "
+                "named: name each, by a word, a size or an expression"
+            )
 
 
-def _axis_name(name: str, declared: list[int | str], position: int, named: dict[str, str]) -> str:
-    """The name of a dynamic axis; the same declared symbol gets the same name in every input."""
-    symbol = str(declared[position])
-    usable = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,40}", symbol) and symbol != BATCH
-    if name in _TOKEN_INPUTS and len(declared) == 2:
-        chosen = "tokens"
-    elif len(declared) == 4 and isinstance(declared[1], int) and declared[1] <= 4 and position >= 2:
-        chosen = ("height", "width")[position - 2]
-    elif not usable:
-        chosen = f"{re.sub(r'[^A-Za-z0-9_-]', '_', name).strip('_-') or 'input'}_axis{position}"
-    else:
-        chosen = symbol
-    return named.setdefault(symbol, chosen) if symbol.strip("?-1") else chosen
+def _usual_range(name: str) -> tuple[float | None, float | None]:
+    return {"attention_mask": (1, 2), "token_type_ids": (0, 1)}.get(name, (None, None))
 
 
-def _input(name: str, kind: Datatype, axes: tuple[int | str, ...]) -> Input:
-    if name == "attention_mask":
-        return Input(name, kind, axes, 1, 2)
-    if name == "token_type_ids":
-        return Input(name, kind, axes, 0, 1)
-    return Input(name, kind, axes)
+def _take_a_list(graph: Any, value: Any) -> None:
+    """Let an input that is a single number be a list of one element."""
+    inner = f"{value.name}, a single number"
+    for node in _nodes(graph):
+        node.input[:] = [inner if name == value.name else name for name in node.input]
+    graph.node.insert(0, helper.make_node("Reshape", [value.name, _shape(graph, ())], [inner]))
+    _set_axes(value, (1,))
+
+
+def give_a_list(model: Any, name: str) -> None:
+    """Let an output that is a single number be a list of one element."""
+    inner = f"{name}, a single number"
+    graph = model.graph
+    for node in _nodes(graph):
+        node.input[:] = [inner if each == name else each for each in node.input]
+        node.output[:] = [inner if each == name else each for each in node.output]
+    for constant in graph.initializer:
+        constant.name = inner if constant.name == name else constant.name
+    graph.node.append(helper.make_node("Reshape", [inner, _shape(graph, (1,))], [name]))
+
+
+def _shape(graph: Any, shape: tuple[int, ...]) -> str:
+    """Name of a constant that is this shape."""
+    name = f"the shape {list(shape)}"
+    if all(constant.name != name for constant in graph.initializer):
+        graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), name))
+    return name
 
 
 def _set_axes(value: Any, axes: tuple[int | str, ...]) -> None:
