@@ -12,6 +12,7 @@ from harness.model.files import user_files
 from harness.model.resolve import FACTORY, resolve, signature_of
 from harness.model.signature import Signature
 from harness.schema.errors import InputError
+from harness.schema.faults import nearest, short
 from harness.schema.model import ModelArtifact
 from harness.schema.point import PointClass
 from harness.schema.scenario import PayloadSource, Scenario
@@ -118,18 +119,35 @@ def payload_kind(model: str, signature: Signature, request: PointClass) -> Paylo
             f"request class {request.name!r} has a folder, and {model} takes random values: remove `folder`, "
             "or name the `payload` that its files are"
         )
-    if request.low is not None and (kind != "random" or all(i.low is not None for i in signature.inputs)):
-        raise InputError(
-            f"request class {request.name!r} has `low` and `high`, and harness knows the valid values of "
-            f"{model} for payload {kind!r}: remove them"
-        )
-    unknown = [i for i in signature.inputs if i.low is None and "INT" in i.datatype]
-    if kind == "random" and unknown and request.low is None:
-        raise InputError(
-            f"request class {request.name!r}: input {unknown[0].name!r} of {model} takes integers "
-            f"({unknown[0].datatype}) and harness doesn't know which are valid: give `low` and `high`"
-        )
+    _check_ranges(model, signature, request, kind)
     return kind
+
+
+def _check_ranges(model: str, signature: Signature, request: PointClass, kind: PayloadSource) -> None:
+    """Every integer that is made up has a range, and nothing has two."""
+    said, known = f"request class {request.name!r}", {i.name: i.low is not None for i in signature.inputs}
+    ranges = request.ranges or {}
+    if request.low is not None and (kind != "random" or all(known.values())):
+        raise InputError(
+            f"{said} has `low` and `high`, and harness knows the valid values of {model} for payload "
+            f"{kind!r}: remove them"
+        )
+    for name in ranges:
+        if name not in known:
+            near = nearest(name, known) or f": there are {', '.join(known)}"
+            raise InputError(f"{said} has a range of {short(name)!r}, which is no input of {model}{near}")
+        if known[name] or kind != "random":
+            raise InputError(
+                f"{said} has a range of {name!r}, and harness knows the valid values of {model} there for "
+                f"payload {kind!r}: remove it"
+            )
+    unknown = [i for i in signature.inputs if i.low is None and "INT" in i.datatype and i.name not in ranges]
+    if kind == "random" and unknown and request.low is None:
+        example = f"`ranges: {{{unknown[0].name}: {{low: 0, high: 100}}}}`"
+        raise InputError(
+            f"{said}: input {unknown[0].name!r} of {model} takes integers ({unknown[0].datatype}) and "
+            f"harness doesn't know which are valid: give `low` and `high`, or {example} for this input alone"
+        )
 
 
 def suited_payload(signature: Signature) -> PayloadSource:
