@@ -19,6 +19,7 @@ from harness.atomic import new_folder, replacing_path
 from harness.cache import cache_dir, file_sha256, lock
 from harness.model.factory import Factory
 from harness.model.onnx_description import beside
+from harness.model.onnx_hash import onnx_sha256
 from harness.model.parity import (
     FP32_FILE,
     TORCH,
@@ -154,7 +155,18 @@ def _proven_at(
 
 def _subject(source: AnySource, artifact: ModelArtifact) -> Subject:
     reference = None if isinstance(source, OnnxFile) else _reference(source.load(), source.name)
-    return Subject(source.name, Session(artifact.path), _as_proven(source, artifact), reference)
+    signature = _as_proven(source, artifact)
+    return Subject(
+        source.name,
+        Session(artifact.path),
+        signature,
+        reference,
+        described_in=_described_in(source),
+    )
+
+
+def _described_in(source: AnySource) -> str | None:
+    return beside(source.place.path) if isinstance(source, OnnxFile) else None
 
 
 def _as_proven(source: AnySource, artifact: ModelArtifact) -> Signature:
@@ -206,16 +218,18 @@ def _proven(
 
     signature = source.signature()
     reference: Reference | None = None
+    weights_in = None
     if isinstance(source, OnnxFile):
         progress(f"reading {source.name}")
         graph = onnx_file.prepared(source.place.get())
+        weights_in = source.place.get().parent
     else:
         progress(f"loading {source.name} in torch")
         torch_model = source.load()
         reference = _reference(torch_model, source.name)
         progress(f"exporting {source.name} to ONNX")
         graph = _graph(torch_model, signature, source.name)
-    onnx_file.write(graph, _specs(signature), (), file)
+    onnx_file.write(graph, _specs(signature), (), file, weights_in)
     twice = onnx_file.duplicated(graph)
     against = f"with torch on {len(proving_shapes(signature))} shapes" if reference else "rows with batches"
     progress(f"comparing {source.name} {against}")
@@ -225,7 +239,7 @@ def _proven(
         signature,
         reference,
         drawn_by=onnx_file.random_operators(graph),
-        described_in=beside(source.place.path) if isinstance(source, OnnxFile) else None,
+        described_in=_described_in(source),
     )
     proof, signature = _prove(subject, asked)
     for output in proof.outputs:
@@ -240,7 +254,7 @@ def _proven(
         kind=source.kind,
         source=source.words,
         onnx_path=str(file),
-        sha256=file_sha256(file),
+        sha256=onnx_sha256(file),
         inputs=inputs,
         outputs=outputs,
         parity=proof.parity,
@@ -287,7 +301,7 @@ def _halved(
     progress(f"comparing {name} with {against} in FP32 on {len(shapes)} shapes")
     with TemporaryDirectory(dir=file.parent) as scratch:
         proof = prove(_half_subject(source, exported, file, Path(scratch)), shapes=shapes)
-    proven = {"name": name, "sha256": file_sha256(file), "dtype": "fp16", "parity": proof.parity}
+    proven = {"name": name, "sha256": onnx_sha256(file), "dtype": "fp16", "parity": proof.parity}
     return exported.model_copy(update=proven)
 
 
@@ -364,7 +378,7 @@ def _kept(folder: Path) -> ModelArtifact | None:
         record = (folder / _RECORD).read_text(encoding="utf-8")
         artifact = ModelArtifact.model_validate_json(record)
         file = folder / "model.onnx"
-        if file_sha256(file) != artifact.sha256:
+        if onnx_sha256(file) != artifact.sha256:
             return None
     except (OSError, ValidationError):
         return None

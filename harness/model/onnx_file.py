@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from onnx.external_data_helper import _get_all_tensors, uses_external_data
+from onnx.external_data_helper import ExternalDataInfo, _get_all_tensors, uses_external_data
 
 from harness.cache import file_sha256
 from harness.model.onnx_axes import named, why_alone
 from harness.model.onnx_description import DescribedInput, Description, beside, description
+from harness.model.onnx_hash import DATA
 from harness.model.own_files import has, own_file
 from harness.model.signature import Axis, Input, Place, Signature
 from harness.plain_text import shown
-from harness.schema.errors import HarnessError, InputError
+from harness.schema.errors import InputError
 from harness.schema.tensors import Datatype, TensorSpec
 
 _DATATYPES: dict[int, Datatype] = {
@@ -44,7 +46,17 @@ _RANDOM = (
     "RandomUniformLike",
 )
 
-PROTOBUF_LIMIT = 2**31 - 1
+MOST_TAKEN_IN = 256 * 2**20
+"""Bytes of weights beside a file that become a part of it; more of them are copied beside ours, which takes
+no memory."""
+MOST_WITHIN = 3 * 2**29
+"""Bytes of weights within one file. Protobuf's own limit is 2 GiB."""
+
+_PAGE = 4096
+"""Where each tensor's data begins, so that it can be mapped (onnx.proto, TensorProto.external_data)."""
+_PIECE = 8 * 2**20
+_LEAST_BESIDE = 1024
+"""Bytes of a tensor that is worth a place in the second file."""
 
 
 def read(path: Path, *, weights: bool) -> Any:
@@ -75,12 +87,13 @@ def signature(path: Path) -> Signature:
     alone = why_alone(declared | described)
     if not said.batch:
         alone = f"{beside(path)} says `batch: false`"
-    axes = named(declared) | described
+    axes, dividing = named(declared) | described, _dividing(graph)
     inputs = []
     for value in values:
         of = said.inputs.get(value.name, DescribedInput())
         low, high = of.range if of.range[0] is not None else _usual_range(value.name)
-        inputs.append(Input(value.name, datatype(path, value), axes[value.name] or (1,), low, high))
+        kind, divides = datatype(path, value), value.name in dividing
+        inputs.append(Input(value.name, kind, axes[value.name] or (1,), low, high, divides))
     folders = (folder / "tokenizer.json" for folder in (path.parent, path.parent.parent))
     takes_text = any(i.name == "input_ids" for i in inputs)
     tokenizer = next((Place(file) for file in folders if takes_text and file.is_file()), None)
@@ -97,8 +110,11 @@ def signature(path: Path) -> Signature:
 
 def prepared(path: Path) -> Any:
     """The file's ModelProto without the outputs that the description leaves out, and with lists of one
-    element in place of single numbers. Raises InputError."""
-    said, model = description(path), read(path, weights=True)
+    element in place of single numbers. Weights beside the file are taken in, up to MOST_TAKEN_IN of them.
+    Raises InputError."""
+    said, model = description(path), read(path, weights=False)
+    if sum((path.parent / name).stat().st_size for name in _weight_files(path, model)) <= MOST_TAKEN_IN:
+        model = read(path, weights=True)
     outputs = {output.name: output for output in model.graph.output}
     for name in said.outputs.leave_out:
         if name not in outputs:
@@ -129,7 +145,39 @@ def content(path: Path) -> tuple[str, ...]:
 
     Raises InputError where one of them isn't beside it.
     """
-    model = read(path, weights=False)
+    outside = _weight_files(path, read(path, weights=False))
+    data = [own_file(path.parent, name) for name in outside]
+    said = [own_file(path.parent, beside(path))] if has(path.parent, beside(path)) else []
+    return tuple(file_sha256(file) for file in [path, *data, *said])
+
+
+def write(
+    model: Any,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    path: Path,
+    weights_in: Path | None = None,
+) -> None:
+    """Save with the axes named as `inputs` and `outputs` say, and without debugging data.
+
+    In one file, where it has room for the weights; else they go into a second one beside it. `weights_in`:
+    the folder of those that are not in `model`, but in files beside what it was read from; None where there
+    are none, or they were written before.
+    """
+    for values, specs in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        by_name = {spec.name: spec for spec in specs}
+        for value in values:
+            if value.name in by_name:
+                _set_axes(value, by_name[value.name].axes)
+    graph = model.graph
+    for part in [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+        del part.metadata_props[:]  # the exporter's: stack traces with paths of this machine
+    _move_weights(model, path.with_name(path.name + DATA), weights_in)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _weight_files(path: Path, model: Any) -> list[str]:
+    """Names of the files beside an ONNX file that hold its weights. Raises InputError where one lacks."""
     outside = {
         entry.value
         for tensor in _get_all_tensors(model)  # those that onnx reads
@@ -142,27 +190,50 @@ def content(path: Path) -> tuple[str, ...]:
             raise InputError(
                 f"{path} keeps its weights in {shown(name)[:200]}, which is missing: put it beside it"
             )
-    data = [own_file(path.parent, name) for name in sorted(outside)]
-    said = [own_file(path.parent, beside(path))] if has(path.parent, beside(path)) else []
-    return tuple(file_sha256(file) for file in [path, *data, *said])
+        own_file(path.parent, name)
+    return sorted(outside)
 
 
-def write(model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], path: Path) -> None:
-    """Save as one file, with the axes named as `inputs` and `outputs` say, and without debugging data."""
-    for values, specs in ((model.graph.input, inputs), (model.graph.output, outputs)):
-        by_name = {spec.name: spec for spec in specs}
-        for value in values:
-            if value.name in by_name:
-                _set_axes(value, by_name[value.name].axes)
-    graph = model.graph
-    for part in [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
-        del part.metadata_props[:]  # the exporter's: stack traces with paths of this machine
-    if model.ByteSize() > PROTOBUF_LIMIT:
-        raise HarnessError(
-            f"the ONNX file would have {model.ByteSize() / 1e9:.1f} GB, and one file holds at most 2 GB: "
-            "export a smaller or a half-precision model"
-        )
-    path.write_bytes(model.SerializeToString(deterministic=True))
+def _move_weights(model: Any, data: Path, weights_in: Path | None) -> None:
+    """Into the file `data`, where they are in others now, or too many for one file."""
+    every = list(_get_all_tensors(model))
+    elsewhere = [t for t in every if uses_external_data(t)] if weights_in is not None else []
+    within = sum(len(t.raw_data) for t in every)
+    large = [t for t in every if within > MOST_WITHIN and len(t.raw_data) >= _LEAST_BESIDE]
+    if not elsewhere and not large:
+        return
+    with data.open("ab") as target:
+        for tensor in [*elsewhere, *large]:
+            target.write(b"\0" * (-target.tell() % _PAGE))
+            begin = target.tell()
+            if uses_external_data(tensor):
+                assert weights_in is not None
+                _copy(tensor, weights_in, target)
+            else:
+                target.write(tensor.raw_data)
+                tensor.ClearField("raw_data")
+            length = target.tell() - begin
+            del tensor.external_data[:]
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in (("location", data.name), ("offset", begin), ("length", length)):
+                tensor.external_data.add(key=key, value=str(value))
+
+
+def _copy(tensor: Any, folder: Path, target: BinaryIO) -> None:
+    """The tensor's bytes of a file in `folder`, a piece at a time."""
+    info = ExternalDataInfo(tensor)
+    with own_file(folder, info.location).open("rb") as source:
+        begin, size = info.offset or 0, source.seek(0, os.SEEK_END)
+        left = size - begin if info.length is None else info.length
+        if not 0 <= begin <= begin + left <= size:
+            raise InputError(
+                f"{folder / info.location} has {size} bytes, and the weights {shown(tensor.name)[:80]!r} end "
+                f"at {begin + left}: copy it again, whole"
+            )
+        source.seek(begin)
+        while left and (piece := source.read(min(left, _PIECE))):
+            target.write(piece)
+            left -= len(piece)
 
 
 def datatype(path: Path, value: Any) -> Datatype:
@@ -185,6 +256,24 @@ def duplicated(model: Any) -> list[str]:
 def random_operators(model: Any) -> tuple[str, ...]:
     """Those of its operators that draw random numbers at each run, those of its branches too."""
     return tuple(sorted({node.op_type for node in _nodes(model.graph) if _draws(node)}))
+
+
+def _dividing(graph: Any) -> set[str]:
+    """Names of all values that a divisor is made of; a tensor's shape is not made of its values."""
+    taken = {
+        output: list(node.input)
+        for node in _nodes(graph)
+        for output in node.output
+        if node.op_type not in ("Shape", "Size")
+    }
+    waiting = [node.input[1] for node in _nodes(graph) if node.op_type in ("Div", "Mod")]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += taken.get(name, [])
+    return found
 
 
 def _draws(node: Any) -> bool:

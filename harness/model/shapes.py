@@ -86,8 +86,9 @@ def proving_feeds(signature: Signature, sizes: Sizes, seed: int) -> Tensors:
     generator = np.random.default_rng(seed)
     made: Tensors = {}
     for tensor in signature.inputs:
-        unknown_integer = tensor.low is None and np.dtype(NUMPY[tensor.datatype]).kind in "iu"
-        low, high = (0.0, 2.0) if unknown_integer else (tensor.low, tensor.high)  # 0 and 1: valid indices
+        low, high = tensor.low, tensor.high
+        if low is None and np.dtype(NUMPY[tensor.datatype]).kind in "iu":  # 0 and 1 are valid indices
+            low, high = (1.0, 1.0) if tensor.divides else (0.0, 2.0)
         made[tensor.name] = values(tensor, tensor.shape(sizes), generator, low, high)
     mask = made.get("attention_mask")
     if mask is not None and mask.ndim == 2:

@@ -82,6 +82,8 @@ class Input:
     axes: tuple[int | str, ...]
     low: float | None = None
     high: float | None = None
+    divides: bool = False
+    """Something is divided by it, or by what is made of it: where its range isn't known, 0 is no guess."""
 
     def shape(self, sizes: dict[str, int]) -> tuple[int, ...]:
         """Sizes of every axis, given those of the dynamic ones ("batch" included). Raises NoSize."""

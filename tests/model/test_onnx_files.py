@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from harness.model import onnx_file
 from harness.model.check import inputs_of
 from harness.model.export import export
 from harness.model.runtime import Session
@@ -94,6 +95,46 @@ def test_weights_beside_the_file_are_taken_into_it_and_count_for_the_cache(tmp_p
     (tmp_path / "m.data").unlink()
     with pytest.raises(InputError, match=r"keeps its weights in m.data, which is missing"):
         taken(tmp_path / "m.onnx")
+
+
+def test_many_weights_stay_beside_the_file_and_count_for_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "MOST_TAKEN_IN", 1000)
+    nodes = [helper.make_node("Mul", ["x", "w"], ["m"]), helper.make_node("Add", ["m", "v"], ["y"])]
+    made = model(
+        nodes,
+        {"x": ["N", 400]},
+        {"y": ["N", 400]},
+        {"w": np.full(400, 2, np.float32), "v": np.arange(400, dtype=np.float32)},
+    )
+    name = "model.onnx.data"
+    onnx.save(made, tmp_path / "m.onnx", save_as_external_data=True, location=name, size_threshold=0)
+    first = taken(tmp_path / "m.onnx")
+    data = first.path.with_name(name)
+    assert data.stat().st_size >= 3200 > first.path.stat().st_size
+    answer = Session(first.path).run({"x": np.ones((1, 400), np.float32)})["y"]
+    assert np.array_equal(answer[0], np.arange(400) + 2)
+    assert taken(tmp_path / "m.onnx") == first
+    data.write_bytes(data.read_bytes()[:-4] + b"\0\0\0\1")
+    taken(tmp_path / "m.onnx")
+    assert np.array_equal(Session(first.path).run({"x": np.ones((1, 400), np.float32)})["y"], answer)
+    with (tmp_path / name).open("ab") as weights:
+        weights.truncate(1700)
+    with pytest.raises(InputError, match=r"data has 1700 bytes, and the weights 'v' end at 3200"):
+        taken(tmp_path / "m.onnx")
+
+
+def test_a_graph_with_more_weights_than_one_file_holds_is_written_as_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "MOST_WITHIN", 1000)
+    scale = helper.make_node("Mul", ["x", "w"], ["y"])
+    made = model([scale], {"x": ["N", 400]}, {"y": ["N", 400]}, {"w": np.full(400, 2, np.float32)})
+    onnx.save(made, tmp_path / "m.onnx")
+    artifact = taken(tmp_path / "m.onnx")
+    assert artifact.path.with_name("model.onnx.data").stat().st_size == 1600
+    assert Session(artifact.path).run({"x": np.ones((1, 400), np.float32)})["y"][0, 0] == 2
 
 
 def reshape(*shape: int) -> tuple[Any, dict[str, Any]]:

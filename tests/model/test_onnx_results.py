@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from harness.schema.errors import InputError
 from tests.model.test_onnx_files import model, saved, taken
@@ -123,3 +123,23 @@ def test_a_size_that_depends_on_the_rows_beside_is_refused_saying_so(tmp_path: P
     artifact = taken(path)
     assert not artifact.batching
     assert artifact.outputs[0].axes == ("batch", "y_axis1")
+
+
+@pytest.mark.parametrize("operator", ["Div", "Mod"])
+def test_the_proof_divides_by_no_zero_that_it_made_up(operator: str, tmp_path: Path) -> None:
+    nodes = [
+        node("Unsqueeze", "count", "one", to="c"),
+        node(operator, "ids", "c", to="d"),
+        node("Gather", "table", "d"),
+    ]
+    of = helper.make_tensor_value_info
+    inputs = [of("ids", TensorProto.INT64, ["N", 4]), of("count", TensorProto.INT64, ["N"])]
+    constants = [
+        numpy_helper.from_array(np.arange(2, dtype=np.float32), "table"),
+        numpy_helper.from_array(np.array([1]), "one"),
+    ]
+    graph = helper.make_graph(nodes, "g", inputs, [of("y", TensorProto.FLOAT, ["N", 4])], constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    artifact = taken(saved(made, tmp_path))
+    assert artifact.batching
+    assert artifact.note is None
