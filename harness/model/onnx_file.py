@@ -81,7 +81,9 @@ def signature(path: Path) -> Signature:
     values = [value for value in graph.input if value.name not in constants]
     if not values:
         raise InputError(f"{path} takes no input: there is nothing to send; check the export")
-    declared = {value.name: _declared(path, value) for value in values}
+    declared = {
+        value.name: _declared(path, value, said.inputs.get(value.name, DescribedInput())) for value in values
+    }
     described = {name: axes for name, of in said.inputs.items() if (axes := of.axes) is not None}
     _check_described(path, said, declared)
     alone = why_alone(declared | described)
@@ -134,7 +136,8 @@ def prepared(path: Path) -> Any:
             ) from None
     constants = {i.name for i in model.graph.initializer}
     for value in model.graph.input:
-        if value.name not in constants and not value.type.tensor_type.shape.dim:
+        tensor = value.type.tensor_type
+        if value.name not in constants and tensor.HasField("shape") and not tensor.shape.dim:
             _take_a_list(model.graph, value)
     return model
 
@@ -290,13 +293,20 @@ def _nodes(graph: Any) -> Iterator[Any]:
                 yield from _nodes(inner)
 
 
-def _declared(path: Path, value: Any) -> list[int | str]:
+def _declared(path: Path, value: Any, described: DescribedInput) -> Sequence[int | str]:
+    datatype(path, value)
     tensor = value.type.tensor_type
-    if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
-        raise InputError(f"{path}: input {value.name!r} has no declared shape: export it with one")
-    return [
-        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param for d in tensor.shape.dim
-    ]
+    if tensor.HasField("shape"):
+        return [
+            d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
+            for d in tensor.shape.dim
+        ]
+    if described.axes is None:
+        raise InputError(
+            f"{path}: input {value.name!r} has no declared shape: export it with one, or name its axes in "
+            f"{beside(path)} (`inputs: {{{value.name}: {{axes: [batch, n]}}}}`)"
+        )
+    return described.axes
 
 
 def _check_described(path: Path, said: Description, declared: Mapping[str, Sequence[int | str]]) -> None:

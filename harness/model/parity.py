@@ -105,6 +105,7 @@ def prove(subject: Subject, *, shapes: Sequence[Sizes] | None = None, asked: Seq
     proving = _Proving(subject)
     for sizes in shapes if shapes is not None else proving_shapes(subject.signature):
         proving.at(sizes)
+    proving.settle_batch()
     for sizes in asked:
         if (reason := proving.at(sizes)) is not None:
             raise InputError(
@@ -116,6 +117,7 @@ def prove(subject: Subject, *, shapes: Sequence[Sizes] | None = None, asked: Seq
             break
         for sizes in proving_shapes(subject.signature, rung):
             proving.at(sizes)
+        proving.settle_batch()
     proving.check_enough()
     return proving.proof()
 
@@ -169,6 +171,12 @@ class _Proving:
         )
         return None
 
+    def settle_batch(self) -> None:
+        """Sizes may fail for their axes: where only a batch of 1 ran, 2 are tried with its axes."""
+        alone = [case.axes for case in self.cases if case.axes.get(BATCH) == 1]
+        if self.failed and alone and len(alone) == len(self.cases) and self.subject.signature.batching:
+            self.at({**alone[0], BATCH: 2})
+
     @property
     def enough(self) -> bool:
         """An ONNX file doesn't say which sizes are valid, so a shape of ours may fail; not all of a kind."""
@@ -176,21 +184,28 @@ class _Proving:
             return True
         if not self.subject.guessed:
             return False
-        return len(self.cases) > 1
+        batches = any(case.axes.get(BATCH, 0) > 1 for case in self.cases)
+        return len(self.cases) > 1 and (batches or not self.subject.signature.batching)
 
     def check_enough(self) -> None:
-        if not self.enough:
-            sizes, reason = self.failed[0]
-            beside = self.subject.described_in
-            axis = next(iter(self.subject.signature.dynamic), None)
-            remedy = "export it with a batch and axes that the whole graph follows"
-            if beside is not None and axis is not None:
-                remedy = (
-                    f"say which sizes it takes in {beside} (`axes: {{{axis}: {{least: 1000}}}}`), or {remedy}"
-                )
-            raise InputError(
-                f"{self.subject.name}: ONNX Runtime fails to run it at {words(sizes)} ({reason}): {remedy}"
+        if self.enough:
+            return
+        sizes, reason = self.failed[-1] if self.cases else self.failed[0]
+        beside, signature = self.subject.described_in, self.subject.signature
+        remedy = "export it with a batch and axes that the whole graph follows"
+        unknown = [i.name for i in signature.inputs if i.low is None and "INT" in i.datatype]
+        if beside is not None and unknown:
+            remedy = (
+                f"say which values it takes, in {beside} (`inputs: {{{unknown[0]}: {{low: 1, high: 9}}}}`)"
             )
+        elif beside is not None and signature.dynamic:
+            axis = signature.dynamic[0]
+            remedy = (
+                f"say which sizes it takes, in {beside} (`axes: {{{axis}: {{least: 1000}}}}`), or {remedy}"
+            )
+        raise InputError(
+            f"{self.subject.name}: ONNX Runtime fails to run it at {words(sizes)} ({reason}): {remedy}"
+        )
 
     def proof(self) -> Proof:
         subject, reference = self.subject, self.subject.reference

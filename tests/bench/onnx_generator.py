@@ -24,9 +24,9 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,21 @@ SERVED, ALONE, REFUSED, FAILED, SLOW = (
     "a traceback or a crash",
     f"over {LIMIT_S:g} s or {LIMIT_BYTES / 1e9:g} GB",
 )
+
+
+ENDINGS = (SERVED, ALONE, REFUSED, FAILED, SLOW)
+REASONS = {
+    "newer than this ONNX Runtime": "reads up to",
+    "ONNX Runtime doesn't load it": "doesn't load",
+    "a type that is not sent (text, 8-bit floats, sequences, …)": "can't send",
+    "rows depend on each other": "depends on the rows",
+    "a result is always empty": "always empty",
+    "random": "is random",
+    "the valid values of its inputs aren't known": "which values it takes",
+    "ONNX Runtime doesn't run it": "fails to run",
+    "other": "",
+}
+"""What is refused, and by which words of the sentence that says so one tells."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +129,32 @@ def _batches(file: Path) -> bool:
     options.log_severity_level = 4
     with np.load(file.with_suffix(".npz")) as kept:
         given = dict(kept)
-    if len(next(iter(given.values()))) == 1:  # twice the same row is a batch too
-        given = {name: np.concatenate([value, value]) for name, value in given.items()}
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception:
+        return False
+    if len(next(iter(given.values()))) > 1:
+        return _rows_are_independent(session, given)
+    # A single row, and beside it one with other integers: what says how to compute is no part of a batch.
+    return any(
+        _rows_are_independent(session, {n: np.concatenate([v, _other(v, step)]) for n, v in given.items()})
+        for step in (1, -1)
+    )
+
+
+def _other(value: Any, step: int) -> Any:
+    return (value.astype(np.int64) + step).astype(value.dtype) if value.dtype.kind in "iu" else value
+
+
+def _rows_are_independent(session: Any, given: dict[str, Any]) -> bool:
+    try:
         whole = session.run(None, given)
         for row in range(len(next(iter(given.values())))):
             alone = session.run(None, {name: value[row : row + 1] for name, value in given.items()})
-            for one, all_ in zip(alone, whole, strict=True):
-                if len(one) != 1 or not np.allclose(
-                    one.astype(float), all_[row : row + 1].astype(float), rtol=1e-4, atol=1e-5, equal_nan=True
+            for one, every in zip(alone, whole, strict=True):
+                mine = every[row : row + 1]
+                if one.shape != mine.shape or not np.allclose(
+                    one.astype(float), mine.astype(float), rtol=1e-4, atol=1e-5, equal_nan=True
                 ):
                     return False
     except Exception:
@@ -184,11 +215,11 @@ def outcomes(files: list[Path], cache: Path) -> Iterator[Outcome]:
 
 def table(found: list[Outcome]) -> str:
     """Markdown: how the models ended, and how those that can be batched did."""
-    from importlib.metadata import version
-
-    fixed = Counter(o.ending for o in found if not o.dynamic)
-    dynamic = Counter(o.ending for o in found if o.dynamic)
-    can = Counter(o.ending for o in found if o.batches)
+    groups = (
+        [o for o in found if not o.dynamic],
+        [o for o in found if o.dynamic],
+        [o for o in found if o.batches],
+    )
     rows = [
         f"onnx {version('onnx')}, onnxruntime {_runtime()}; the slowest took "
         f"{max(o.seconds for o in found):.0f} s.",
@@ -196,11 +227,22 @@ def table(found: list[Outcome]) -> str:
         "| | as generated | first axis made dynamic | of these ONNX Runtime batches rightly |",
         "|---|---|---|---|",
     ]
-    rows += [
-        f"| {e} | {fixed[e]} | {dynamic[e]} | {can[e]} |" for e in (SERVED, ALONE, REFUSED, FAILED, SLOW)
-    ]
-    rows += [f"| all | {fixed.total()} | {dynamic.total()} | {can.total()} |", ""]
-    return "\n".join(rows)
+    for ending in ENDINGS:
+        rows.append(_row(ending, [sum(o.ending == ending for o in some) for some in groups]))
+        if ending == REFUSED:
+            whys = [[_why(o) for o in some] for some in groups]
+            rows += [_row(f"… {why}", [some.count(why) for some in whys]) for why in REASONS]
+    return "\n".join([*rows, _row("all", [len(some) for some in groups]), ""])
+
+
+def _row(words: str, counts: list[int]) -> str:
+    return f"| {words} | {' | '.join(map(str, counts))} |"
+
+
+def _why(outcome: Outcome) -> str | None:
+    if outcome.ending != REFUSED:
+        return None
+    return next(why for why, words in REASONS.items() if re.search(words, outcome.said))
 
 
 def _runtime() -> str:

@@ -154,9 +154,7 @@ def test_a_signal_that_has_to_be_long_is_tried_longer_and_the_note_says_what_fai
 
 def test_one_that_has_to_be_longer_yet_is_refused_with_where_to_say_so(tmp_path: Path) -> None:
     path = saved(signal(50_000), tmp_path)
-    with pytest.raises(
-        InputError, match=r"fails .*in m\.onnx\.yaml \(`axes: \{samples: \{least: 1000\}\}`\)"
-    ):
+    with pytest.raises(InputError, match=r"fails .*in m\.onnx\.yaml \(`axes: \{samples: \{least: 1000\}\}`"):
         taken(path)
     (tmp_path / "m.onnx.yaml").write_text("axes: {samples: {least: 50000, most: 90000}}\n")
     assert taken(path).outputs[0].axes == ("batch", 1, "y_axis2")
@@ -237,3 +235,28 @@ def test_a_description_that_does_not_fit_is_refused_by_its_line(
     with pytest.raises(InputError, match=words) as raised:
         taken(path)
     assert "\n" not in str(raised.value)
+
+
+def test_rows_that_take_from_each_other_by_their_values_are_not_taken_for_a_batch(tmp_path: Path) -> None:
+    """An index of 0 or 1 into the batch: a row alone has a 0 at most."""
+    of = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [node("GatherND", "x", "which")],
+        "g",
+        [of("x", TensorProto.FLOAT, ["N", 2]), of("which", TensorProto.INT64, ["N", 3, 2])],
+        [of("y", TensorProto.FLOAT, ["N", 3])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    words = r"fails to run it at batch 2 .*which values it takes, in m\.onnx\.yaml \(`inputs: \{which: "
+    with pytest.raises(InputError, match=words):
+        taken(saved(made, tmp_path))
+
+
+def test_an_input_without_a_declared_shape_is_described_beside_the_file(tmp_path: Path) -> None:
+    made = model([node("Relu", "x")], {"x": ["N", 8]}, {"y": ["N", 8]})
+    made.graph.input[0].type.tensor_type.ClearField("shape")
+    path = saved(made, tmp_path)
+    with pytest.raises(InputError, match=r"no declared shape: .*`inputs: \{x: \{axes: \[batch, n\]\}\}`"):
+        taken(path)
+    (tmp_path / "m.onnx.yaml").write_text("inputs: {x: {axes: [batch, n]}}")
+    assert axes(taken(path)) == {"x": ("batch", "n"), "y": ("batch", "n")}
