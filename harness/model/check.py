@@ -94,8 +94,8 @@ def check_batches(scenario: Scenario, model: ModelArtifact) -> None:
     for key, value in asked.items():
         if value not in (0, 1) and not (key == "max_batch" and rows and isinstance(value, int)):
             raise InputError(
-                f"server.{key} is for batches, and of {scenario.model} {model.parity.remarks[0]}: leave "
-                f"server.{key} out"
+                f"server.{key} asks Triton for batches, and {scenario.model} has none "
+                f"({model.parity.remarks[0]}): leave server.{key} out"
             )
 
 

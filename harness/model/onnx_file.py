@@ -127,6 +127,8 @@ def prepared(path: Path) -> Any:
         model.graph.output.remove(outputs.pop(name))
     if not outputs:
         raise InputError(f"{beside(path)} leaves out all outputs, and nothing is computed: keep one")
+    if said.outputs.leave_out:
+        _prune(model.graph)
     for name, output in outputs.items():
         try:
             datatype(path, output)
@@ -288,9 +290,14 @@ def _nodes(graph: Any) -> Iterator[Any]:
     """Every node, those of branches and loops too."""
     for node in graph.node:
         yield node
-        for attribute in node.attribute:
-            for inner in [attribute.g, *attribute.graphs]:
-                yield from _nodes(inner)
+        yield from _within(node)
+
+
+def _within(node: Any) -> Iterator[Any]:
+    """Every node of its branches."""
+    for attribute in node.attribute:
+        for inner in [attribute.g, *attribute.graphs]:
+            yield from _nodes(inner)
 
 
 def _declared(path: Path, value: Any, described: DescribedInput) -> Sequence[int | str]:
@@ -307,6 +314,24 @@ def _declared(path: Path, value: Any, described: DescribedInput) -> Sequence[int
             f"{beside(path)} (`inputs: {{{value.name}: {{axes: [batch, n]}}}}`)"
         )
     return described.axes
+
+
+def _prune(graph: Any) -> None:
+    """Leave only what the outputs are made of."""
+    makers = {output: node for node in graph.node for output in node.output}
+    waiting, needed = [output.name for output in graph.output], set()
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            if (node := makers.get(name)) is not None:
+                waiting += [*node.input, *(taken for inner in _within(node) for taken in inner.input)]
+    for parts, kept in (
+        (graph.node, [node for node in graph.node if needed.intersection(node.output)]),
+        (graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed]),
+    ):
+        del parts[:]
+        parts.extend(kept)
 
 
 def _check_described(path: Path, said: Description, declared: Mapping[str, Sequence[int | str]]) -> None:

@@ -77,46 +77,66 @@ class Outcome:
 def write_models(folder: Path) -> list[Path]:
     """A file for each model and each variant, and one for its inputs where they are tensors."""
     import onnx
-    from onnx.backend.test.case.node import collect_testcases
 
     files = []
+    for name, model, given in _models():
+        if not model.graph.input:
+            continue
+        files.append(folder / f"{name}.onnx")
+        onnx.save(model, files[-1])
+        if variant := _dynamic(model, given):
+            files.append(folder / f"{name}-dynamic.onnx")
+            onnx.save(variant, files[-1])
+            np.savez(files[-1].with_suffix(".npz"), **dict(zip(_fed(model), given, strict=False)))
+    return files
+
+
+def _models() -> Iterator[tuple[str, Any, list[Any]]]:
+    """(name, model, inputs) of what the generator makes, and of the files that come with it."""
+    import onnx
+    from onnx.backend import test
+    from onnx.backend.test.case.node import collect_testcases
+
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         cases = collect_testcases(None)
     for case in cases:
-        if case.model is None or not case.model.graph.input:
-            continue
-        files.append(folder / f"{case.name}.onnx")
-        onnx.save(case.model, files[-1])
-        given = case.data_sets[0][0] if case.data_sets else []
-        if variant := _dynamic(case.model, given):
-            files.append(folder / f"{case.name}-dynamic.onnx")
-            onnx.save(variant, files[-1])
-            names = [value.name for value in case.model.graph.input]
-            np.savez(files[-1].with_suffix(".npz"), **dict(zip(names, given, strict=False)))
-    return files
+        if case.model is not None:
+            yield case.name, case.model, list(case.data_sets[0][0]) if case.data_sets else []
+    data = Path(test.__file__).parent / "data"
+    for file in sorted([*data.glob("*/*/model.onnx"), *data.glob("light/*.onnx")]):
+        name = file.parent.name if file.name == "model.onnx" else file.stem
+        tensors = sorted(file.parent.glob("test_data_set_0/input_*.pb"))
+        try:
+            given = [onnx.numpy_helper.to_array(onnx.load_tensor(str(each))) for each in tensors]
+        except Exception:  # a sequence
+            given = []
+        yield f"{file.parts[-3] if file.name == 'model.onnx' else 'light'}-{name}", onnx.load(file), given
+
+
+def _fed(model: Any) -> list[str]:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [value.name for value in model.graph.input if value.name not in constants]
 
 
 def _dynamic(model: Any, given: list[Any]) -> Any:
     """The model with a dynamic first axis; None where its tensors have no first axis in common."""
     import onnx
 
-    values = [*model.graph.input, *model.graph.output]
+    fed = _fed(model)
+    values = [*(value for value in model.graph.input if value.name in fed), *model.graph.output]
     shapes = [value.type.tensor_type.shape.dim for value in values]
     if not all(
         value.type.HasField("tensor_type") and shape for value, shape in zip(values, shapes, strict=True)
     ):
         return None
     first = {shape[0].dim_value for shape in shapes}
-    if (
-        len(first) != 1
-        or first <= {0}
-        or not all(isinstance(g, np.ndarray) and g.dtype.kind in "biuf" for g in given)
-    ):
+    numbers = all(isinstance(each, np.ndarray) and each.dtype.kind in "biuf" for each in given)
+    if len(first) != 1 or first <= {0} or len(given) != len(fed) or not numbers:
         return None
     variant = onnx.ModelProto()
     variant.CopyFrom(model)
-    for value in [*variant.graph.input, *variant.graph.output]:
+    for value in [*(v for v in variant.graph.input if v.name in fed), *variant.graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     return variant
 

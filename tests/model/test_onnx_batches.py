@@ -206,6 +206,9 @@ def test_a_description_beside_the_file_names_axes_values_and_what_to_leave_out(t
     assert artifact.note is None
     assert axes(artifact)["x"] == ("batch", 3, "side", "side")
     assert [output.name for output in artifact.outputs] == ["y"]
+    written = onnx.load(artifact.path).graph
+    assert [each.op_type for each in written.node] == ["Cast", "Cast", "Mul", "Add"]
+    assert not written.initializer
     (payload,) = payloads("m.onnx", request_class(batch=50, side=4), base_dir=tmp_path / ".", count=1, seed=1)
     assert set(np.unique(payload["rate"]).tolist()) == {16000}
     assert set(np.unique(payload["ids"]).tolist()) == {5, 6}
