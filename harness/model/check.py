@@ -95,7 +95,7 @@ def check_batches(scenario: Scenario, model: ModelArtifact) -> None:
         if value not in (0, 1) and not (key == "max_batch" and rows and isinstance(value, int)):
             raise InputError(
                 f"server.{key} asks Triton for batches, and {scenario.model} has none "
-                f"({model.parity.remarks[0]}): leave server.{key} out"
+                f"({model.alone}): leave server.{key} out"
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,5 +84,8 @@ def _of_one_kind(
 def _shares(values: Sequence[npt.NDArray[np.generic]]) -> Mapping[str, float]:
     every = [np.asarray(value, np.float64) for value in values]
     total = max(sum(value.size for value in every), 1)
-    kinds = {"NaN": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
-    return {word: sum(int(kind(value).sum()) for value in every) / total for word, kind in kinds.items()}
+
+    def share(found: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.bool_]]) -> float:
+        return sum(int(found(value).sum()) for value in every) / total
+
+    return {"NaN": share(np.isnan), "inf": share(np.isposinf), "-inf": share(np.isneginf)}

@@ -174,13 +174,14 @@ def _as_proven(source: AnySource, artifact: ModelArtifact) -> Signature:
     known = source.signature()
     axes = {tensor.name: tensor.axes for tensor in artifact.inputs}
     inputs = tuple(replace(tensor, axes=axes[tensor.name]) for tensor in known.inputs)
-    alone = None if artifact.batching else known.alone or "it was proven so"
-    return replace(known, inputs=inputs, alone=alone)
+    return replace(known, inputs=inputs, alone=artifact.alone)
 
 
 def _note(source: AnySource, artifact: ModelArtifact) -> str | None:
     """What is known of the source beforehand, and what the proof saw."""
-    return "; ".join(filter(None, (source.note, *artifact.parity.remarks))) or None
+    alone = f"each request is computed alone (max_batch_size: 0): {artifact.alone}"
+    told = (source.note, None if artifact.batching else alone, *artifact.parity.remarks)
+    return "; ".join(filter(None, told)) or None
 
 
 def _once(
@@ -259,7 +260,7 @@ def _proven(
         outputs=outputs,
         parity=proof.parity,
         dtype="fp32" if isinstance(source, Factory) and source.converted else None,
-        batching=signature.batching,
+        alone=signature.alone,
     )
 
 

@@ -84,7 +84,7 @@ def signature(path: Path) -> Signature:
     declared = {
         value.name: _declared(path, value, said.inputs.get(value.name, DescribedInput())) for value in values
     }
-    described = {name: axes for name, of in said.inputs.items() if (axes := of.axes) is not None}
+    described = {name: of.axes for name, of in said.inputs.items() if of.axes is not None}
     _check_described(path, said, declared)
     alone = why_alone(declared | described)
     if not said.batch:

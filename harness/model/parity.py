@@ -216,9 +216,7 @@ class _Proving:
             batching=subject.signature.batching,
             described_in=subject.described_in,
         )
-        alone = subject.signature.alone
-        remarks = [] if alone is None else [f"each request is computed alone (max_batch_size: 0): {alone}"]
-        remarks += not_numbers([got for _, got in self.seen])
+        remarks = [*not_numbers([got for _, got in self.seen])]
         remarks += [f"ONNX Runtime fails at {words(sizes)}" for sizes, _ in self.failed[:3]]
         return Proof(
             Parity(

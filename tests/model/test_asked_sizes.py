@@ -59,7 +59,11 @@ def test_of_many_sizes_the_ends_and_some_between_are_tried(tmp_path: Path) -> No
 
 def test_of_a_model_that_triton_does_not_batch_the_rows_of_a_request_are_tried(tmp_path: Path) -> None:
     saved(ALONE["a result of all rows"][0], tmp_path)
-    assert {"batch": 7} in sizes(at(tmp_path, {"batch": 7}))
+    artifact = at(tmp_path, {"batch": 7})
+    assert {"batch": 7} in sizes(artifact)
+    half = export("m.onnx", base_dir=tmp_path, progress=lambda _: None, dtype="fp16", asked=[{"batch": 6}])
+    assert {"batch": 6} in sizes(half) and {"batch": 7} in sizes(half)
+    assert half.alone == artifact.alone
 
 
 @pytest.mark.parametrize(
@@ -71,7 +75,7 @@ def test_of_a_model_that_triton_does_not_batch_the_rows_of_a_request_are_tried(t
         (
             {"max_batch": 8},
             {},
-            r"server\.max_batch asks .*and m\.onnx has none \(each request is computed",
+            r"server\.max_batch asks .*and m\.onnx has none \(output 'z' is",
         ),
         (
             {"max_batch": [1, 8]},

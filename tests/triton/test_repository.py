@@ -133,13 +133,13 @@ def test_a_tensor_with_only_a_batch_axis_is_described_by_a_reshape() -> None:
 def test_a_model_without_a_batch_is_described_with_all_its_axes() -> None:
     x = TensorSpec(name="x", datatype="FP32", axes=(1, 3, "height", "2*height"))
     y = TensorSpec(name="y", datatype="FP32", axes=("found", 4))
-    model = artifact("m", [x], [y]).model_copy(update={"batching": False})
+    model = artifact("m", [x], [y]).model_copy(update={"alone": "it has no batch"})
     config = parsed(text_format(model_config(model, settings(max_batch=8, queue_delay_us=9), gpu=False)))
     assert config.max_batch_size == 0
     assert not config.HasField("dynamic_batching")
     assert list(config.input[0].dims) == [1, 3, -1, -1]
     assert list(config.output[0].dims) == [-1, 4]
-    fixed = artifact("m", [X], []).model_copy(update={"batching": False})
+    fixed = artifact("m", [X], []).model_copy(update={"alone": "it has no batch"})
     tensorrt = model_config(fixed, settings(kind="gpu", provider="tensorrt"), gpu=True)
     (accelerator,) = tensorrt["optimization"]["execution_accelerators"]["gpu_execution_accelerator"]
     assert [*accelerator["parameters"]] == ["precision_mode"]
