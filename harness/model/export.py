@@ -365,11 +365,11 @@ def _session(file: Path, name: str, twice: list[str]) -> Session:
             "version, or install a newer onnxruntime (Triton's own has a version too)"
         ) from error
     except Refused as error:
-        remedy = (
-            f"the output {twice[0]!r} has the name of a value inside the model: rename the output"
-            if twice
-            else "check its operators and types, and that no output has the name of a value inside the model"
-        )
+        remedy = "check its operators and types, and that no output has the name of a value inside the model"
+        if twice:
+            remedy = f"the output {twice[0]!r} has the name of a value inside the model: rename the output"
+        elif "Could not find an implementation" in str(error):
+            remedy = "it has that operator for other types or a newer opset: export it again with those"
         raise InputError(f"{name}: ONNX Runtime doesn't load the ONNX file ({error}): {remedy}") from error
 
 

@@ -112,8 +112,7 @@ def values(
     if low is not None and low == high:
         return _constant(tensor, shape, low)
     if kind.kind == "b":
-        low, high = (0, 2) if low is None or high is None else (max(low, 0), min(high, 2))
-        return generator.integers(math.ceil(low), math.ceil(high), shape).astype(kind)
+        return generator.integers(0, 2, shape).astype(kind)
     if kind.kind == "f":
         if low is None or high is None:
             return generator.standard_normal(shape).astype(kind)
