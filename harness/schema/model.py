@@ -32,6 +32,8 @@ class Parity(Frozen):
     tolerance: float
     """The largest `max_rel_error` that is accepted."""
     cases: tuple[ParityCase, ...]
+    remarks: tuple[str, ...] = ()
+    """What else the proof saw and a reader should know: values that are no numbers, sizes that don't run."""
 
 
 class ModelArtifact(Frozen):
@@ -49,12 +51,19 @@ class ModelArtifact(Frozen):
     parity: Parity
     dtype: Dtype | None = None
     """What it was converted to; None for the source as it is. A converted model has another `name`."""
+    alone: str | None = None
+    """Why each request is computed alone, with Triton's `max_batch_size: 0`. None where Triton may make one
+    batch of several: the first axis of every tensor is the batch."""
     note: str | None = None
     """A label that follows the model into every result, e.g. "random weights: speed only"."""
 
     @property
     def path(self) -> Path:
         return Path(self.onnx_path)
+
+    @property
+    def batching(self) -> bool:
+        return self.alone is None
 
     @property
     def dynamic_axes(self) -> tuple[str, ...]:

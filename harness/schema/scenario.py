@@ -83,6 +83,19 @@ DEFAULTS: dict[str, Any] = {
 """What a server that harness starts has where the scenario leaves it out."""
 
 
+class Range(Frozen):
+    """Valid values of an input: `low` is one, `high` is the first that isn't."""
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"`low` ({self.low:g}) must be under `high` ({self.high:g})")
+        return self
+
+
 class RequestClass(Frozen):
     """One kind of request. Several classes are drawn by weight within a point."""
 
@@ -104,6 +117,8 @@ class RequestClass(Frozen):
     low: float | None = None
     high: float | None = None
     """Range of `random` values, half open; for models whose valid range harness doesn't know."""
+    ranges: Annotated[dict[str, Range], Field(min_length=1)] | None = None
+    """As `low` and `high`, for single inputs by their names: ids of two vocabularies in one class."""
 
     @model_validator(mode="after")
     def _coherent(self) -> RequestClass:

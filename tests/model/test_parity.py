@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.model.parity import difference
+from harness.model.comparison import difference
 from harness.model.shapes import proving_feeds, proving_shapes
 from harness.model.signature import Axis, Input, Signature
 from harness.schema.errors import InputError
@@ -26,7 +26,8 @@ def test_the_relative_error_is_over_the_references_largest_value_of_the_worst_ou
     [
         ([1.0, math.nan], [1.0, 1.0]),
         ([1.0, 1.0], [1.0, math.nan]),
-        ([math.nan], [math.nan]),
+        ([math.nan], [math.inf]),
+        ([math.inf], [-math.inf]),
         ([math.inf], [1.0]),
         ([1.0], [1.0, 1.0]),
         ([1e-30], [0.0]),
@@ -34,6 +35,23 @@ def test_the_relative_error_is_over_the_references_largest_value_of_the_worst_ou
 )
 def test_what_cannot_be_compared_is_never_within_a_tolerance(got: list[float], wanted: list[float]) -> None:
     assert difference({"y": np.array(got)}, {"y": np.array(wanted)}).relative == math.inf
+
+
+def test_the_same_nan_and_the_same_infinity_are_equal_and_the_numbers_beside_them_count() -> None:
+    odd = [math.nan, math.inf, -math.inf]
+    off = difference({"y": np.array([*odd, 1.0, 4.0])}, {"y": np.array([*odd, 1.0, 4.4])})
+    assert off.relative == pytest.approx(0.4 / 4.4)
+    assert difference({"y": np.array(odd)}, {"y": np.array(odd)}).relative == 0
+
+
+@pytest.mark.parametrize("mask", [-65504.0, -1e9, float(np.finfo(np.float32).min)])
+def test_what_a_mask_hides_is_no_scale_for_the_logits_beside_it(mask: float) -> None:
+    off = difference({"y": np.array([mask, 3.0, 2.0])}, {"y": np.array([mask, 3.0, 2.3])})
+    assert off.relative == pytest.approx(0.1)
+    assert difference({"y": np.array([mask, 3.0])}, {"y": np.array([3.0, mask])}).relative >= 1
+    assert difference({"y": np.array([mask + 1, 3.0])}, {"y": np.array([mask, 3.0])}).relative < 1e-4
+    sums = {"y": np.array([mask, -mask / 2, 1.0])}  # as large without a mask
+    assert difference({"y": np.array([mask, -mask / 2, 1.5])}, sums).relative < 1e-4
 
 
 def test_equal_zeros_and_labels_are_equal() -> None:
