@@ -99,8 +99,8 @@ def prove(subject: Subject, *, shapes: Sequence[Sizes] | None = None, asked: Seq
     that can be compared, and is recorded.
 
     Raises CannotBatch where the batch is no axis of all that it takes and returns; InputError when an error
-    is over the tolerance, with the figures, when rows depend on each other, when two runs differ, when too few
-    shapes run or an asked one doesn't, or when Triton can't describe what it returns.
+    is over the tolerance, with the figures, when rows depend on each other, when two runs differ, when too
+    few shapes run or an asked one doesn't, or when Triton can't describe what it returns.
     """
     proving = _Proving(subject)
     for sizes in shapes if shapes is not None else proving_shapes(subject.signature):
