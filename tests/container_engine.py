@@ -51,6 +51,7 @@ GPU_LIBRARIES = ("libonnxruntime_providers_cuda", "libonnxruntime_providers_tens
 
 PACKAGE_LIMIT_S = 150
 ENGINE_LIMIT_S = 60
+ANSWER_LIMIT_S = 120
 
 BEGIN = """
 mount -t tmpfs none /run && ip link set lo up &&
@@ -99,7 +100,11 @@ class Engine:
     def ask(self, *words: str) -> str:
         """What docker answers, without the newline."""
         done = subprocess.run(
-            ["docker", *words], env=os.environ | self.env, capture_output=True, text=True, timeout=60
+            ["docker", *words],
+            env=os.environ | self.env,
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_LIMIT_S,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -153,15 +158,20 @@ class Engine:
         self.started.append(begun)
         give_up = time.monotonic() + ENGINE_LIMIT_S
         while True:
-            with suppress(AssertionError, subprocess.TimeoutExpired):
-                self.ask("version")
+            if self._answers():
                 mounts = Path(f"/proc/{begun.pid}/ns/mnt").readlink()
+                assert mounts != Path("/proc/self/ns/mnt").readlink(), "whose processes will be killed"
                 self.guards.append(Guard(SWEEP, MOUNTS=str(mounts), **variables))
                 return
             if begun.poll() is not None or time.monotonic() > give_up:
                 said = [*log.read_text(errors="replace").splitlines(), "it said nothing"]
                 raise CanNotRun(f"Docker's engine doesn't start here: {said[-2] if said[:-1] else said[-1]}")
             time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        with suppress(AssertionError, subprocess.TimeoutExpired):
+            return bool(self.ask("version"))
+        return False
 
 
 @contextmanager
@@ -175,6 +185,10 @@ def running_engine() -> Iterator[Engine]:
     try:
         made.start()
         made.image = _imported(made, base)
+        try:
+            made.ask("run", "--rm", "--init", "--publish=127.0.0.1::8000", made.image, "true")
+        except AssertionError as error:
+            raise CanNotRun(f"Docker's engine runs no container here: {error}") from error
         yield made
     finally:
         for begun in made.started:
@@ -187,8 +201,12 @@ def running_engine() -> Iterator[Engine]:
         for guard in made.guards:
             guard.wait()
         for begun in made.started:
+            begun.kill()
             begun.wait()
         shutil.rmtree(folder, ignore_errors=True)
+    groups = Path("/sys/fs/cgroup")
+    left = [*made.living(), *groups.glob(folder.name), *groups.glob(f"*/{folder.name}")]
+    assert not left, f"the engine left {left}"
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +226,7 @@ def _lacking() -> str | None:
         return f"the image has Debian {SUITE}'s Python 3.11 for x86-64, and the tests run on another"
     lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
     if lacking:
-        return f"{', '.join(lacking)} is missing: apt-get install docker.io debootstrap"
+        return f"{', '.join(lacking)} is missing: apt-get install docker.io debootstrap iptables"
     return None
 
 
