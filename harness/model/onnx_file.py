@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx.external_data_helper import _get_all_tensors, uses_external_data
 
 from harness.cache import file_sha256
-from harness.model.own_files import has, own_file
+from harness.model.external_data import data_files, load_data
 from harness.model.signature import BATCH, Input, Place, Signature
-from harness.plain_text import shown
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.tensors import Datatype, TensorSpec
 
@@ -49,7 +47,12 @@ PROTOBUF_LIMIT = 2**31 - 1
 def read(path: Path, *, weights: bool) -> Any:
     """The file's ModelProto. Raises InputError when it isn't one."""
     try:
-        return onnx.load(str(path), load_external_data=weights)
+        model = onnx.load(str(path), load_external_data=False)
+        if weights:
+            load_data(model, path)
+        return model
+    except InputError:
+        raise
     except Exception as error:  # protobuf, checker and OS errors have no common base
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
@@ -89,20 +92,7 @@ def content(path: Path) -> tuple[str, ...]:
 
     Raises InputError where one of them isn't beside it.
     """
-    model = read(path, weights=False)
-    outside = {
-        entry.value
-        for tensor in _get_all_tensors(model)  # those that onnx reads
-        if uses_external_data(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    for name in sorted(outside):
-        if not has(path.parent, name):
-            raise InputError(
-                f"{path} keeps its weights in {shown(name)[:200]}, which is missing: put it beside it"
-            )
-    data = [own_file(path.parent, name) for name in sorted(outside)]
+    data = data_files(read(path, weights=False), path)
     return tuple(file_sha256(file) for file in [path, *data])
 
 
