@@ -23,7 +23,7 @@ from harness.model.sources import AnySource, OnnxFile
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.model import ModelArtifact
 from harness.schema.scenario import Dtype
-from harness.schema.tensors import Tensors, TensorSpec
+from harness.schema.tensors import TensorSpec
 
 Progress = Callable[[str], None]
 
@@ -31,6 +31,7 @@ _EXPORTERS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime-gpu", 
 _RECIPE = (
     "comparison.py",
     "configured.py",
+    "external_data.py",
     "huggingface.py",
     "modules.py",
     "onnx_file.py",
@@ -38,6 +39,7 @@ _RECIPE = (
     "parity.py",
     "shapes.py",
     "torch_export.py",
+    "torch_module.py",
     "export.py",
 )
 _HALF_RECIPE = (
@@ -154,14 +156,14 @@ def _proven(source: AnySource, file: Path, progress: Progress) -> ModelArtifact:
     progress(f"comparing {source.name} {against}")
     subject = Subject(
         source.name,
-        _session(file, source.name, twice),
+        _session(file, source, twice),
         signature,
         reference,
         drawn_by=onnx_file.random_operators(graph),
     )
     proof = prove(subject)
     onnx_file.write(graph, inputs, proof.outputs, file)
-    _session(file, source.name, twice)
+    _session(file, source, twice)
     return ModelArtifact(
         name=source.name,
         kind=source.kind,
@@ -225,23 +227,24 @@ def _graph(model: TorchModel, signature: Signature, name: str) -> Any:
 def _reference(model: TorchModel, name: str) -> Reference:
     from harness.model import torch_export
 
-    def run(feeds: Tensors) -> Tensors:
-        made = torch_export.run(model, feeds, name)
-        return dict(zip(torch_export.output_names(model, made), made, strict=True))
-
-    return Reference(TORCH, run)
+    return Reference(TORCH, lambda feeds: torch_export.run(model, feeds, name), model.remarks)
 
 
-def _session(file: Path, name: str, twice: list[str]) -> Session:
+def _session(file: Path, source: AnySource, twice: list[str]) -> Session:
     try:
         return Session(file)
     except Refused as error:
-        remedy = (
-            f"the output {twice[0]!r} has the name of a value inside the model: rename the output"
-            if twice
-            else "check its operators and types, and that no output has the name of a value inside the model"
-        )
-        raise InputError(f"{name}: ONNX Runtime doesn't load the ONNX file ({error}): {remedy}") from error
+        if twice:
+            remedy = f"the output {twice[0]!r} has the name of a value inside the model: rename the output"
+        elif isinstance(source, Factory) and "bfloat16" in source.weights():
+            remedy = "its weights are BF16: set `dtype: fp32` (`--dtype fp32`), which converts them"
+        else:
+            remedy = (
+                "check its operators and types, and that no output has the name of a value inside the model"
+            )
+        raise InputError(
+            f"{source.name}: ONNX Runtime doesn't load the ONNX file ({error}): {remedy}"
+        ) from error
 
 
 def _kept(folder: Path) -> ModelArtifact | None:

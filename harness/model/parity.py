@@ -57,6 +57,8 @@ class Reference:
     """For the record: TORCH or FP32_FILE."""
     run: Callable[[Tensors], Tensors]
     """May raise Refused."""
+    remarks: tuple[str, ...] = ()
+    """What is known of it beforehand, and belongs to the proof."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,11 @@ class _Proving:
                 reference=reference.words if reference else NO_REFERENCE,
                 tolerance=self.tolerance,
                 cases=tuple(self.cases),
-                remarks=(*not_numbers([got for _, got in self.seen]), *refused[:3]),
+                remarks=(
+                    *(reference.remarks if reference else ()),
+                    *not_numbers([got for _, got in self.seen]),
+                    *refused[:3],
+                ),
             ),
             outputs,
         )
