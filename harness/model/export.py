@@ -33,6 +33,8 @@ _RECIPE = (
     "configured.py",
     "external_data.py",
     "huggingface.py",
+    "loaded_weights.py",
+    "modality.py",
     "modules.py",
     "onnx_file.py",
     "output_axes.py",
