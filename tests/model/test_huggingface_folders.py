@@ -93,6 +93,7 @@ def test_a_bare_encoder_gives_its_last_hidden_state_and_takes_its_own_number_of_
     model = tiny_bert(tmp_path / "bert")
     artifact = export("bert", base_dir=tmp_path, progress=lambda _: None)
     assert artifact.outputs[0].axes == ("batch", "tokens", 16)
+    assert artifact.note == "left out of the export: output pooler_output, input token_type_ids"
     assert max(case.axes["tokens"] for case in artifact.parity.cases) == 40
     assert inputs_of("bert", base_dir=tmp_path).axis("tokens").most == 40
     feeds = asked(2, 9)
