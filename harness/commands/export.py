@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -15,13 +16,18 @@ from harness.schema.scenario import Dtype
 
 
 def export_model(
-    model: str, base_dir: Path, progress: Progress | None = None, dtype: Dtype | None = None
+    model: str,
+    base_dir: Path,
+    progress: Progress | None = None,
+    dtype: Dtype | None = None,
+    asked: Sequence[Mapping[str, int]] = (),
 ) -> ModelArtifact:
-    """Export `model`, or take it from the cache. Paths are relative to `base_dir`. Raises HarnessError."""
+    """Export `model`, or take it from the cache. Paths are relative to `base_dir`. `asked`: sizes that will
+    be sent, which are proven too. Raises HarnessError."""
     progress = progress or Progress()
     say_what_runs(model, base_dir, progress)
     with progress.doing(f"model {model}{f' in {dtype.upper()}' if dtype else ''}"):
-        return export(model, base_dir=base_dir, progress=progress.detail, dtype=dtype)
+        return export(model, base_dir=base_dir, progress=progress.detail, dtype=dtype, asked=asked)
 
 
 def say_what_runs(model: str, base_dir: Path, progress: Progress) -> None:
@@ -44,7 +50,7 @@ def show(model: ModelArtifact) -> None:
     for heading in ("shape", "traced", "largest error", "relative"):
         table.add_column(heading)
     for case in model.parity.cases:
-        shape = ", ".join(f"{axis} {size}" for axis, size in case.axes.items())
+        shape = ", ".join(f"{axis} {size}" for axis, size in case.axes.items()) or "its one size"
         errors = (f"{case.max_abs_error:.2g}", f"{case.max_rel_error:.2g}")
         table.add_row(*cells([shape, "yes" if case.traced else "", *errors]))
     console.print(table)

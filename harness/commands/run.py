@@ -15,7 +15,7 @@ from harness.commands.sittings import check_environment, check_models
 from harness.console import TerminalConsole
 from harness.measurement.session import Session
 from harness.measurement.testbed import Testbed, most_shared
-from harness.model.check import check_classes, runs_code
+from harness.model.check import check_batches, check_classes, runs_code
 from harness.report.table import print_table
 from harness.schema.errors import ExitCode, InputError
 from harness.schema.model import ModelArtifact
@@ -99,7 +99,13 @@ Models = Mapping[Dtype | None, ModelArtifact]
 
 def exported(loaded: LoadedScenario, progress: Progress) -> Models:
     dtypes = dict.fromkeys(point.dtype for point in loaded.points)
-    return {dtype: export_model(loaded.scenario.model, loaded.folder, progress, dtype) for dtype in dtypes}
+    asked = [{"batch": kind.batch, **kind.axes} for point in loaded.points for kind in point.requests]
+    models = {
+        dtype: export_model(loaded.scenario.model, loaded.folder, progress, dtype, asked) for dtype in dtypes
+    }
+    for model in models.values():
+        check_batches(loaded.scenario, model)
+    return models
 
 
 def measure(

@@ -34,14 +34,23 @@ def workload(point: Point, model: ModelArtifact, base_dir: Path) -> Workload:
     """What `point` sends to `model`. Files that it names are relative to `base_dir`. Raises InputError."""
     return Workload(
         model.name,
-        {kind.name: _variants(point, kind, base_dir) for kind in point.requests},
+        {kind.name: _variants(point, kind, model, base_dir) for kind in point.requests},
         [output.name for output in model.outputs],
     )
 
 
-def _variants(point: Point, kind: PointClass, base_dir: Path) -> tuple[Tensors, ...]:
+def _variants(point: Point, kind: PointClass, model: ModelArtifact, base_dir: Path) -> tuple[Tensors, ...]:
     def made(count: int) -> tuple[Tensors, ...]:
-        return payloads(point.model, kind, base_dir=base_dir, count=count, seed=point.seed)
+        each = payloads(point.model, kind, base_dir=base_dir, count=count, seed=point.seed)
+        return tuple(_as_sent(tensors, model) for tensors in each)
 
     one = sum(tensor.nbytes for tensor in made(1)[0].values())
     return made(max(1, min(VARIANTS, VARIANTS_BYTES // max(one, 1))))
+
+
+def _as_sent(tensors: Tensors, model: ModelArtifact) -> Tensors:
+    """Where Triton makes batches every tensor has an axis after the batch: one of size 1 if the model has
+    none, which config.pbtxt has Triton take away again."""
+    if not model.batching:
+        return tensors
+    return {name: value[:, None] if value.ndim == 1 else value for name, value in tensors.items()}

@@ -12,8 +12,10 @@ from harness.model.files import user_files
 from harness.model.resolve import FACTORY, resolve, signature_of
 from harness.model.signature import Signature
 from harness.schema.errors import InputError
+from harness.schema.faults import nearest, short
+from harness.schema.model import ModelArtifact
 from harness.schema.point import PointClass
-from harness.schema.scenario import PayloadSource
+from harness.schema.scenario import PayloadSource, Scenario
 
 
 def inputs_of(model: str, *, base_dir: Path) -> Signature:
@@ -48,6 +50,11 @@ def check_classes(model: str, classes: Sequence[PointClass], *, base_dir: Path) 
 
 
 def check_axes(model: str, signature: Signature, request: PointClass) -> None:
+    if request.batch > 1 and not signature.sizes_batch:
+        raise InputError(
+            f"request class {request.name!r} has batch {request.batch}, and {model} takes one inference a "
+            f"request ({signature.alone}): leave `batch` out"
+        )
     wanted = signature.dynamic
     listed = ", ".join(wanted) or "none"
     for axis in request.axes:
@@ -73,6 +80,25 @@ def check_axes(model: str, signature: Signature, request: PointClass) -> None:
             )
 
 
+def check_batches(scenario: Scenario, model: ModelArtifact) -> None:
+    """Raise InputError where the scenario asks for batches of Triton's, and the model has none."""
+    if model.batching:
+        return
+    server = scenario.server
+    # Requests with many rows of their own need a max_batch that is as large, by the scenario's own rules.
+    rows = any(request.batch != 1 for request in scenario.requests)
+    asked = {
+        "max_batch": server.max_batch if "max_batch" in server.model_fields_set else 1,
+        "queue_delay_us": server.queue_delay_us,
+    }
+    for key, value in asked.items():
+        if value not in (0, 1) and not (key == "max_batch" and rows and isinstance(value, int)):
+            raise InputError(
+                f"server.{key} is for batches, and of {scenario.model} {model.parity.remarks[0]}: leave "
+                f"server.{key} out"
+            )
+
+
 def payload_kind(model: str, signature: Signature, request: PointClass) -> PayloadSource:
     """The class's payload, or what suits the model: its text, its bytes, else random values.
 
@@ -93,18 +119,35 @@ def payload_kind(model: str, signature: Signature, request: PointClass) -> Paylo
             f"request class {request.name!r} has a folder, and {model} takes random values: remove `folder`, "
             "or name the `payload` that its files are"
         )
-    if request.low is not None and (kind != "random" or all(i.low is not None for i in signature.inputs)):
-        raise InputError(
-            f"request class {request.name!r} has `low` and `high`, and harness knows the valid values of "
-            f"{model} for payload {kind!r}: remove them"
-        )
-    unknown = [i for i in signature.inputs if i.low is None and "INT" in i.datatype]
-    if kind == "random" and unknown and request.low is None:
-        raise InputError(
-            f"request class {request.name!r}: input {unknown[0].name!r} of {model} takes integers "
-            f"({unknown[0].datatype}) and harness doesn't know which are valid: give `low` and `high`"
-        )
+    _check_ranges(model, signature, request, kind)
     return kind
+
+
+def _check_ranges(model: str, signature: Signature, request: PointClass, kind: PayloadSource) -> None:
+    """Every integer that is made up has a range, and nothing has two."""
+    said, known = f"request class {request.name!r}", {i.name: i.low is not None for i in signature.inputs}
+    ranges = request.ranges or {}
+    if request.low is not None and (kind != "random" or all(known.values())):
+        raise InputError(
+            f"{said} has `low` and `high`, and harness knows the valid values of {model} for payload "
+            f"{kind!r}: remove them"
+        )
+    for name in ranges:
+        if name not in known:
+            near = nearest(name, known) or f": there are {', '.join(known)}"
+            raise InputError(f"{said} has a range of {short(name)!r}, which is no input of {model}{near}")
+        if known[name] or kind != "random":
+            raise InputError(
+                f"{said} has a range of {name!r}, and harness knows the valid values of {model} there for "
+                f"payload {kind!r}: remove it"
+            )
+    unknown = [i for i in signature.inputs if i.low is None and "INT" in i.datatype and i.name not in ranges]
+    if kind == "random" and unknown and request.low is None:
+        example = f"`ranges: {{{unknown[0].name}: {{low: 0, high: 100}}}}`"
+        raise InputError(
+            f"{said}: input {unknown[0].name!r} of {model} takes integers ({unknown[0].datatype}) and "
+            f"harness doesn't know which are valid: give `low` and `high`, or {example} for this input alone"
+        )
 
 
 def suited_payload(signature: Signature) -> PayloadSource:

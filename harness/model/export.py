@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import ValidationError
 
-from harness.atomic import new_folder
+from harness.atomic import new_folder, replacing_path
 from harness.cache import cache_dir, file_sha256, lock
 from harness.model.factory import Factory
-from harness.model.parity import FP32_FILE, TORCH, Reference, Subject, prove
+from harness.model.onnx_description import beside
+from harness.model.onnx_hash import onnx_sha256
+from harness.model.parity import (
+    FP32_FILE,
+    TORCH,
+    CannotBatch,
+    OneAtATime,
+    Proof,
+    Reference,
+    Subject,
+    prove,
+)
 from harness.model.resolve import resolve
-from harness.model.runtime import Refused, Session
-from harness.model.shapes import proving_feeds, proving_shapes
-from harness.model.signature import Signature, TorchModel, servable
+from harness.model.runtime import Refused, Session, TooNew
+from harness.model.shapes import Sizes, asked_shapes, proving_feeds, proving_shapes
+from harness.model.signature import BATCH, Input, Signature, TorchModel, servable
 from harness.model.sources import AnySource, OnnxFile
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.model import ModelArtifact
@@ -26,6 +41,8 @@ from harness.schema.scenario import Dtype
 from harness.schema.tensors import TensorSpec
 
 Progress = Callable[[str], None]
+
+_RECORD = "artifact.json"
 
 _EXPORTERS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime")
 _RECIPE = (
@@ -36,6 +53,8 @@ _RECIPE = (
     "loaded_weights.py",
     "modality.py",
     "modules.py",
+    "onnx_axes.py",
+    "onnx_description.py",
     "onnx_file.py",
     "output_axes.py",
     "parity.py",
@@ -56,22 +75,32 @@ _HALF_RECIPE = (
 )
 
 
-def export(model: str, *, base_dir: Path, progress: Progress, dtype: Dtype | None = None) -> ModelArtifact:
+def export(
+    model: str,
+    *,
+    base_dir: Path,
+    progress: Progress,
+    dtype: Dtype | None = None,
+    asked: Sequence[Mapping[str, int]] = (),
+) -> ModelArtifact:
     """The verified ONNX file of `model` (see `harness.model.resolve.resolve`), made at most once.
 
     `dtype`: None leaves the model as it is. "fp32" is the same where its weights are FP32, and converts a
     torch module whose weights aren't. "fp16" is the FP32 file converted, and proven again against what the
     FP32 file was proven against; a file with FP16 weights is taken as it is. A model that was converted has
-    the dtype after its name.
+    the dtype after its name. `asked`: sizes of the dynamic axes ("batch" included) that will be sent, which
+    are proven too.
 
     It is kept under `cache_dir()/models`, in a folder whose name holds a hash of the source's content, of
     the exporters' versions and of harness's own export code. Raises InputError when the model can't be
     exported, converted or served, HarnessError when the export isn't the same function as its source.
     """
-    return export_source(resolve(model, base_dir), progress, dtype)
+    return export_source(resolve(model, base_dir), progress, dtype, asked)
 
 
-def export_source(source: AnySource, progress: Progress, dtype: Dtype | None = None) -> ModelArtifact:
+def export_source(
+    source: AnySource, progress: Progress, dtype: Dtype | None = None, asked: Sequence[Mapping[str, int]] = ()
+) -> ModelArtifact:
     """As `export`, for a source that is already known."""
     name = source.name
     if dtype is not None and isinstance(source, OnnxFile) and (kind := _other_precision(source)):
@@ -87,8 +116,10 @@ def export_source(source: AnySource, progress: Progress, dtype: Dtype | None = N
         source.name,
         _key(source.content(), _RECIPE),
         lambda kept: _still_true(source, kept),
-        lambda file: _proven(source, file, progress),
+        lambda file: _proven(source, file, asked, progress),
     )
+    wanted = asked_shapes(_as_proven(source, exported), asked)
+    exported = _proven_at(wanted, exported, progress, lambda: _subject(source, exported))
     exported = exported.model_copy(
         update={"name": source.name, "source": source.words, "note": _note(source, exported)}
     )
@@ -101,7 +132,54 @@ def export_source(source: AnySource, progress: Progress, dtype: Dtype | None = N
         lambda _: True,
         lambda file: _halved(source, exported, named["name"], file, progress),
     )
+    with TemporaryDirectory() as scratch:
+        subject = partial(_half_subject, source, exported, converted.path, Path(scratch))
+        converted = _proven_at(wanted, converted, progress, subject)
     return converted.model_copy(update={**named, "note": _note(source, converted)})
+
+
+def _proven_at(
+    wanted: Sequence[Sizes], artifact: ModelArtifact, progress: Progress, subject: Callable[[], Subject]
+) -> ModelArtifact:
+    """The artifact, proven at the sizes that are wanted too, which is kept with it."""
+    parity = artifact.parity
+    known = [case.axes for case in parity.cases]
+    missing = [sizes for sizes in wanted if sizes not in known]
+    if not missing:
+        return artifact
+    progress(f"comparing {artifact.name} at {len(missing)} more of the sizes that are asked for")
+    more = prove(subject(), shapes=(), asked=missing).parity
+    remarks = dict.fromkeys((*parity.remarks, *more.remarks))
+    both = {"cases": (*parity.cases, *more.cases), "remarks": tuple(remarks)}
+    artifact = artifact.model_copy(update={"parity": parity.model_copy(update=both)})
+    with suppress(OSError), replacing_path(artifact.path.with_name(_RECORD)) as record:
+        record.write_text(artifact.model_dump_json(indent=2), encoding="utf-8")
+    return artifact
+
+
+def _subject(source: AnySource, artifact: ModelArtifact) -> Subject:
+    reference = None if isinstance(source, OnnxFile) else _reference(source.load(), source.name)
+    signature = _as_proven(source, artifact)
+    return Subject(
+        source.name,
+        Session(artifact.path),
+        signature,
+        reference,
+        described_in=_described_in(source),
+    )
+
+
+def _described_in(source: AnySource) -> str | None:
+    return beside(source.place.path) if isinstance(source, OnnxFile) else None
+
+
+def _as_proven(source: AnySource, artifact: ModelArtifact) -> Signature:
+    """What the source takes, with what its proof found of the batch."""
+    known = source.signature()
+    axes = {tensor.name: tensor.axes for tensor in artifact.inputs}
+    inputs = tuple(replace(tensor, axes=axes[tensor.name]) for tensor in known.inputs)
+    alone = None if artifact.batching else known.alone or "it was proven so"
+    return replace(known, inputs=inputs, alone=alone)
 
 
 def _note(source: AnySource, artifact: ModelArtifact) -> str | None:
@@ -132,27 +210,30 @@ def _made(folder: Path, made: Callable[[Path], ModelArtifact]) -> ModelArtifact:
     with new_folder(folder) as draft:
         artifact = made(draft / "model.onnx")
         artifact = artifact.model_copy(update={"onnx_path": str(folder / "model.onnx")})
-        (draft / "artifact.json").write_text(artifact.model_dump_json(indent=2), encoding="utf-8")
+        (draft / _RECORD).write_text(artifact.model_dump_json(indent=2), encoding="utf-8")
     return artifact
 
 
-def _proven(source: AnySource, file: Path, progress: Progress) -> ModelArtifact:
+def _proven(
+    source: AnySource, file: Path, asked: Sequence[Mapping[str, int]], progress: Progress
+) -> ModelArtifact:
     """Write the model to `file` with clean axis names, and prove it."""
     from harness.model import onnx_file  # imports onnx
 
     signature = source.signature()
-    inputs = tuple(TensorSpec(name=i.name, datatype=i.datatype, axes=i.axes) for i in signature.inputs)
     reference: Reference | None = None
+    weights_in = None
     if isinstance(source, OnnxFile):
         progress(f"reading {source.name}")
-        graph = onnx_file.read(source.place.get(), weights=True)
+        graph = onnx_file.prepared(source.place.get())
+        weights_in = source.place.get()
     else:
         progress(f"loading {source.name} in torch")
         torch_model = source.load()
         reference = _reference(torch_model, source.name)
         progress(f"exporting {source.name} to ONNX")
         graph = _graph(torch_model, signature, source.name)
-    onnx_file.write(graph, inputs, (), file)
+    onnx_file.write(graph, _specs(signature), (), file, weights_in)
     twice = onnx_file.duplicated(graph)
     against = f"with torch on {len(proving_shapes(signature))} shapes" if reference else "rows with batches"
     progress(f"comparing {source.name} {against}")
@@ -162,21 +243,50 @@ def _proven(source: AnySource, file: Path, progress: Progress) -> ModelArtifact:
         signature,
         reference,
         drawn_by=onnx_file.random_operators(graph),
+        described_in=_described_in(source),
     )
-    proof = prove(subject)
-    onnx_file.write(graph, inputs, proof.outputs, file)
+    proof, signature = _prove(subject, asked)
+    for output in proof.outputs:
+        if not output.axes:
+            onnx_file.give_a_list(graph, output.name)
+    inputs = _specs(signature)
+    outputs = tuple(output.model_copy(update={"axes": output.axes or (1,)}) for output in proof.outputs)
+    onnx_file.write(graph, inputs, outputs, file)
     _session(file, source, twice)
     return ModelArtifact(
         name=source.name,
         kind=source.kind,
         source=source.words,
         onnx_path=str(file),
-        sha256=file_sha256(file),
+        sha256=onnx_sha256(file),
         inputs=inputs,
-        outputs=proof.outputs,
+        outputs=outputs,
         parity=proof.parity,
         dtype="fp32" if isinstance(source, Factory) and source.converted else None,
+        batching=signature.batching,
     )
+
+
+def _prove(subject: Subject, asked: Sequence[Mapping[str, int]]) -> tuple[Proof, Signature]:
+    """The proof, and what was proven: an ONNX file that can't be batched is proven a request at a time."""
+    signature = subject.signature
+    try:
+        return prove(subject, asked=asked_shapes(signature, asked)), signature
+    except CannotBatch as error:
+        if subject.reference is not None:
+            raise
+        signature = replace(signature, alone=f"{error.why}; for batches, {error.remedy}")
+        if isinstance(error, OneAtATime):
+            signature = replace(signature, inputs=tuple(map(_of_one_row, signature.inputs)))
+    return prove(replace(subject, signature=signature), asked=asked_shapes(signature, asked)), signature
+
+
+def _of_one_row(tensor: Input) -> Input:
+    return replace(tensor, axes=tuple(1 if axis == BATCH else axis for axis in tensor.axes))
+
+
+def _specs(signature: Signature) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name=i.name, datatype=i.datatype, axes=i.axes) for i in signature.inputs)
 
 
 def _halved(
@@ -188,30 +298,43 @@ def _halved(
     progress(f"converting {source.name} to FP16")
     graph = half.converted(onnx_file.read(exported.path, weights=True), source.name)
     onnx_file.write(graph, (), (), file)
-    probabilities = half.probabilities(graph)
-    if isinstance(source, OnnxFile):
-        reference = Reference(FP32_FILE, Session(exported.path).run)
-    else:
+    if not isinstance(source, OnnxFile):
         progress(f"loading {source.name} in torch")
-        reference = _reference(source.load(), source.name)
     shapes = [case.axes for case in exported.parity.cases]
-    progress(f"comparing {name} with {reference.words} in FP32 on {len(shapes)} shapes")
-    scratch = file.with_name("rounding.onnx")
-    onnx_file.write(half.rounding(graph), (), (), scratch)
+    against = FP32_FILE if isinstance(source, OnnxFile) else TORCH
+    progress(f"comparing {name} with {against} in FP32 on {len(shapes)} shapes")
+    with TemporaryDirectory(dir=file.parent) as scratch:
+        proof = prove(_half_subject(source, exported, file, Path(scratch)), shapes=shapes)
+    proven = {"name": name, "sha256": onnx_sha256(file), "dtype": "fp16", "parity": proof.parity}
+    return exported.model_copy(update=proven)
+
+
+def _half_subject(source: AnySource, exported: ModelArtifact, file: Path, scratch: Path) -> Subject:
+    """The FP16 file as a GPU would compute it, and its reference in FP32."""
+    from harness.model import half, onnx_file
+
+    graph = onnx_file.read(file, weights=True)
+    probabilities = half.probabilities(graph)
+    onnx_file.write(half.rounding(graph), (), (), scratch / "rounding.onnx")
     try:
         Session(file)
-        session = Session(scratch, as_written=True)
+        session = Session(scratch / "rounding.onnx", as_written=True)
     except Refused as error:
         raise InputError(
             f"{source.name}: ONNX Runtime doesn't load it in FP16 ({error}): leave out `dtype: fp16`"
         ) from error
-    scratch.unlink()
-    subject = Subject(
-        source.name, session, source.signature(), reference, half=True, probabilities=probabilities
+    if isinstance(source, OnnxFile):
+        reference = Reference(FP32_FILE, Session(exported.path).run)
+    else:
+        reference = _reference(source.load(), source.name)
+    return Subject(
+        source.name,
+        session,
+        _as_proven(source, exported),
+        reference,
+        half=True,
+        probabilities=probabilities,
     )
-    proof = prove(subject, shapes=shapes)
-    proven = {"name": name, "sha256": file_sha256(file), "dtype": "fp16", "parity": proof.parity}
-    return exported.model_copy(update=proven)
 
 
 def _other_precision(source: OnnxFile) -> str | None:
@@ -235,6 +358,11 @@ def _reference(model: TorchModel, name: str) -> Reference:
 def _session(file: Path, source: AnySource, twice: list[str]) -> Session:
     try:
         return Session(file)
+    except TooNew as error:
+        raise InputError(
+            f"{source.name}: ONNX Runtime doesn't load the ONNX file, for {error}: export it again for that "
+            "version, or install a newer onnxruntime (Triton's own has a version too)"
+        ) from error
     except Refused as error:
         if twice:
             remedy = f"the output {twice[0]!r} has the name of a value inside the model: rename the output"
@@ -252,10 +380,10 @@ def _session(file: Path, source: AnySource, twice: list[str]) -> Session:
 def _kept(folder: Path) -> ModelArtifact | None:
     """The artifact made before; None when there is none, or when its file isn't what was proven."""
     try:
-        record = (folder / "artifact.json").read_text(encoding="utf-8")
+        record = (folder / _RECORD).read_text(encoding="utf-8")
         artifact = ModelArtifact.model_validate_json(record)
         file = folder / "model.onnx"
-        if file_sha256(file) != artifact.sha256:
+        if onnx_sha256(file) != artifact.sha256:
             return None
     except (OSError, ValidationError):
         return None
@@ -267,8 +395,7 @@ def _still_true(source: AnySource, kept: ModelArtifact) -> bool:
     if not isinstance(source, Factory):
         return True
     try:
-        reference = _reference(source.load(), source.name)
-        prove(Subject(source.name, Session(kept.path), source.signature(), reference))
+        prove(_subject(source, kept))
     except (HarnessError, Refused):
         return False
     return True

@@ -16,13 +16,25 @@ def data_files(model: Any, path: Path) -> tuple[Path, ...]:
     """Those of `model`, which was read from `path` without them, in the order of their names; those of its
     branches and constants too. Raises InputError where one is missing or not the model's own."""
     names = sorted({_location(tensor) for tensor in _outside(model)})
-    return tuple(_found(path, name) for name in names)
+    return tuple(data_file(path, name) for name in names)
+
+
+def data_file(path: Path, name: str) -> Path:
+    """The file of that name beside the ONNX file `path`, or beside where `path` leads to, as a link: in the
+    cache of Hugging Face both are links, to places with other names.
+
+    Raises InputError where it is missing or not the model's own.
+    """
+    for folder in (path.parent, path.resolve().parent):
+        if has(folder, name):
+            return own_file(folder, name)
+    raise InputError(f"{path} keeps its weights in {shown(name)[:200]}, which is missing: put it beside it")
 
 
 def load_data(model: Any, path: Path) -> None:
     """Read what `data_files` names into `model`."""
     for tensor in _outside(model):
-        file = _found(path, _location(tensor)).resolve()  # onnx itself follows no link
+        file = data_file(path, _location(tensor)).resolve()  # onnx itself follows no link
         for entry in tensor.external_data:
             if entry.key == "location":
                 entry.value = file.name
@@ -37,12 +49,3 @@ def _outside(model: Any) -> list[Any]:
 
 def _location(tensor: Any) -> str:
     return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-
-
-def _found(path: Path, name: str) -> Path:
-    """Beside the file, as the cache of Hugging Face has it: each of its files is a link to another place; or
-    beside what a link leads to."""
-    for folder in (path.parent, path.resolve().parent):
-        if has(folder, name):
-            return own_file(folder, name)
-    raise InputError(f"{path} keeps its weights in {shown(name)[:200]}, which is missing: put it beside it")

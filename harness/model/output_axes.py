@@ -35,7 +35,12 @@ def check_values(name: str, got: Tensors) -> None:
 
 
 def output_specs(
-    name: str, seen: Sequence[tuple[Sizes, Tensors]], declared: Declared, *, batching: bool
+    name: str,
+    seen: Sequence[tuple[Sizes, Tensors]],
+    declared: Declared,
+    *,
+    batching: bool,
+    described_in: str | None = None,
 ) -> tuple[TensorSpec, ...]:
     """An axis that was always as large as an input's has its name, and one of a size of its own has a name.
 
@@ -45,6 +50,7 @@ def output_specs(
     """
     specs = []
     for output, value in seen[0][1].items():
+        where = f" (`outputs: {{leave_out: [{output}]}}` in {described_in})" if described_in else ""
         shapes = [got[output].shape for _, got in seen]
         other = next((shape for shape in shapes if len(shape) != value.ndim), None)
         if other is not None:
@@ -59,7 +65,7 @@ def output_specs(
                 raise InputError(
                     f"{name}: output {output!r} is always empty ({list(value.shape)} at "
                     f"{', '.join(f'{a} {n}' for a, n in seen[0][0].items()) or 'its one size'}), and Triton "
-                    "has no axis of size 0: leave the output out"
+                    f"has no axis of size 0: leave the output out{where}"
                 )
             axes.append(_axis(output, position, [shape[position] for shape in shapes], seen, declared))
         specs.append(TensorSpec(name=output, datatype=_TYPES[value.dtype], axes=tuple(axes)))

@@ -12,6 +12,7 @@ from harness.model.output_axes import check_values, output_specs
 from harness.model.runtime import Refused, Session
 from harness.model.shapes import RUNGS, Sizes, proving_feeds, proving_shapes
 from harness.model.signature import BATCH, Signature
+from harness.schema.axis_sizes import NoSize
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.model import Parity, ParityCase
 from harness.schema.tensors import Tensors, TensorSpec
@@ -42,7 +43,7 @@ class CannotBatch(InputError):
 
     def __init__(self, name: str, why: str, remedy: str) -> None:
         super().__init__(f"{name}: {why}, so Triton can't batch requests: {remedy}")
-        self.why = why
+        self.why, self.remedy = why, remedy
 
 
 class OneAtATime(CannotBatch):
@@ -106,19 +107,17 @@ def prove(subject: Subject, *, shapes: Sequence[Sizes] | None = None, asked: Seq
     proving = _Proving(subject)
     for sizes in shapes if shapes is not None else proving_shapes(subject.signature):
         proving.at(sizes)
-    proving.settle_batch()
     for sizes in asked:
         if (reason := proving.at(sizes)) is not None:
             raise InputError(
-                f"{subject.name}: ONNX Runtime fails to run it at {words(sizes)} ({reason}): give the request "
-                "class sizes that the model takes"
+                f"{subject.name}: ONNX Runtime fails to run it at {words(sizes)} ({reason}): give the "
+                "request class sizes that the model takes"
             )
     for rung in range(1, RUNGS):
         if proving.enough or shapes is not None or not subject.guessed:
             break
         for sizes in proving_shapes(subject.signature, rung):
             proving.at(sizes)
-        proving.settle_batch()
     proving.check_enough()
     return proving.proof()
 
@@ -143,8 +142,8 @@ class _Proving:
     def at(self, sizes: Sizes) -> str | None:
         """Compare on one shape; None, or why ONNX Runtime doesn't run it."""
         subject, number = self.subject, len(self.cases) + len(self.failed)
-        given = proving_feeds(subject.signature, sizes, seed=number)
         try:
+            given = proving_feeds(subject.signature, sizes, seed=number)
             got = subject.session.run(given)
             check_values(subject.name, got)
             if any(value.dtype == np.float16 for value in got.values()):
@@ -157,7 +156,7 @@ class _Proving:
             if subject.signature.batching:
                 apart = self._from_itself_alone(given, got, sizes)
                 off = off if off is not None else apart
-        except Refused as error:
+        except (Refused, NoSize) as error:
             self.failed.append((sizes, str(error)))
             return str(error)
         off = off if off is not None else Difference(0.0, 0.0)
@@ -172,18 +171,6 @@ class _Proving:
         )
         return None
 
-    def settle_batch(self) -> None:
-        """Sizes may fail for their batch or for their axes: where only a batch of 1 ran, try 2 there."""
-        alone = [case.axes for case in self.cases if case.axes.get(BATCH) == 1]
-        if self.subject.reference is not None or not alone or not self.subject.signature.batching:
-            return
-        if len(alone) == len(self.cases) and (reason := self.at({**alone[0], BATCH: 2})) is not None:
-            raise OneAtATime(
-                self.subject.name,
-                f"ONNX Runtime runs it with a batch of 1 and fails with 2 ({reason})",
-                "export it with a batch that the whole graph follows",
-            )
-
     @property
     def enough(self) -> bool:
         """An ONNX file doesn't say which sizes are valid, so a shape of ours may fail; not all of a kind."""
@@ -191,8 +178,7 @@ class _Proving:
             return True
         if not self.subject.guessed:
             return False
-        batches = {case.axes.get(BATCH) for case in self.cases}
-        return len(self.cases) > 1 and (not self.subject.signature.batching or len(batches) > 1)
+        return len(self.cases) > 1
 
     def check_enough(self) -> None:
         if not self.enough:
@@ -215,18 +201,19 @@ class _Proving:
             self.seen,
             subject.session.output_shapes,
             batching=subject.signature.batching,
+            described_in=subject.described_in,
         )
-        refused = [f"ONNX Runtime fails at {words(sizes)}" for sizes, _ in self.failed]
+        alone = subject.signature.alone
+        remarks = [] if alone is None else [f"each request is computed alone (max_batch_size: 0): {alone}"]
+        remarks += reference.remarks if reference else ()
+        remarks += not_numbers([got for _, got in self.seen])
+        remarks += [f"ONNX Runtime fails at {words(sizes)}" for sizes, _ in self.failed[:3]]
         return Proof(
             Parity(
                 reference=reference.words if reference else NO_REFERENCE,
                 tolerance=self.tolerance,
                 cases=tuple(self.cases),
-                remarks=(
-                    *(reference.remarks if reference else ()),
-                    *not_numbers([got for _, got in self.seen]),
-                    *refused[:3],
-                ),
+                remarks=tuple(remarks),
             ),
             outputs,
         )
@@ -263,7 +250,7 @@ class _Proving:
         session, batch = self.subject.session, sizes[BATCH]
         if batch == 1:
             stranger = proving_feeds(self.subject.signature, sizes, seed=1000)
-            pair = session.run({n: np.concatenate([v, stranger[n]]) for n, v in given.items()})
+            pair = self._pair({n: np.concatenate([v, stranger[n]]) for n, v in given.items()})
             self._check_batch(pair, 2)
             yield 0, {name: value[:1] for name, value in pair.items()}
             return
@@ -271,6 +258,19 @@ class _Proving:
             alone = session.run({n: v[row : row + 1] for n, v in given.items()})
             self._check_batch(alone, 1)
             yield row, alone
+
+    def _pair(self, given: Tensors) -> Tensors:
+        """Two rows where one alone runs. The sizes of an ONNX file may be wrong; here the batch is."""
+        try:
+            return self.subject.session.run(given)
+        except Refused as error:
+            if self.subject.reference is not None:
+                raise
+            raise OneAtATime(
+                self.subject.name,
+                f"ONNX Runtime runs it with a batch of 1 and fails with 2 ({error})",
+                "export it with a batch that the whole graph follows",
+            ) from error
 
     def _check_batch(self, got: Tensors, batch: int) -> None:
         without = {n: list(v.shape) for n, v in got.items() if v.ndim == 0 or v.shape[0] != batch}
@@ -280,7 +280,8 @@ class _Proving:
         beside = self.subject.described_in
         remedy = "return one row per request row, or leave the output out"
         if beside is not None and len(without) < len(got):
-            remedy = f"leave out what has no batch axis, in {beside}: `outputs: {{leave_out: {[*without]}}}`"
+            listed = ", ".join(without)
+            remedy = f"leave out what has no batch axis, in {beside}: `outputs: {{leave_out: [{listed}]}}`"
         raise CannotBatch(
             self.subject.name,
             f"output {output!r} is {shape} for a batch of {batch}, and the batch is not its first axis",

@@ -45,7 +45,9 @@ def _random(
 ) -> Tensors:
     made: Tensors = {}
     for tensor in signature.inputs:
-        low, high = (tensor.low, tensor.high) if tensor.low is not None else (request.low, request.high)
+        own = (request.ranges or {}).get(tensor.name)
+        low, high = (own.low, own.high) if own else (request.low, request.high)
+        low, high = (tensor.low, tensor.high) if tensor.low is not None else (low, high)
         made[tensor.name] = values(tensor, tensor.shape(sizes), generator, low, high)
     return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,7 @@ def proving_shapes(signature: Signature, rung: int = 0) -> tuple[Sizes, ...]:
     return tuple(dict(pairs) for pairs in dict.fromkeys(tuple(c.items()) for c in cases))
 
 
-def asked_shapes(signature: Signature, classes: Iterable[Sizes]) -> tuple[Sizes, ...]:
+def asked_shapes(signature: Signature, classes: Iterable[Mapping[str, int]]) -> tuple[Sizes, ...]:
     """The sizes of request classes as a proof tries them, each once, and MOST_ASKED at most: those between
     are left out. Where Triton makes the batch, with two rows: what counts is whether they are independent.
     """
@@ -86,8 +86,9 @@ def proving_feeds(signature: Signature, sizes: Sizes, seed: int) -> Tensors:
     generator = np.random.default_rng(seed)
     made: Tensors = {}
     for tensor in signature.inputs:
-        unknown_integer = tensor.low is None and np.dtype(NUMPY[tensor.datatype]).kind in "iu"
-        low, high = (0.0, 2.0) if unknown_integer else (tensor.low, tensor.high)  # 0 and 1: valid indices
+        low, high = tensor.low, tensor.high
+        if low is None and np.dtype(NUMPY[tensor.datatype]).kind in "iu":  # 0 and 1 are valid indices
+            low, high = (1.0, 1.0) if tensor.divides else (0.0, 2.0)
         made[tensor.name] = values(tensor, tensor.shape(sizes), generator, low, high)
     mask = made.get("attention_mask")
     if mask is not None and mask.ndim == 2:
@@ -103,12 +104,16 @@ def values(
     high: float | None,
 ) -> npt.NDArray[np.generic]:
     """Values of the tensor's type: uniform in [low, high), or standard normal for floats without a range.
+    Where `low` and `high` are equal, all are this value.
 
     Raises InputError for integers without a range, and for a range that holds no value of the type.
     """
     kind = np.dtype(NUMPY[tensor.datatype])
+    if low is not None and low == high:
+        return _constant(tensor, shape, low)
     if kind.kind == "b":
-        return generator.integers(0, 2, shape).astype(kind)
+        low, high = (0, 2) if low is None or high is None else (max(low, 0), min(high, 2))
+        return generator.integers(math.ceil(low), math.ceil(high), shape).astype(kind)
     if kind.kind == "f":
         if low is None or high is None:
             return generator.standard_normal(shape).astype(kind)
@@ -132,3 +137,14 @@ def _boxes(made: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     """Left, top, right and bottom, as LayoutLM has them: no box ends before it begins."""
     corners = np.sort(made.reshape(-1, 2, 2), axis=1)
     return corners.reshape(made.shape)
+
+
+def _constant(tensor: Input, shape: tuple[int, ...], value: float) -> npt.NDArray[np.generic]:
+    kind = np.dtype(NUMPY[tensor.datatype])
+    limits = np.iinfo(kind) if kind.kind in "iu" else None
+    if limits and not (value == int(value) and limits.min <= value <= limits.max):
+        raise InputError(
+            f"input {tensor.name!r} is {tensor.datatype}, which has no value {value:g}: "
+            "give another `constant`"
+        )
+    return np.full(shape, value, kind)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.cache import Wheel, unpacked
+from harness.schema import axis_sizes
 from harness.schema.errors import InputError
 from harness.schema.tensors import Datatype
 
@@ -70,9 +71,10 @@ class Axis:
 class Input:
     """One input tensor of a model.
 
-    `axes` has an int where the size is fixed and a name where it is dynamic; the first is "batch". Two
-    inputs with an axis of the same name have the same size there. `low` (inclusive) and `high` (exclusive)
-    are the range of valid values; None where any number is valid (or harness doesn't know).
+    `axes` has an int where the size is fixed, a name where it is dynamic, and an expression of names where it
+    follows from others (`past + tokens`); the first is "batch". Two inputs with an axis of the same name have
+    the same size there. `low` (inclusive) and `high` (exclusive) are the range of valid values; None where
+    any number is valid (or harness doesn't know). Where they are equal, only this value is.
     """
 
     name: str
@@ -80,10 +82,12 @@ class Input:
     axes: tuple[int | str, ...]
     low: float | None = None
     high: float | None = None
+    divides: bool = False
+    """Something is divided by it, or by what is made of it: where its range isn't known, 0 is no guess."""
 
     def shape(self, sizes: dict[str, int]) -> tuple[int, ...]:
-        """Sizes of every axis, given those of the dynamic ones ("batch" included)."""
-        return tuple(sizes[a] if isinstance(a, str) else a for a in self.axes)
+        """Sizes of every axis, given those of the dynamic ones ("batch" included). Raises NoSize."""
+        return tuple(axis_sizes.size(axis, sizes) for axis in self.axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +113,24 @@ class Signature:
     """The `tokenizer.json` that makes its token ids of a text."""
     preparation: Preparation | None = None
     """How bytes become its features."""
-    batching: bool = True
-    """Whether Triton may make one batch of several requests: the first axis of every tensor is the batch."""
+    alone: str | None = None
+    """Why each request is computed alone, in words. None where Triton may make one batch of several: the
+    first axis of every tensor is the batch."""
+
+    @property
+    def batching(self) -> bool:
+        return self.alone is None
 
     @property
     def dynamic(self) -> tuple[str, ...]:
         """Every dynamic axis but the batch, once, in the order of the inputs."""
-        named = dict.fromkeys(a for i in self.inputs for a in i.axes if isinstance(a, str))
+        named = dict.fromkeys(name for i in self.inputs for axis in i.axes for name in axis_sizes.names(axis))
         return tuple(axis for axis in named if axis != BATCH)
 
     @property
     def sizes_batch(self) -> bool:
         """Whether a request says how many rows it has."""
-        return any(BATCH in i.axes for i in self.inputs)
+        return any(BATCH in axis_sizes.names(axis) for i in self.inputs for axis in i.axes)
 
     def axis(self, name: str) -> Axis:
         return next((a for a in self.axes if a.name == name), Axis(name))

@@ -23,6 +23,7 @@ from harness.schema.scenario import (
     PayloadSource,
     Protocol,
     Provider,
+    Range,
     Scenario,
     SharedMemory,
     Validity,
@@ -65,6 +66,8 @@ class PointClass(Frozen):
     folder: str | None
     low: float | None
     high: float | None
+    ranges: dict[str, Range] | None = None
+    """By input, where they aren't those of the class."""
 
 
 class Point(Frozen):
@@ -223,6 +226,7 @@ def _point(
                 folder=request.folder,
                 low=request.low,
                 high=request.high,
+                ranges=request.ranges,
             )
         )
     load = scenario.load.at(chosen)

@@ -61,6 +61,19 @@ class Server(Frozen):
     """Triton's response cache. Identical payloads are then answered without computing: for null tests."""
 
 
+class Range(Frozen):
+    """Valid values of an input: `low` is one, `high` is the first that isn't."""
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"`low` ({self.low:g}) must be under `high` ({self.high:g})")
+        return self
+
+
 class RequestClass(Frozen):
     """One kind of request. Several classes are drawn by weight within a point."""
 
@@ -82,6 +95,8 @@ class RequestClass(Frozen):
     low: float | None = None
     high: float | None = None
     """Range of `random` values, half open; for models whose valid range harness doesn't know."""
+    ranges: Annotated[dict[str, Range], Field(min_length=1)] | None = None
+    """As `low` and `high`, for single inputs by their names: ids of two vocabularies in one class."""
 
     @model_validator(mode="after")
     def _coherent(self) -> RequestClass:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from harness.schema.axis_sizes import names
 from harness.schema.frozen import Frozen
 
 Datatype = Literal[
@@ -36,8 +37,8 @@ Tensors = dict[str, npt.NDArray[np.generic]]
 class TensorSpec(Frozen):
     """One input or output of a model.
 
-    `axes` has an entry per axis: an int where the size is fixed, a name where it is dynamic. The first
-    axis is always the batch, named "batch": harness serves models that batch.
+    `axes` has an entry per axis: an int where the size is fixed, a name where it is dynamic, an expression of
+    names where it follows from others. Where Triton makes batches the first is the batch, named "batch".
     """
 
     name: str
@@ -46,10 +47,15 @@ class TensorSpec(Frozen):
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """The axes after the batch, -1 where dynamic: Triton's `dims`."""
-        return tuple(a if isinstance(a, int) else -1 for a in self.axes[1:])
+        """The axes after the first, -1 where dynamic: Triton's `dims` of a model that it batches."""
+        return self.shape[1:]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """All axes, -1 where dynamic: Triton's `dims` of a model that it doesn't batch."""
+        return tuple(a if isinstance(a, int) else -1 for a in self.axes)
 
     @property
     def dynamic(self) -> tuple[str, ...]:
-        """Names of the dynamic axes after the batch, in order."""
-        return tuple(a for a in self.axes[1:] if isinstance(a, str))
+        """Names of what a request sizes, but the batch, in order."""
+        return tuple(name for axis in self.axes for name in names(axis) if name != "batch")

@@ -10,14 +10,14 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from harness import yaml_file
 from harness.confined import confined
 from harness.schema.errors import InputError
 from harness.schema.faults import Where, explained, nearest, short
 from harness.schema.point import Point, expand
 from harness.schema.scenario import Scenario
-from harness.store import yaml_file
 from harness.store.scenario_keys import accepted
-from harness.store.yaml_file import MAX_DEPTH, Document
+from harness.yaml_file import MAX_DEPTH, Document
 
 MAX_ERRORS_SHOWN = 5
 

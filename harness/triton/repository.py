@@ -73,23 +73,17 @@ def model_config(artifact: ModelArtifact, settings: ServerSettings, *, gpu: bool
             f"{artifact.name!r} can't be a model's name in Triton: "
             "give it 1 to 64 letters, digits, dots, dashes and underscores"
         )
-    for tensor in artifact.inputs:
-        if not tensor.dims:
-            raise InputError(
-                f"input {tensor.name!r} has no axis but the batch, which Triton can't describe: "
-                "export the model with a second axis of size 1"
-            )
     on_gpu = settings.kind == "gpu" or (settings.kind == "auto" and gpu)
     config: dict[str, Any] = {
         "name": artifact.name,
         "backend": "onnxruntime",
         "version_policy": {"specific": {"versions": [VERSION]}},
-        "max_batch_size": settings.max_batch,
-        "input": [_tensor(t) for t in artifact.inputs],
-        "output": [_tensor(t) for t in artifact.outputs],
+        "max_batch_size": settings.max_batch if artifact.batching else 0,
+        "input": [_tensor(t, batching=artifact.batching) for t in artifact.inputs],
+        "output": [_tensor(t, batching=artifact.batching) for t in artifact.outputs],
         "instance_group": [_instances(settings, on_gpu)],
     }
-    if settings.max_batch > 1:
+    if settings.max_batch > 1 and artifact.batching:
         config["dynamic_batching"] = {"max_queue_delay_microseconds": settings.queue_delay_us}
     config["parameters"] = {
         "intra_op_thread_count": {"string_value": str(settings.threads)},
@@ -141,6 +135,8 @@ def _profile(artifact: ModelArtifact, max_batch: int) -> dict[str, str]:
     What other axes (tokens, height, width) will be isn't known here: nothing is said of them, and ONNX
     Runtime builds the engine from the shapes that it gets, anew for one outside of those it had.
     """
+    if not artifact.batching:
+        return {}
     if any(-1 in tensor.dims or set(tensor.name) & set(":,") for tensor in artifact.inputs):
         return {}
 
@@ -162,11 +158,11 @@ def text_format(message: dict[str, Any]) -> str:
     return "".join(line + "\n" for line in _fields(message, ""))
 
 
-def _tensor(tensor: TensorSpec) -> dict[str, Any]:
+def _tensor(tensor: TensorSpec, *, batching: bool) -> dict[str, Any]:
     described = {"name": tensor.name, "data_type": f"TYPE_{tensor.datatype}"}
-    if tensor.dims:
-        return {**described, "dims": list(tensor.dims)}
-    # An output of shape [batch]: Triton wants an axis, and takes it away again by a reshape.
+    if dims := tensor.dims if batching else tensor.shape:
+        return {**described, "dims": list(dims)}
+    # Of shape [batch]: Triton wants an axis, and takes it away again by a reshape.
     return {**described, "dims": [1], "reshape": {"shape": []}}
 
 

@@ -7,9 +7,9 @@ import onnx
 import pytest
 
 from harness.model import half
+from harness.model.comparison import difference
 from harness.model.configured import Configured, Size
 from harness.model.export import export, export_source
-from harness.model.comparison import difference
 from harness.model.parity import HALF_TOLERANCE
 from harness.model.resolve import resolve
 from harness.model.runtime import Session

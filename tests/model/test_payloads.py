@@ -206,7 +206,7 @@ def test_integers_without_a_known_range_need_one(tmp_path: Path) -> None:
     values = [helper.make_tensor_value_info(n, TensorProto.INT64, ["N", 4]) for n in "xy"]
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", values[:1], values[1:])
     onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
-    with pytest.raises(InputError, match=r"input 'x' of m.onnx takes integers .*give `low` and `high`"):
+    with pytest.raises(InputError, match=r"input 'x' of m.onnx takes .*give `low` and `high`, or `ranges: "):
         made("m.onnx", request_class(), base=tmp_path)
     with pytest.raises(InputError, match=r"no value from 0.2"):
         made("m.onnx", request_class(low=0.2, high=0.9), base=tmp_path)
@@ -214,3 +214,23 @@ def test_integers_without_a_known_range_need_one(tmp_path: Path) -> None:
     assert set(np.unique(payload["x"]).tolist()) == {-3, -2, -1, 0, 1}
     (raw,) = made("m.onnx", request_class(batch=2, payload="bytes"), base=tmp_path)
     assert raw["x"].dtype == np.int64
+
+
+def test_each_input_may_have_a_range_of_its_own(tmp_path: Path) -> None:
+    """As the ids of two vocabularies have."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    values = [helper.make_tensor_value_info(n, TensorProto.INT64, ["N", 4]) for n in ("user", "item", "y")]
+    graph = helper.make_graph([helper.make_node("Add", ["user", "item"], ["y"])], "g", values[:2], values[2:])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    item = {"item": {"low": 7.0, "high": 9.0}}
+    (payload,) = made("m.onnx", request_class(batch=90, low=0.0, high=3.0, ranges=item), base=tmp_path)
+    assert set(np.unique(payload["user"]).tolist()) == {0, 1, 2}
+    assert set(np.unique(payload["item"]).tolist()) == {7, 8}
+    for ranges, words in (
+        (item, r"input 'user' of m.onnx takes integers .*`ranges: \{user: \{low: 0, high: 100\}\}`"),
+        ({"items": item["item"]}, r"range of 'items', which is no input of m.onnx: did you mean `item`"),
+    ):
+        with pytest.raises(InputError, match=words):
+            made("m.onnx", request_class(ranges=ranges), base=tmp_path)

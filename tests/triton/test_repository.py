@@ -120,19 +120,29 @@ def test_the_written_text_says_to_protobuf_what_was_asked(
     assert config.response_cache.enable == cache
 
 
-def test_output_with_only_a_batch_axis_is_described_by_a_reshape() -> None:
-    spec = TensorSpec(name="label", datatype="INT64", axes=("batch",))
-    x = TensorSpec(name="x", datatype="FP32", axes=("batch", "n"))
-    (output,) = parsed(text_format(model_config(artifact("m", [x], [spec]), settings(), gpu=False))).output
-    assert list(output.dims) == [1]
-    assert output.HasField("reshape")
-    assert list(output.reshape.shape) == []
+def test_a_tensor_with_only_a_batch_axis_is_described_by_a_reshape() -> None:
+    x = TensorSpec(name="x", datatype="FP32", axes=("batch",))
+    label = TensorSpec(name="label", datatype="INT64", axes=("batch",))
+    config = parsed(text_format(model_config(artifact("m", [x], [label]), settings(), gpu=False)))
+    for tensor in (*config.input, *config.output):
+        assert list(tensor.dims) == [1]
+        assert tensor.HasField("reshape")
+        assert list(tensor.reshape.shape) == []
 
 
-def test_input_with_only_a_batch_axis_is_refused() -> None:
-    spec = TensorSpec(name="x", datatype="INT64", axes=("batch",))
-    with pytest.raises(InputError, match="'x' has no axis but the batch"):
-        model_config(artifact("m", [spec], []), settings(), gpu=False)
+def test_a_model_without_a_batch_is_described_with_all_its_axes() -> None:
+    x = TensorSpec(name="x", datatype="FP32", axes=(1, 3, "height", "2*height"))
+    y = TensorSpec(name="y", datatype="FP32", axes=("found", 4))
+    model = artifact("m", [x], [y]).model_copy(update={"batching": False})
+    config = parsed(text_format(model_config(model, settings(max_batch=8, queue_delay_us=9), gpu=False)))
+    assert config.max_batch_size == 0
+    assert not config.HasField("dynamic_batching")
+    assert list(config.input[0].dims) == [1, 3, -1, -1]
+    assert list(config.output[0].dims) == [-1, 4]
+    fixed = artifact("m", [X], []).model_copy(update={"batching": False})
+    tensorrt = model_config(fixed, settings(kind="gpu", provider="tensorrt"), gpu=True)
+    (accelerator,) = tensorrt["optimization"]["execution_accelerators"]["gpu_execution_accelerator"]
+    assert [*accelerator["parameters"]] == ["precision_mode"]
 
 
 X = TensorSpec(name="x", datatype="FP32", axes=("batch", 3, 4))

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import psutil
 import pytest
+from onnx import helper
 from tritonclient.utils import InferenceServerException
 
 from harness.schema.errors import ServerError
@@ -17,6 +18,7 @@ from harness.schema.tensors import NUMPY
 from harness.triton import install, repository
 from harness.triton.embedded import EmbeddedServer
 from harness.triton.statistics import difference
+from tests.model.test_onnx_files import model, saved, taken
 from tests.triton.clients import floats, infer, infer_together
 from tests.triton.models import settings
 
@@ -51,6 +53,29 @@ def test_every_type_passes_through_unchanged(
     for name in NUMPY:
         assert np.array_equal(served[f"y{name}"], feeds[f"x{name}"]), name
         assert served[f"y{name}"].dtype == NUMPY[name]
+
+
+def test_rows_of_one_number_and_models_without_a_batch_are_served(
+    server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    negative = [helper.make_node("Neg", ["x"], ["y"])]
+    sums = [
+        helper.make_node("Mul", ["x", "k"], ["p"]),
+        helper.make_node("ReduceSum", ["p"], ["y"], keepdims=0),
+    ]
+    rows = taken(saved(model(negative, {"x": ["N"]}, {"y": ["N"]}), tmp_path, "rows.onnx"))
+    alone = taken(saved(model(sums, {"x": ["N", 4], "k": []}, {"y": []}), tmp_path, "alone.onnx"))
+    name = server.serve(rows, settings(max_batch=16, queue_delay_us=200_000))
+    feeds = [{"x": floats(count, 1, seed)} for seed, count in enumerate([1, 2, 3, 1])]
+    before = server.statistics(name)
+    for feed, answer in zip(feeds, infer_together(server, name, feeds), strict=True):
+        assert np.array_equal(answer["y"], -feed["x"])
+    assert (mean := difference(before, server.statistics(name)).mean_batch) is not None and mean > 1.75
+    name = server.serve(alone, settings(max_batch=16, queue_delay_us=200_000))
+    for protocol in ("http", "grpc"):
+        feed = {"x": np.ones((20, 4), np.float32), "k": np.array([2], np.float32)}
+        assert infer(server, name, feed, protocol=protocol)["y"].tolist() == [160]
 
 
 def test_concurrent_requests_are_batched_and_each_gets_its_own_rows(

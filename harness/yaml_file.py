@@ -40,8 +40,9 @@ class Document:
         return None
 
 
-def read(path: Path) -> Document:
-    """Read one YAML file. Raises InputError with the line for whatever isn't plain data."""
+def read(path: Path, what: str = "scenario") -> Document:
+    """Read one YAML file. Raises InputError with the line for whatever isn't plain data; `what` the file is
+    of is said there."""
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder: name one of the .yaml files in it")
@@ -49,24 +50,24 @@ def read(path: Path) -> Document:
             raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(
-            f"{path} can't be read ({error.strerror}): give the path of a scenario file"
+            f"{path} can't be read ({error.strerror}): give the path of a {what} file"
         ) from error
     if len(raw) > MAX_BYTES:
-        raise InputError(f"{path} is over {MAX_BYTES // 1000} kB, too large for a scenario: shorten it")
+        raise InputError(f"{path} is over {MAX_BYTES // 1000} kB, too large for a {what}: shorten it")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise InputError(f"{path}:{line}: not UTF-8 text: save the file as UTF-8") from error
-    return parse(text, str(path))
+    return parse(text, str(path), what)
 
 
-def parse(text: str, name: str) -> Document:
+def parse(text: str, name: str, what: str = "scenario") -> Document:
     """Parse YAML text; `name` stands before the line in errors. Raises InputError as `read`."""
     if len(text) > MAX_BYTES:
-        raise InputError(f"{name} is over {MAX_BYTES // 1000} kB, too large for a scenario: shorten it")
+        raise InputError(f"{name} is over {MAX_BYTES // 1000} kB, too large for a {what}: shorten it")
     try:
-        _refuse_what_expands(text, name)
+        _refuse_what_expands(text, name, what)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -76,20 +77,20 @@ def parse(text: str, name: str) -> Document:
         reason = str(error).splitlines()[0]
         raise InputError(f"{name}: not valid YAML: {reason}: remove that character") from error
     if node is None:
-        raise InputError(f"{name} is empty: begin with `model:`")
+        raise InputError(f"{name} is empty: write the {what} into it, or remove it")
     document = Document(name, text, None)
     data = _data(node, (), document)
     return Document(name, text, data, document.lines)
 
 
-def _refuse_what_expands(text: str, name: str) -> None:
+def _refuse_what_expands(text: str, name: str, what: str) -> None:
     depth = values = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = (event.start_mark.line if event.start_mark else 0) + 1
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise InputError(f"{name}:{line}: a second document begins here: keep one scenario a file")
+                raise InputError(f"{name}:{line}: a second document begins here: keep one {what} a file")
         if isinstance(event, yaml.AliasEvent):
             anchor = short(event.anchor or "")
             raise InputError(f"{name}:{line}: the alias *{anchor} is refused: write the value out")
@@ -97,9 +98,7 @@ def _refuse_what_expands(text: str, name: str) -> None:
             raise InputError(f"{name}:{line}: the tag {short(tag)} is refused: write plain YAML without tags")
         values += isinstance(event, yaml.NodeEvent)
         if values > MAX_VALUES:
-            raise InputError(
-                f"{name}:{line}: over {MAX_VALUES:,} values, too many for a scenario: shorten it"
-            )
+            raise InputError(f"{name}:{line}: over {MAX_VALUES:,} values, too many for a {what}: shorten it")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
