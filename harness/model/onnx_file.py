@@ -214,8 +214,8 @@ def _copy(tensor: Any, path: Path, target: BinaryIO) -> None:
         left = size - begin if info.length is None else info.length
         if not 0 <= begin <= begin + left <= size:
             raise InputError(
-                f"{path.parent / info.location} has {size} bytes, and the weights {shown(tensor.name)[:80]!r} "
-                f"end at {begin + left}: copy it again, whole"
+                f"{path.parent / info.location} has {size} bytes, and the weights "
+                f"{shown(tensor.name)[:80]!r} end at {begin + left}: copy it again, whole"
             )
         source.seek(begin)
         while left and (piece := source.read(min(left, _PIECE))):

@@ -178,7 +178,7 @@ HEADED = ("BertForSequenceClassification", {**TEXT, "type_vocab_size": 1})
         ),
         (
             lambda n: not n.endswith("LayerNorm.bias"),
-            r"lack 5 .*embeddings\.LayerNorm\.bias, bert\.encoder\.layer\.0\.attention\.output\.LayerNorm\.bias",
+            r"lack 5 .*embeddings\.LayerNorm\.bias, .*\.layer\.0\.attention\.output\.LayerNorm\.bias",
         ),
     ],
 )
