@@ -26,6 +26,9 @@ OFFSET_POSITIONS = (
 )
 """Model types whose positions start after the padding token, so that fewer tokens fit (transformers)."""
 
+_USUAL_PADDING = 1
+"""The padding token's id in those, where config.json doesn't say it."""
+
 _BOXES = ("layoutlm", "layoutlmv3", "lilt")
 """Model types that take where on the page each token stands."""
 _LARGEST_BOX = 1000
@@ -201,7 +204,7 @@ def _size(value: Any) -> int | None:
 def _positions(folder: Path, config: dict[str, Any]) -> int | None:
     limit = _size(config.get("max_position_embeddings")) or _size(config.get("n_positions"))
     if limit is not None and config.get("model_type") in OFFSET_POSITIONS:
-        limit -= (_size(config.get("pad_token_id")) or 0) + 1
+        limit -= (_size(config.get("pad_token_id", _USUAL_PADDING)) or 0) + 1
     file = "tokenizer_config.json"
     longest = own_object(folder, file).get("model_max_length") if has(folder, file) else None
     return min((n for n in (_size(limit), _size(longest)) if n is not None), default=None)
