@@ -33,6 +33,9 @@ _INNER = re.compile(
 _BARE = ("last_hidden_state", "pooler_output")
 """What a model without a head is for, the first that it has."""
 
+_ANOTHER_SENSE = ("pixel_values", "input_values", "input_features", "visual_feats", "visual_embeds")
+"""Inputs of models that see or hear beside reading."""
+
 _OPTIONAL = ("token_type_ids", "bbox", "pixel_values", "image", "entity_ids", "langs", "xpath_tags_seq")
 """What models of transformers take beside token ids and their mask, and do without."""
 
@@ -160,9 +163,9 @@ def _outputs(folder: Path, model: Any, signature: Signature) -> tuple[tuple[str,
     takes = inspect.signature(model.forward).parameters
     wanted = [i.name for i in signature.inputs]
     needed = [n for n, p in takes.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    missing = [name for name in needed if name not in wanted] or [
-        name for name in (model.main_input_name,) if name not in wanted
-    ]
+    if "bbox" not in wanted:  # pages are read without their picture
+        needed += [name for name in _ANOTHER_SENSE if name in takes]
+    missing = [name for name in (*needed, model.main_input_name) if name not in wanted]
     if missing:
         raise InputError(
             f"{kind} of {folder} takes {missing[0]}, and harness has {' and '.join(wanted)} for it: write a "

@@ -233,9 +233,27 @@ def test_a_config_that_is_not_that_of_the_weights_is_refused(
     refused(tmp_path / "m", words)
 
 
-def test_a_head_that_takes_something_else_is_refused(tmp_path: Path) -> None:
-    saved(tmp_path / "m", "BertForMultipleChoice", TEXT)
-    refused(tmp_path / "m", "BertForMultipleChoice of .* fails on input_ids and attention_mask")
+@pytest.mark.parametrize(
+    ("architecture", "config", "words"),
+    [
+        ("BertForMultipleChoice", TEXT, "BertForMultipleChoice of .* fails on input_ids and attention_mask"),
+        (
+            "LxmertModel",
+            {**TEXT, "l_layers": 1, "x_layers": 1, "r_layers": 1},
+            "LxmertModel of .* takes visual_feats, and harness has input_ids and attention_mask",
+        ),
+        (
+            "VideoMAEModel",
+            {**IMAGE, "num_frames": 4},
+            "VideoMAEModel of .* fails on pixel_values .*write a factory",
+        ),
+    ],
+)
+def test_a_model_that_takes_something_else_is_refused(
+    architecture: str, config: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    saved(tmp_path / "m", architecture, config)
+    refused(tmp_path / "m", words)
 
 
 def test_weights_of_another_head_are_left_out_and_told(tmp_path: Path) -> None:
