@@ -39,7 +39,7 @@ from harness.model.sources import AnySource, OnnxFile
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.model import ModelArtifact
 from harness.schema.scenario import Dtype
-from harness.schema.tensors import Tensors, TensorSpec
+from harness.schema.tensors import TensorSpec
 
 Progress = Callable[[str], None]
 
@@ -49,7 +49,10 @@ _EXPORTERS = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime-gpu", 
 _RECIPE = (
     "comparison.py",
     "configured.py",
+    "external_data.py",
     "huggingface.py",
+    "loaded_weights.py",
+    "modality.py",
     "modules.py",
     "onnx_axes.py",
     "onnx_description.py",
@@ -58,6 +61,7 @@ _RECIPE = (
     "parity.py",
     "shapes.py",
     "torch_export.py",
+    "torch_module.py",
     "export.py",
 )
 _HALF_RECIPE = (
@@ -229,7 +233,7 @@ def _proven(
     if isinstance(source, OnnxFile):
         progress(f"reading {source.name}")
         graph = onnx_file.prepared(source.place.get())
-        weights_in = source.place.get().parent
+        weights_in = source.place.get()
     else:
         progress(f"loading {source.name} in torch")
         torch_model = source.load()
@@ -242,7 +246,7 @@ def _proven(
     progress(f"comparing {source.name} {against}")
     subject = Subject(
         source.name,
-        _session(file, source.name, twice),
+        _session(file, source, twice),
         signature,
         reference,
         drawn_by=onnx_file.random_operators(graph),
@@ -255,7 +259,7 @@ def _proven(
     inputs = _specs(signature)
     outputs = tuple(output.model_copy(update={"axes": output.axes or (1,)}) for output in proof.outputs)
     onnx_file.write(graph, inputs, outputs, file)
-    _session(file, source.name, twice)
+    _session(file, source, twice)
     return ModelArtifact(
         name=source.name,
         kind=source.kind,
@@ -355,28 +359,28 @@ def _graph(model: TorchModel, signature: Signature, name: str) -> Any:
 def _reference(model: TorchModel, name: str) -> Reference:
     from harness.model import torch_export
 
-    def run(feeds: Tensors) -> Tensors:
-        made = torch_export.run(model, feeds, name)
-        return dict(zip(torch_export.output_names(model, made), made, strict=True))
-
-    return Reference(TORCH, run)
+    return Reference(TORCH, lambda feeds: torch_export.run(model, feeds, name), model.remarks)
 
 
-def _session(file: Path, name: str, twice: list[str]) -> Session:
+def _session(file: Path, source: AnySource, twice: list[str]) -> Session:
     try:
         return Session(file)
     except TooNew as error:
         raise InputError(
-            f"{name}: ONNX Runtime doesn't load the ONNX file, for {error}: export it again for that "
+            f"{source.name}: ONNX Runtime doesn't load the ONNX file, for {error}: export it again for that "
             "version, or install a newer onnxruntime (Triton's own has a version too)"
         ) from error
     except Refused as error:
         remedy = "check its operators and types, and that no output has the name of a value inside the model"
         if twice:
             remedy = f"the output {twice[0]!r} has the name of a value inside the model: rename the output"
+        elif isinstance(source, Factory) and "bfloat16" in source.weights():
+            remedy = "its weights are BF16: set `dtype: fp32` (`--dtype fp32`), which converts them"
         elif "Could not find an implementation" in str(error):
             remedy = "it has that operator for other types or a newer opset: export it again with those"
-        raise InputError(f"{name}: ONNX Runtime doesn't load the ONNX file ({error}): {remedy}") from error
+        raise InputError(
+            f"{source.name}: ONNX Runtime doesn't load the ONNX file ({error}): {remedy}"
+        ) from error
 
 
 def _kept(folder: Path) -> ModelArtifact | None:

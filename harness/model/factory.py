@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal
@@ -70,20 +70,24 @@ class Factory:
 
     def load(self) -> TorchModel:
         if self._made is None:
-            made = self._call()
-            if self.converted:
-                with self._looking():
-                    made.module.float()
-            self._made = made
+            self._made = self._ready(self._call())
         return self._made
+
+    def _ready(self, made: TorchModel) -> TorchModel:
+        from harness.model.torch_module import check_weights, unwrapped
+
+        with self._looking():
+            module = unwrapped(made.module)
+            check_weights(f"model {self.path!r}", module)
+            if self.converted:
+                module.float()
+        return replace(made, module=module)
 
     def in_fp32(self) -> Factory:
         """Itself where its weights are FP32. Raises InputError for one that takes FP16 or FP64 inputs."""
-        made = self.load()
-        with self._looking():
-            tensors = (*made.module.parameters(), *made.module.buffers())
-        if all("float32" in str(t.dtype) for t in tensors if t.is_floating_point()):
+        if self.weights() <= {"float32"}:
             return self
+        made = self.load()
         for tensor in made.inputs:
             if tensor.datatype in ("FP16", "FP64"):
                 raise InputError(
@@ -91,6 +95,13 @@ class Factory:
                     "FP32 doesn't take: leave out `dtype`, or declare it FP32 and convert it in the module"
                 )
         return Factory(self.path, self.base_dir, converted=True)
+
+    def weights(self) -> set[str]:
+        """Of which types its weights are, those that are numbers with a fraction, as torch calls them."""
+        module = self.load().module
+        with self._looking():
+            tensors = [t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+            return {str(t.dtype).removeprefix("torch.") for t in tensors}
 
     def file_to_run(self) -> Path | None:
         """The file that `load` would execute first; None where its module was imported before, or has none.

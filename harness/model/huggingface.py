@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.cache import file_sha256
+from harness.model.modality import modality
 from harness.model.own_files import has, keys, own_file, own_json, own_object, within
 from harness.model.self_contained import check_self_contained
 from harness.model.signature import BATCH, Axis, Input, Place, Signature
@@ -19,9 +20,22 @@ Pooling = Literal["mean", "cls", "max"]
 MODULES = "modules.json"
 """What sentence-transformers puts after the encoder."""
 
-OFFSET_POSITIONS = ("roberta", "camembert", "mpnet", "longformer", "data2vec-text", "esm", "luke")
+OFFSET_POSITIONS = (
+    *("camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm"),
+    *("mluke", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+)
 """Model types whose positions start after the padding token, so that fewer tokens fit (transformers)."""
 
+_USUAL_PADDING = 1
+"""The padding token's id in those, where config.json doesn't say it."""
+
+_BOXES = ("layoutlm", "layoutlmv3", "lilt")
+"""Model types that take where on the page each token stands."""
+_LARGEST_BOX = 1000
+"""Boxes are in thousandths of the page, by the models' own documents."""
+
+_NO_MASK = ("fnet", "xlstm")
+"""Model types that mix all tokens, padding too."""
 
 LARGEST_IMAGE = 2**28
 """Values of one image, all channels."""
@@ -65,7 +79,7 @@ def check(folder: Path) -> None:
             f"{folder} has an adapter (adapter_config.json), which is only applied where peft is installed: "
             "merge it (`merge_and_unload()`) and `save_pretrained` the whole model, or remove the file"
         )
-    if config.get("is_encoder_decoder"):
+    if config.get("is_encoder_decoder") and "vocab_size" in config and not _only_encodes(config):
         raise InputError(
             f"{folder} is an encoder-decoder, which needs decoder inputs: write a factory "
             "(`package.module:factory`) that returns the part you serve"
@@ -77,20 +91,21 @@ def signature(folder: Path) -> Signature:
     """Inputs and limits, of config.json. Raises InputError where it is neither text nor image."""
     check(folder)
     config = _config(folder)
-    if "vocab_size" in config:
-        vocabulary = _size(config["vocab_size"])
-        if vocabulary is None:
-            raise InputError(f"{folder / 'config.json'}: vocab_size is no number of tokens: correct it")
-        tokenizer = "tokenizer.json"
-        place = Place(own_file(folder, tokenizer)) if has(folder, tokenizer) else None
-        return text_signature(vocabulary, _positions(folder, config), place)
-    if "num_channels" in config:
+    if modality(folder, config) == "image":
         shape = _image_shape(folder, config)
         return Signature((Input("pixel_values", "FP32", (BATCH, *shape), -1, 1),))
-    raise InputError(
-        f"{folder / 'config.json'} describes neither a text encoder (vocab_size) nor an image model "
-        "(num_channels): write a factory (`package.module:factory`) that says what the module takes"
-    )
+    vocabulary = _size(config["vocab_size"])
+    if vocabulary is None:
+        raise InputError(f"{folder / 'config.json'}: vocab_size is no number of tokens: correct it")
+    tokenizer = "tokenizer.json"
+    place = Place(own_file(folder, tokenizer)) if has(folder, tokenizer) else None
+    text = text_signature(vocabulary, _positions(folder, config), place)
+    if config.get("model_type") in _NO_MASK:
+        text = replace(text, inputs=text.inputs[:1])
+    if config.get("model_type") in _BOXES:
+        largest = min(_LARGEST_BOX + 1, _size(config.get("max_2d_position_embeddings")) or _LARGEST_BOX)
+        text = replace(text, inputs=(*text.inputs, Input("bbox", "INT64", (BATCH, "tokens", 4), 0, largest)))
+    return text
 
 
 def text_signature(vocabulary: int, positions: int | None, tokenizer: Place | None) -> Signature:
@@ -128,6 +143,19 @@ def head(folder: Path) -> Head | None:
     return Head(_POOLINGS[modes[0]], "Normalize" in types)
 
 
+def architecture(folder: Path) -> str | None:
+    """The class that made the folder, its head with it, where config.json names one."""
+    named = _config(folder).get("architectures")
+    if not named:
+        return None
+    if not isinstance(named, list) or not isinstance(named[0], str) or not named[0].isidentifier():
+        raise InputError(
+            f"{folder / 'config.json'}: `architectures` is no list of classes of transformers: correct it, "
+            "or remove the key, for the model without its head"
+        )
+    return named[0]
+
+
 def content(folder: Path) -> tuple[str, ...]:
     """Name and SHA-256 of every file that decides the exported function: of all that is read, and of the
     other JSON files, which another transformers may read."""
@@ -162,6 +190,12 @@ def _pooling_file(folder: Path, modules: list[dict[str, Any]]) -> str:
     return f"{path}/config.json" if path else "config.json"
 
 
+def _only_encodes(config: dict[str, Any]) -> bool:
+    """Whether config.json names the encoder of an encoder-decoder alone, as T5EncoderModel."""
+    named = config.get("architectures")
+    return isinstance(named, list) and bool(named) and str(named[0]).endswith("EncoderModel")
+
+
 def _size(value: Any) -> int | None:
     """A number of something, where it is one that can be."""
     return value if isinstance(value, int) and value is not True and 0 < value < 10**9 else None
@@ -169,8 +203,8 @@ def _size(value: Any) -> int | None:
 
 def _positions(folder: Path, config: dict[str, Any]) -> int | None:
     limit = _size(config.get("max_position_embeddings")) or _size(config.get("n_positions"))
-    if limit is not None and any(t in str(config.get("model_type")) for t in OFFSET_POSITIONS):
-        limit -= (_size(config.get("pad_token_id")) or 0) + 1
+    if limit is not None and config.get("model_type") in OFFSET_POSITIONS:
+        limit -= (_size(config.get("pad_token_id", _USUAL_PADDING)) or 0) + 1
     file = "tokenizer_config.json"
     longest = own_object(folder, file).get("model_max_length") if has(folder, file) else None
     return min((n for n in (_size(limit), _size(longest)) if n is not None), default=None)
@@ -187,10 +221,18 @@ def _image_shape(folder: Path, config: dict[str, Any]) -> tuple[int, int, int]:
         side = size.get("shortest_edge")
         size = [size.get("height", side), size.get("width", side)]
     sides = size if isinstance(size, list) else [size, size]
-    shape = [n for n in map(_size, (config["num_channels"], *sides)) if n is not None]
-    if len(sides) == 2 and len(shape) == 3 and shape[0] * shape[1] * shape[2] <= LARGEST_IMAGE:
-        return shape[0], shape[1], shape[2]
+    backbone = config.get("backbone_config")
+    inner = backbone.get("num_channels") if isinstance(backbone, dict) else None
+    channels = _size(config.get("num_channels") or inner)
+    if channels is None:
+        raise InputError(
+            f"{folder / 'config.json'} doesn't say how many channels an image has: add "
+            "`num_channels` (3 for colours)"
+        )
+    shape = [n for n in map(_size, sides) if n is not None]
+    if len(shape) == 2 and channels * shape[0] * shape[1] <= LARGEST_IMAGE:
+        return channels, shape[0], shape[1]
     raise InputError(
-        f"{folder} doesn't say its image size (image_size in config.json, or preprocessor_config.json): "
-        "add it, or write a factory (`package.module:factory`)"
+        f"{folder} doesn't say its image size, one side or [height, width]: add `image_size` to config.json "
+        "(for example 224), or preprocessor_config.json"
     )

@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, _get_all_tensors, uses_external_data
 
 from harness.cache import file_sha256
+from harness.model.external_data import data_file, data_files, load_data
 from harness.model.onnx_axes import named, why_alone
 from harness.model.onnx_description import DescribedInput, Description, beside, description
 from harness.model.onnx_hash import DATA
@@ -62,7 +63,12 @@ _LEAST_BESIDE = 1024
 def read(path: Path, *, weights: bool) -> Any:
     """The file's ModelProto. Raises InputError when it isn't one."""
     try:
-        return onnx.load(str(path), load_external_data=weights)
+        model = onnx.load(str(path), load_external_data=False)
+        if weights:
+            load_data(model, path)
+        return model
+    except InputError:
+        raise
     except Exception as error:  # protobuf, checker and OS errors have no common base
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
@@ -115,7 +121,7 @@ def prepared(path: Path) -> Any:
     element in place of single numbers. Weights beside the file are taken in, up to MOST_TAKEN_IN of them.
     Raises InputError."""
     said, model = description(path), read(path, weights=False)
-    if sum((path.parent / name).stat().st_size for name in _weight_files(path, model)) <= MOST_TAKEN_IN:
+    if sum(file.stat().st_size for file in data_files(model, path)) <= MOST_TAKEN_IN:
         model = read(path, weights=True)
     outputs = {output.name: output for output in model.graph.output}
     for name in said.outputs.leave_out:
@@ -150,8 +156,7 @@ def content(path: Path) -> tuple[str, ...]:
 
     Raises InputError where one of them isn't beside it.
     """
-    outside = _weight_files(path, read(path, weights=False))
-    data = [own_file(path.parent, name) for name in outside]
+    data = data_files(read(path, weights=False), path)
     said = [own_file(path.parent, beside(path))] if has(path.parent, beside(path)) else []
     return tuple(file_sha256(file) for file in [path, *data, *said])
 
@@ -166,8 +171,8 @@ def write(
     """Save with the axes named as `inputs` and `outputs` say, and without debugging data.
 
     In one file, where it has room for the weights; else they go into a second one beside it. `weights_in`:
-    the folder of those that are not in `model`, but in files beside what it was read from; None where there
-    are none, or they were written before.
+    the file that `model` was read from, beside which the others are; None where there are none, or they were
+    written before.
     """
     for values, specs in ((model.graph.input, inputs), (model.graph.output, outputs)):
         by_name = {spec.name: spec for spec in specs}
@@ -179,24 +184,6 @@ def write(
         del part.metadata_props[:]  # the exporter's: stack traces with paths of this machine
     _move_weights(model, path.with_name(path.name + DATA), weights_in)
     path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _weight_files(path: Path, model: Any) -> list[str]:
-    """Names of the files beside an ONNX file that hold its weights. Raises InputError where one lacks."""
-    outside = {
-        entry.value
-        for tensor in _get_all_tensors(model)  # those that onnx reads
-        if uses_external_data(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    for name in sorted(outside):
-        if not has(path.parent, name):
-            raise InputError(
-                f"{path} keeps its weights in {shown(name)[:200]}, which is missing: put it beside it"
-            )
-        own_file(path.parent, name)
-    return sorted(outside)
 
 
 def _move_weights(model: Any, data: Path, weights_in: Path | None) -> None:
@@ -224,16 +211,16 @@ def _move_weights(model: Any, data: Path, weights_in: Path | None) -> None:
                 tensor.external_data.add(key=key, value=str(value))
 
 
-def _copy(tensor: Any, folder: Path, target: BinaryIO) -> None:
-    """The tensor's bytes of a file in `folder`, a piece at a time."""
+def _copy(tensor: Any, path: Path, target: BinaryIO) -> None:
+    """The tensor's bytes of a file beside `path`, a piece at a time."""
     info = ExternalDataInfo(tensor)
-    with own_file(folder, info.location).open("rb") as source:
+    with data_file(path, info.location).open("rb") as source:
         begin, size = info.offset or 0, source.seek(0, os.SEEK_END)
         left = size - begin if info.length is None else info.length
         if not 0 <= begin <= begin + left <= size:
             raise InputError(
-                f"{folder / info.location} has {size} bytes, and the weights {shown(tensor.name)[:80]!r} end "
-                f"at {begin + left}: copy it again, whole"
+                f"{path.parent / info.location} has {size} bytes, and the weights "
+                f"{shown(tensor.name)[:80]!r} end at {begin + left}: copy it again, whole"
             )
         source.seek(begin)
         while left and (piece := source.read(min(left, _PIECE))):

@@ -58,6 +58,8 @@ class Reference:
     """For the record: TORCH or FP32_FILE."""
     run: Callable[[Tensors], Tensors]
     """May raise Refused."""
+    remarks: tuple[str, ...] = ()
+    """What is known of it beforehand, and belongs to the proof."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,8 @@ class _Proving:
             batching=subject.signature.batching,
             described_in=subject.described_in,
         )
-        remarks = [*not_numbers([got for _, got in self.seen])]
+        remarks = [*(reference.remarks if reference else ())]
+        remarks += not_numbers([got for _, got in self.seen])
         remarks += [f"ONNX Runtime fails at {words(sizes)}" for sizes, _ in self.failed[:3]]
         return Proof(
             Parity(

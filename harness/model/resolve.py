@@ -29,7 +29,7 @@ def resolve(model: str, base_dir: Path) -> AnySource | ReadyExport:
     if FACTORY.fullmatch(model):
         return Factory(model, base_dir)
     try:
-        path = (base_dir / model).resolve()
+        path, real = _named(base_dir, model)
         found = path.exists()
     except (OSError, ValueError) as error:
         raise InputError(f"model {model[:80]!r} is not a path: {error}; write a name or a path") from error
@@ -47,7 +47,7 @@ def resolve(model: str, base_dir: Path) -> AnySource | ReadyExport:
     if path.is_dir():
         huggingface.check(path)
         return HuggingFaceFolder(name, Place(path), f"Hugging Face folder {path.name}")
-    if path.suffix == ".onnx" and path.is_file():
+    if ".onnx" in (path.suffix, real.suffix) and path.is_file():
         if (known := ready(path)) is not None:
             return known
         return OnnxFile(name, Place(path), f"ONNX file {path.name}")
@@ -63,6 +63,13 @@ def _name_of(path: Path) -> str:
         return path.name
     in_repository = path.name == "model.onnx" and path.parent.name.isdecimal() and path.parent.parent.name
     return path.parent.parent.name if in_repository else path.stem
+
+
+def _named(base_dir: Path, model: str) -> tuple[Path, Path]:
+    """The path as it was written, whose own name is the model's, and where its links lead: in the cache of
+    Hugging Face a file's name is only that of a link."""
+    path, real = (base_dir / model).absolute(), (base_dir / model).resolve()
+    return (real if path.name in ("", "..") else path), real
 
 
 @functools.lru_cache(maxsize=32)

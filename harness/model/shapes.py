@@ -128,7 +128,14 @@ def values(
             f"input {tensor.name!r} is {tensor.datatype}, which has no value from {low:g} (inclusive) to "
             f"{high:g} (exclusive): give other `low` and `high`"
         )
-    return generator.integers(math.ceil(low), math.ceil(high), shape, dtype=kind.type)
+    made = generator.integers(math.ceil(low), math.ceil(high), shape, dtype=kind.type)
+    return _boxes(made) if tensor.name == "bbox" and shape[-1:] == (4,) else made
+
+
+def _boxes(made: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Left, top, right and bottom, as LayoutLM has them: no box ends before it begins."""
+    corners = np.sort(made.reshape(-1, 2, 2), axis=1)
+    return corners.reshape(made.shape)
 
 
 def _constant(tensor: Input, shape: tuple[int, ...], value: float) -> npt.NDArray[np.generic]:

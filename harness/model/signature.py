@@ -140,8 +140,9 @@ class Signature:
 class TorchModel:
     """What a factory returns: a module, what it takes, and the names of what it returns.
 
-    The module is called with the inputs by position, in the order given, and returns one tensor or a tuple
-    of tensors; the first axis of each is the batch. Without `outputs` they are named `output_0`, …
+    The module is called with the inputs by position, in the order given; what it takes by keyword only, by
+    name. It returns a tensor, or tuples, lists and dicts of tensors and None; the first axis of each tensor
+    is the batch. Without `outputs` they are named `output_0`, …, or as the dict names them.
 
         def factory() -> TorchModel:
             return TorchModel(MyNet(), inputs=(Input("x", "FP32", ("batch", 3, "height", "width")),))
@@ -155,3 +156,5 @@ class TorchModel:
     """Valid sizes of the dynamic axes, where not every size is valid."""
     tokenizer: str | None = None
     """Path of a `tokenizer.json`, for a module that takes `input_ids` and perhaps `attention_mask`."""
+    remarks: tuple[str, ...] = ()
+    """What a reader should know of it: they follow the model into every result."""

@@ -9,10 +9,12 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import onnxscript
 import torch
 
 from harness.model.guest import guest
 from harness.model.signature import TorchModel
+from harness.model.torch_module import Called, results, to_numpy
 from harness.schema.errors import InputError
 from harness.schema.tensors import Tensors
 
@@ -28,68 +30,88 @@ def to_onnx(model: TorchModel, name: str, feeds: Tensors) -> Any:
     Raises InputError when torch can't export it (a fixed size, control flow on values, an operator that ONNX
     doesn't have), or when the number of outputs isn't that of `model.outputs`.
     """
-    dynamic = {
-        i.name: {k: torch.export.Dim.DYNAMIC for k, a in enumerate(i.axes) if isinstance(a, str)}
+    called = _called(model, name)
+    shapes = [
+        {k: torch.export.Dim.DYNAMIC for k, a in enumerate(i.axes) if isinstance(a, str)}
         for i in model.inputs
-    }
-    arguments = tuple(torch.from_numpy(feeds[i.name]) for i in model.inputs)
-    outputs = output_names(model, run(model, feeds, name))
+    ]
+    arguments = [torch.from_numpy(feeds[i.name]) for i in model.inputs]
+    outputs = tuple(run(model, feeds, name))
 
     def blamed(error: BaseException) -> str:
-        return (
-            f"torch can't export {name}: {_cause(error)}; change the module so that it depends only on "
-            "its inputs' values and shapes, or fix the axis in its Input"
-        )
+        if any(isinstance(part, torch.jit.ScriptModule) for part in model.module.modules()):
+            remedy = "return the module that its TorchScript was made of"
+        elif "No ONNX function" in _cause(error):
+            remedy = "compute it in another way: ONNX has no such operator"
+        else:
+            remedy = (
+                "change the module so that it depends only on its inputs' values and shapes, or fix the axis "
+                "in its Input"
+            )
+        return f"torch can't export {name}: {_cause(error)}; {remedy}"
 
-    with guest(blamed), _quiet(), torch.no_grad():
+    with guest(blamed), _as_written(), torch.no_grad():
         program = torch.onnx.export(
-            model.module,
-            arguments,
+            called,
+            (arguments,),
             dynamo=True,
-            dynamic_shapes=tuple(dynamic[i.name] for i in model.inputs),
+            dynamic_shapes=(shapes,),
             input_names=[i.name for i in model.inputs],
             output_names=list(outputs),
             opset_version=OPSET,
             external_data=False,
             verbose=False,
+            custom_translation_table={torch.ops.aten._neg_view.default: lambda x: onnxscript.opset18.Neg(x)},
         )
         return program.model_proto
 
 
-def run(model: TorchModel, feeds: Tensors, name: str) -> tuple[Any, ...]:
-    """The module's own outputs, as NumPy arrays. Raises InputError when the module itself fails."""
+def run(model: TorchModel, feeds: Tensors, name: str) -> Tensors:
+    """The module's own outputs by name. Raises InputError when the module itself fails, or returns what
+    can't be sent."""
+    called = _called(model, name)
 
     def blamed(error: BaseException) -> str:
         shapes = ", ".join(f"{n} {list(v.shape)}" for n, v in feeds.items())
-        return (
-            f"{name}: the module itself fails on {shapes} ({_cause(error)}): declare the axis's valid "
-            "sizes (Axis(name, least, most, multiple_of)) and the inputs' range (Input(low, high))"
-        )
+        return f"{name}: the module itself fails on {shapes} ({_cause(error)}): {_remedy(model, error)}"
 
-    with guest(blamed), _quiet(), torch.no_grad():
-        made = model.module(*(torch.from_numpy(feeds[i.name]) for i in model.inputs))
-    tensors = made if isinstance(made, tuple | list) else (made,)
-    if not tensors or not all(isinstance(t, torch.Tensor) for t in tensors):
-        raise InputError(
-            f"{name}: the module returns {type(made).__name__}, and must return a tensor or a tuple of "
-            "tensors: wrap it in a module that does"
-        )
-    if any(t.dtype == torch.bfloat16 for t in tensors):
-        raise InputError(
-            f"{name}: the module returns BF16, which harness can't send: set `dtype: fp32`, or convert it in "
-            "the module"
-        )
-    return tuple(t.detach().cpu().numpy() for t in tensors)
-
-
-def output_names(model: TorchModel, made: tuple[Any, ...]) -> tuple[str, ...]:
-    names = model.outputs or tuple(f"output_{i}" for i in range(len(made)))
+    with guest(blamed), _as_written(), torch.no_grad():
+        made = results(called.made([torch.from_numpy(feeds[i.name]) for i in model.inputs]))
+    taken = {i.name for i in model.inputs}
+    names = model.outputs or tuple(f"output_{i}" if n in taken else n for i, (n, _) in enumerate(made))
+    if not made:
+        raise InputError(f"{name}: the module returns nothing, and must return a tensor: return one")
     if len(names) != len(made):
         raise InputError(
-            f"the module returns {len(made)} tensors, and `outputs` names {len(names)} "
+            f"{name}: the module returns {len(made)} tensors, and `outputs` names {len(names)} "
             f"({', '.join(names)}): name each of them"
         )
-    return names
+    return {n: to_numpy(n, tensor, name) for n, (_, tensor) in zip(names, made, strict=True)}
+
+
+def _called(model: TorchModel, name: str) -> Called:
+    return Called(model.module, [i.name for i in model.inputs], name)
+
+
+def _remedy(model: TorchModel, error: BaseException) -> str:
+    """Of a module that fails on what its inputs declare."""
+    kinds = {t.dtype for t in model.module.parameters() if t.is_floating_point()} - {torch.float32}
+    if kinds and any(i.datatype == "FP32" for i in model.inputs):
+        kind = str(kinds.pop()).removeprefix("torch.")
+        return f"its weights are {kind}: set `dtype: fp32` (`--dtype fp32`), which converts them"
+    if "dtype" in str(error):
+        return "convert its inputs or its weights in the factory, so that they have one type"
+    return (
+        "declare the axis's valid sizes (Axis(name, least, most, multiple_of)) and the inputs' range "
+        "(Input(low, high))"
+    )
+
+
+@contextlib.contextmanager
+def _as_written() -> Iterator[None]:
+    """Quiet, and with whatever `torch.compile` made run as the Python that it was made of."""
+    with _quiet(), torch.compiler.set_stance("force_eager"):
+        yield
 
 
 @contextlib.contextmanager

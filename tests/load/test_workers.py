@@ -30,6 +30,7 @@ from harness.load.spools import read_spool
 from harness.schema.errors import InputError
 from harness.schema.load import PointLoad
 from harness.schema.samples import Phase, Requests, Status
+from harness.schema.scenario import Precision
 from harness.schema.shapes.replay import Replay
 from harness.triton.embedded import EmbeddedServer
 from tests.load.test_drive import PAYLOADS, counting, job, left_over, point, run
@@ -135,7 +136,8 @@ def test_fewer_users_than_load_processes_leave_some_idle(triton: EmbeddedServer,
 def test_enough_is_enough_for_all_at_the_same_time(triton: EmbeddedServer, tmp_path: Path) -> None:
     load = PointLoad(rate_per_s=800, arrivals="constant", workers=2)
     seen: list[int] = []
-    what = point("http", load, warmup_s=0.0, duration_s=0.5, at_most_s=20.0)
+    some = Precision(mean=0.5)
+    what = point("http", load, warmup_s=0.0, duration_s=0.5, at_most_s=20.0, precision=some)
     outcome = run(triton, tmp_path, what, enough=counting(500, seen))
     assert outcome.ended is None and outcome.stopped_by == "precision" and seen[-1] >= 500
     requests = np.sort(measured(outcome), order="intended_ns")

@@ -76,9 +76,9 @@ def refused(folder: Path, words: str) -> str:
 
 def test_changed_weights_of_a_shard_in_a_subfolder_are_another_model(tmp_path: Path) -> None:
     folder = bert(tmp_path / "m", ("a.safetensors", "sub/b.safetensors"))
-    first = taken(folder)
+    first = resolve("m", tmp_path).content()
     change(folder / "sub/b.safetensors")
-    assert taken(folder).sha256 != first.sha256
+    assert resolve("m", tmp_path).content() != first
 
 
 @pytest.mark.parametrize("name", ["../b.safetensors", "sub/../../b.safetensors", "{top}/b.safetensors"])
@@ -253,14 +253,14 @@ def test_the_hub_is_out_of_reach_while_a_folder_is_loaded(
     """Whatever key of a config was forgotten above."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import OfflineModeIsEnabled
-    from transformers import AutoModel
+    from transformers import BertModel
 
     def fetching(*_: Any, **__: Any) -> Any:
         asked.append(constants.is_offline_mode())
         HfApi(endpoint="http://127.0.0.1:9").model_info("org/repo")
 
     asked: list[bool] = []
-    monkeypatch.setattr(AutoModel, "from_pretrained", fetching)
+    monkeypatch.setattr(BertModel, "from_pretrained", fetching)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(InputError, match="offline mode is enabled") as raised:
         taken(bert(tmp_path / "m"))

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from harness.commands import export as story
 from harness.model.export import export
 from harness.model.resolve import resolve
+from harness.model.runtime import Session
 from harness.schema.errors import InputError
 from tests.hostile import ACTING, HOSTILE
 from tests.model.test_onnx_files import model, saved, taken, twice
@@ -65,6 +66,26 @@ def test_weights_elsewhere_are_refused(location: str, within: str, tmp_path: Pat
         resolve("sent/m.onnx", tmp_path).content()
     with pytest.raises(InputError):
         export("sent/m.onnx", base_dir=tmp_path, progress=lambda _: None)
+
+
+@pytest.mark.parametrize("named", ["hub/snapshots/r/onnx/model.onnx", "near/model.onnx", "near/model"])
+def test_a_file_is_named_by_its_link_and_its_weights_are_beside_the_link_or_where_it_leads(
+    named: str, tmp_path: Path
+) -> None:
+    """In Hugging Face's cache each file is a link, to a blob whose name says nothing."""
+    blobs, snapshot, near = (tmp_path / name for name in ("hub/blobs", "hub/snapshots/r/onnx", "near"))
+    for folder in (blobs, snapshot, near):
+        folder.mkdir(parents=True)
+    saved(scaled("model.onnx_data", within="initializer"), tmp_path)
+    np.full(400, 2, np.float32).tofile(tmp_path / "model.onnx_data")
+    for name, blob in (("m.onnx", "0123abcd"), ("model.onnx_data", "4567")):
+        (blobs / blob).write_bytes((tmp_path / name).read_bytes())
+        (snapshot / name.replace("m.onnx", "model.onnx")).symlink_to(f"../../../blobs/{blob}")
+    (near / Path(named).name).symlink_to("../m.onnx")
+    artifact = taken(tmp_path / named)
+    assert (artifact.name, artifact.source) == ("model", f"ONNX file {Path(named).name}")
+    rows = np.ones((3, 400), np.float32)
+    np.testing.assert_array_equal(Session(artifact.path).run({"x": rows})["y"], 2 * rows)
 
 
 def test_names_in_the_file_do_nothing_when_they_are_shown(

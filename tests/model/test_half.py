@@ -238,7 +238,7 @@ def test_a_module_with_fp16_inputs_has_one_dtype() -> None:
 
 
 def test_a_module_that_returns_bf16_is_refused_with_the_remedy() -> None:
-    with pytest.raises(InputError, match="returns BF16, which harness can't send: set `dtype: fp32`"):
+    with pytest.raises(InputError, match="is BF16, which harness can't send: set `dtype: fp32`"):
         exported("zoo:brain_weights", None)
 
 

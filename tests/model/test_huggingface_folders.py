@@ -93,6 +93,7 @@ def test_a_bare_encoder_gives_its_last_hidden_state_and_takes_its_own_number_of_
     model = tiny_bert(tmp_path / "bert")
     artifact = export("bert", base_dir=tmp_path, progress=lambda _: None)
     assert artifact.outputs[0].axes == ("batch", "tokens", 16)
+    assert artifact.note == "left out of the export: output pooler_output, input token_type_ids"
     assert max(case.axes["tokens"] for case in artifact.parity.cases) == 40
     assert inputs_of("bert", base_dir=tmp_path).axis("tokens").most == 40
     feeds = asked(2, 9)
@@ -101,13 +102,18 @@ def test_a_bare_encoder_gives_its_last_hidden_state_and_takes_its_own_number_of_
     np.testing.assert_allclose(got[kept], hidden_of(model, feeds)[kept], atol=1e-5)
 
 
-def test_positions_after_the_padding_token_lower_the_limit_as_in_roberta(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "most"), [({"pad_token_id": 1}, 512), ({}, 512), ({"pad_token_id": 0}, 513)], ids=str
+)
+def test_positions_after_the_padding_token_lower_the_limit_as_in_roberta(
+    said: dict[str, int], most: int, tmp_path: Path
+) -> None:
     folder = tmp_path / "roberta"
     folder.mkdir()
-    config = {"model_type": "roberta", "vocab_size": 9, "max_position_embeddings": 514, "pad_token_id": 1}
+    config = {"model_type": "roberta", "vocab_size": 9, "max_position_embeddings": 514, **said}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(b"")
-    assert inputs_of("roberta", base_dir=tmp_path).axis("tokens").most == 512
+    assert inputs_of("roberta", base_dir=tmp_path).axis("tokens").most == most
 
 
 def test_an_image_model_takes_pixels_of_its_own_size(tmp_path: Path) -> None:
