@@ -181,10 +181,11 @@ class _Proving:
 
     @property
     def enough(self) -> bool:
-        """An ONNX file doesn't say which sizes are valid, so a shape of ours may fail; not all of a kind."""
+        """An ONNX file doesn't say which sizes are valid, so a shape of ours may fail; not all of a kind, and
+        not where only the batch has sizes."""
         if not self.failed:
             return True
-        if not self.subject.guessed:
+        if not self.subject.guessed or not self.subject.signature.dynamic:
             return False
         batches = any(case.axes.get(BATCH, 0) > 1 for case in self.cases)
         return len(self.cases) > 1 and (batches or not self.subject.signature.batching)

@@ -240,19 +240,19 @@ def test_a_description_that_does_not_fit_is_refused_by_its_line(
     assert "\n" not in str(raised.value)
 
 
-def test_rows_that_take_from_each_other_by_their_values_are_not_taken_for_a_batch(tmp_path: Path) -> None:
-    """An index of 0 or 1 into the batch: a row alone has a 0 at most."""
-    of = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [node("GatherND", "x", "which")],
-        "g",
-        [of("x", TensorProto.FLOAT, ["N", 2]), of("which", TensorProto.INT64, ["N", 3, 2])],
-        [of("y", TensorProto.FLOAT, ["N", 3])],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    words = r"fails to run it at batch 2 .*which values it takes, in m\.onnx\.yaml \(`inputs: \{which: "
-    with pytest.raises(InputError, match=words):
-        taken(saved(made, tmp_path))
+def test_what_fails_for_some_batches_only_is_not_taken_for_a_batch(tmp_path: Path) -> None:
+    """It runs two rows and one, and there is no place for a fifth."""
+    constants = {"places": np.zeros(4, np.float32), "zero": np.array([0], np.int64)}
+    nodes = [
+        node("Shape", "x", to="rows", start=0, end=1),
+        node("Slice", "places", "zero", "rows", "zero", to="p"),
+        node("Unsqueeze", "p", "last", to="q"),
+        node("Add", "x", "q"),
+    ]
+    constants["last"] = np.array([1], np.int64)
+    path = saved(model(nodes, {"x": ["N", 8]}, {"y": ["N", 8]}, constants), tmp_path)
+    with pytest.raises(InputError, match="fails to run it at batch 5"):
+        taken(path)
 
 
 def test_an_input_without_a_declared_shape_is_described_beside_the_file(tmp_path: Path) -> None:
