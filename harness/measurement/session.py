@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.address import is_here
@@ -179,7 +179,10 @@ class Session:
         if self._workload is None or self._workload[0] != what:
             self._workload = None  # two at once may be too large
             self._workload = (what, workload(point, model, base_dir))
-        return self.send(point, self._workload[1], folder, base_dir=base_dir, enough=enough)
+        asked, given = self._workload[1], self.server.outputs
+        if given is not None:
+            asked = replace(asked, outputs=[name for name in asked.outputs if name in given])
+        return self.send(point, asked, folder, base_dir=base_dir, enough=enough)
 
     def send(
         self,

@@ -112,6 +112,7 @@ class OwnServer(ABC):
     backend: str = implementation.UNKNOWN
     image: str | None = None
     loaded: ServerSettings | None = None
+    outputs: frozenset[str] | None = None
 
     def __init__(
         self,

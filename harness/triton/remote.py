@@ -73,6 +73,7 @@ class RemoteServer:
         self.execution_provider: str | None = None
         self.provider_options: dict[str, str] | None = None
         self.loaded: ServerSettings | None = None
+        self.outputs: frozenset[str] | None = None
         self.say = say
         self._restoration = Restoration(self.control, say)
         self._first_seen: dict[str, dict[str, Any]] = {}
@@ -119,6 +120,7 @@ class RemoteServer:
                     f"({as_loaded.differences(wanted, loaded)}): see its config in /v2/models/{name}/config"
                 )
         self.loaded = as_loaded.settings_of(loaded)
+        self.outputs = frozenset(output["name"] for output in loaded.get("output", ()))
         self.execution_provider, options = provider_of(loaded)
         # Whether CUDA graphs that the configuration asks for are made depends on the implementation.
         known = self.execution_provider is not None and not self.loaded.cuda_graph

@@ -71,6 +71,10 @@ class Server(Protocol):
     def loaded(self) -> ServerSettings | None:
         """How the served model is configured where that was there before us; None where it is as asked."""
 
+    @property
+    def outputs(self) -> frozenset[str] | None:
+        """What the served model gives, where that may be less than the model here has; None for all of it."""
+
     def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
         """Serve the model with these settings; return its name in Triton, ready for requests. A server that
         isn't ours keeps what they leave open.

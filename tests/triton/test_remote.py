@@ -258,14 +258,18 @@ def test_what_can_not_be_measured_there_is_told_with_the_remedy(
     elsewhere = artifacts["double"].model_copy(update={"name": "not_there"})
     (x,) = artifacts["double"].inputs
     other = artifacts["double"].model_copy(update={"inputs": (x.model_copy(update={"datatype": "INT64"}),)})
-    wider = artifacts["double"].model_copy(update={"outputs": artifacts["slow"].inputs})
+    wider = artifacts["double"].model_copy(
+        update={"outputs": (*artifacts["double"].outputs, *artifacts["slow"].inputs)}
+    )
     with reached(open_server) as remote:
         with pytest.raises(ServerError, match=r"it serves double: .*copy model_repo/not_there"):
             remote.serve(elsewhere, OPEN)
         with pytest.raises(InputError, match="input 'x' is TYPE_FP32 there, and INT64 here"):
             remote.serve(other, OPEN)
         with pytest.raises(InputError, match="no output 'x' there"):
-            remote.serve(wider, OPEN)
+            remote.serve(artifacts["double"].model_copy(update={"outputs": artifacts["slow"].inputs}), OPEN)
+        remote.serve(wider, OPEN)
+        assert remote.outputs == {"y", "rows"}, "its owner may have left some out"
 
 
 @pytest.mark.triton
