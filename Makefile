@@ -55,10 +55,10 @@ $(VENV)/bin/python:
 	  { echo "$(PYTHON) can't make virtual environments: apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.for-demo: $(VENV)/bin/python pyproject.toml
+$(VENV)/.for-demo: $(VENV)/bin/python pyproject.toml setup.py
 	$(BIN)/python -m pip install --quiet --editable '.[export]'
 	@touch $@
 
-$(VENV)/.for-test: $(VENV)/bin/python pyproject.toml
+$(VENV)/.for-test: $(VENV)/bin/python pyproject.toml setup.py
 	$(BIN)/python -m pip install --quiet --editable '.[export,dev]'
 	@touch $@ $(VENV)/.for-demo

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from harness.schema.result import PointResult, RunResult
     from harness.schema.scenario import Dtype
 
-__version__ = "0.1.0"
-
 __all__ = [
     "HarnessError",
     "InputError",
@@ -60,6 +58,7 @@ class Options(TypedDict, total=False):
     grpc_key: str | Path | None
     listen: str | None
     host: str | None
+    repository: str | Path | None
     probe: str | None
     metrics_url: str | None
 
@@ -107,6 +106,14 @@ def dry_run(
 
     file = None if scenario is None else Path(scenario)
     return planning.plan(story.load(file, _overrides(overrides, workers), only_look=True))
+
+
+def __getattr__(name: str) -> str:
+    if name != "__version__":
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    from harness.version import version
+
+    return version()
 
 
 def _overrides(overrides: Sequence[str], workers: int | None) -> list[str]:

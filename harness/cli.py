@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import harness
-from harness import __version__, terminal
+from harness import terminal
 from harness.cli_options import (
     DryRun,
     Dtype,
@@ -29,6 +29,7 @@ from harness.cli_options import (
     Network,
     Overrides,
     Probe,
+    Repository,
     Results,
     Resume,
     Scenario,
@@ -45,13 +46,15 @@ app = typer.Typer(
     epilog="Exit codes: 0 fine, 1 objective missed, 2 bad input, 3 measurement invalid or inconclusive, "
     "4 the server or harness failed.",
     invoke_without_command=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """Click's own errors; some versions of typer bring a click of their own, hence through a subclass."""
+
+EXPORT = ("onnx", "onnxscript", "safetensors", "tokenizers", "torch", "transformers")
+"""What the extra `export` brings (pyproject.toml): only exporting a model takes it."""
 
 INTERRUPTED_BY_TYPER = 130
 """What some versions of typer make of a KeyboardInterrupt."""
@@ -105,6 +108,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="The address to listen on; other machines reach any but loopback.")
     ] = "127.0.0.1",
+    repository: Repository = None,
     server: Server = None,
     image: Image = None,
     shm_size: ShmSize = None,
@@ -119,7 +123,9 @@ def serve(
     from harness.commands import serve as story
     from harness.measurement.target import ServerTarget
 
-    target = ServerTarget.of(server, host=host, image=image, shm_size=shm_size, network=network)
+    target = ServerTarget.of(
+        server, host=host, repository=repository, image=image, shm_size=shm_size, network=network
+    )
     wanted = story.Wanted(
         model,
         dtype,
@@ -135,6 +141,7 @@ def run(
     what: Scenario = None,
     overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
     results: Results = Path("results"),
+    repository: Repository = None,
     server: Server = None,
     image: Image = None,
     shm_size: ShmSize = None,
@@ -181,6 +188,7 @@ def run(
         grpc_key=grpc_key,
         listen=listen,
         host=host,
+        repository=repository,
         probe=probe,
         metrics_url=metrics_url,
     )
@@ -292,6 +300,7 @@ def calibrate(
 @app.command()
 def gpu_check(
     results: Results = Path("results"),
+    repository: Repository = None,
     write: Annotated[Path | None, typer.Option(help="Write the page to this file, e.g. docs/gpu.md.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -299,7 +308,7 @@ def gpu_check(
     from harness.commands import gpu_check as story
 
     command = "harness gpu-check" + ("" if write is None else f" --write {write}")
-    found = story.gpu_check(results=results, command=command)
+    found = story.gpu_check(results=results, command=command, repository=repository)
     if write is not None:
         story.write_page(found, write)
     terminal.print_json(found) if as_json else story.show(found)
@@ -316,7 +325,7 @@ def schema() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        terminal.say(f"harness {__version__}")
+        terminal.say(f"harness {harness.__version__}")
         raise typer.Exit
 
 
@@ -356,7 +365,10 @@ def _ended() -> int:
         )
     except ModuleNotFoundError as error:
         package = (error.name or "a package").partition(".")[0]
-        remedy = "run `pip install -e '.[export]'` in harness's folder, with the Python that runs harness"
+        brings = (
+            "pip install 'harness[export]'" if package in EXPORT else "pip install --force-reinstall harness"
+        )
+        remedy = f"run `{brings}` with the Python that runs harness, {sys.executable}"
         code = _fail(f"the package {package} is not installed here: {remedy}", code=ExitCode.FAILED)
     except UsageError as error:
         context = getattr(error, "ctx", None)

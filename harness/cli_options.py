@@ -19,6 +19,13 @@ Overrides = Annotated[
         help="Override a key of the scenario, e.g. server.max_batch=[1,8]. May be given several times.",
     ),
 ]
+Repository = Annotated[
+    Path | None,
+    typer.Option(
+        "--repository",
+        help="The folder for the model repository that Triton is started with (default: model_repo).",
+    ),
+]
 MODEL_HELP = (
     "A name that `harness models` lists, an .onnx file, a Hugging Face folder, or package.module:factory."
 )

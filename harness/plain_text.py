@@ -50,7 +50,7 @@ def ascii_json(document: str) -> str:
 
 
 def written(path: Path) -> str:
-    """A path as a text that can be written as UTF-8: bytes of a name that isn't UTF-8 stand as their escapes."""
+    """A path that can be written as UTF-8: bytes of a name that isn't UTF-8 stand as their escapes."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 

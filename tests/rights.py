@@ -15,7 +15,7 @@ _OVERRIDES = 1 << 1 | 1 << 2
 
 @contextmanager
 def modes_count() -> Iterator[None]:
-    """For the time of the block, in this thread and in processes that it starts."""
+    """For the time of the block, in this thread. A process that it starts may do again what root may."""
     libc = ctypes.CDLL(None, use_errno=True)
     header = struct.pack("Ii", _VERSION_3, 0)
     before = ctypes.create_string_buffer(24)

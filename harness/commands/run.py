@@ -24,6 +24,7 @@ from harness.schema.result import RunResult
 from harness.schema.scenario import Dtype
 from harness.store.run_folder import RunFolder, create_run
 from harness.store.scenario_file import LoadedScenario, load_scenario
+from harness.store.shipped import scenario_file
 from harness.store.whole import Lost
 
 RESULTS = Path("results")
@@ -46,10 +47,14 @@ def load(
     """
     if file is None:
         raise InputError("which scenario? name a file, e.g. harness run scenarios/quickstart.yaml")
-    loaded = load_scenario(file, overrides)
+    progress = progress or Progress()
+    found = scenario_file(file)
+    if found != file:
+        progress.say(f"there is no {file} here: the one that ships with harness is meant")
+    loaded = load_scenario(found, overrides)
     if only_look and runs_code(loaded.scenario.model):
         return loaded
-    say_what_runs(loaded.scenario.model, loaded.folder, progress or Progress())
+    say_what_runs(loaded.scenario.model, loaded.folder, progress)
     for point in loaded.points:
         try:
             check_classes(loaded.scenario.model, point.requests, base_dir=loaded.folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.commands.export import export_model
 from harness.commands.progress import Progress
-from harness.measurement.target import EMBEDDED, MODEL_REPOSITORY, ServerTarget
+from harness.measurement.target import EMBEDDED, ServerTarget
 from harness.schema.errors import ServerError
 from harness.schema.frozen import Frozen
 from harness.schema.point import ServerSettings
@@ -61,7 +61,7 @@ def serving(
     """A model that is ready to be asked, for the time of the block. Raises HarnessError."""
     target.check()
     artifact = export_model(wanted.model, base_dir, progress, wanted.dtype)
-    log = MODEL_REPOSITORY / "server.log"
+    log = target.repository / "server.log"
     with target.server(log, http_port=wanted.http_port, grpc_port=wanted.grpc_port) as server:
         name = server.serve(artifact, wanted.settings)
         yield (
@@ -70,7 +70,7 @@ def serving(
                 http=f"http://{server.address}",
                 grpc=f"{server.host}:{server.grpc_port}",
                 metrics=f"http://{server.host}:{server.metrics_port}/metrics",
-                repository=str(MODEL_REPOSITORY.absolute()),
+                repository=str(target.repository.absolute()),
                 backend=server.backend,
                 execution_provider=server.execution_provider,
             ),
@@ -98,7 +98,7 @@ def serve(
         try:
             while for_s is None or time.monotonic() - began < for_s:
                 if (reason := server.exit_reason()) is not None:
-                    raise ServerError(f"{reason}; its log is {MODEL_REPOSITORY.absolute() / 'server.log'}")
+                    raise ServerError(f"{reason}; its log is {target.repository.absolute() / 'server.log'}")
                 time.sleep(CHECK_INTERVAL_S)
         except KeyboardInterrupt:
             progress.say("stopping")

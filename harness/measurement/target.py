@@ -20,7 +20,7 @@ from harness.triton.remote import RemoteServer
 from harness.triton.server import Server
 
 MODEL_REPOSITORY = Path("model_repo")
-"""Relative to the folder harness is started in, as scenarios/ and results/ are."""
+"""Unless told otherwise. Relative to the folder harness is started in, as scenarios/ and results/ are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class ServerTarget:
     running: RunningServer | None = None
     host: str = LOOPBACK
     """The address of this machine that a server started here listens on."""
+    repository: Path = MODEL_REPOSITORY
+    """Where the model repository of a server started here is written, for the user."""
 
     @classmethod
     def of(
@@ -61,6 +63,7 @@ class ServerTarget:
         url: str | None = None,
         grpc_port: int | None = None,
         tls: Tls | None = None,
+        repository: Path | None = None,
         **options: str | None,
     ) -> ServerTarget:
         """Made of the options of the same names, those that only some modes have among them.
@@ -74,12 +77,14 @@ class ServerTarget:
             raise InputError(f"--server {server} is none of {', '.join(modes)}; one that runs is --url")
         if url is not None and server is not None:
             raise InputError("--server starts a Triton and --url names one that runs: give one of them")
+        if url is not None and repository is not None:
+            raise InputError("--repository is of a Triton that harness starts and --url names one that runs")
         if url is not None and host is not None:
             raise InputError("--host is of a Triton that harness starts and --url names one that runs")
         mode = modes[server] if server is not None else DEFAULT
         make = mode.configured({name: value for name, value in options.items() if value is not None})
         running = None if url is None else RunningServer(url, grpc_port, tls)
-        return cls(mode, make, running, host or LOOPBACK)
+        return cls(mode, make, running, host or LOOPBACK, repository or MODEL_REPOSITORY)
 
     @property
     def tls(self) -> Tls | None:
@@ -103,7 +108,7 @@ class ServerTarget:
                 yield remote
             return
         with self.make(
-            MODEL_REPOSITORY,
+            self.repository,
             log,
             gpu=self.gpu_usable,
             shared_memory=shared_memory,
@@ -118,7 +123,7 @@ class ServerTarget:
         if self.running is not None:
             with self.running.open():
                 return
-        self.make(MODEL_REPOSITORY, Path(os.devnull)).prepare()
+        self.make(self.repository, Path(os.devnull)).prepare()
 
     @property
     def gpu_usable(self) -> bool:

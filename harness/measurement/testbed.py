@@ -50,6 +50,7 @@ class Testbed:
         grpc_key: str | Path | None = None,
         listen: str | None = None,
         host: str | None = None,
+        repository: str | Path | None = None,
         probe: str | None = None,
         metrics_url: str | None = None,
     ) -> Testbed:
@@ -61,6 +62,7 @@ class Testbed:
         target = ServerTarget.of(
             server,
             host=host,
+            repository=None if repository is None else Path(repository),
             url=url,
             grpc_port=grpc_port,
             tls=tls(grpc_tls, ca, certificate, key),

@@ -6,15 +6,16 @@ import math
 import os
 import platform
 import re
-import subprocess
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 
+from harness import git
 from harness.probe import cgroup
 from harness.probe import gpus as gpu
 from harness.schema.result import Environment
+from harness.version import version
 
 PACKAGES = (
     "gevent",
@@ -66,7 +67,7 @@ def environment(
         gpus=gpu.devices(),
         python=platform.python_version(),
         packages=versions(),
-        harness_version=versions(("harness",)).get("harness", "unknown"),
+        harness_version=version(),
         git_commit=git_commit(Path.cwd()),
         triton_version=triton_version,
         server_mode=server_mode,
@@ -125,12 +126,12 @@ def git_commit(folder: Path) -> str | None:
 
     None outside a repository, before its first commit, and without git.
     """
-    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    commit = git.said(folder, "rev-parse", "--verify", "HEAD")
     if not commit:
         return None
     if _may_run_programs(folder):
         return f"{commit}+unchecked"
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+    changes = git.said(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
     return f"{commit}+dirty" if changes else commit
 
 
@@ -149,7 +150,7 @@ def _may_run_programs(folder: Path) -> bool:
 
     It came with the folder, whoever made that. The user's own configuration is the user's.
     """
-    listed = _git(folder, "config", "--list", "--show-scope", "--name-only")
+    listed = git.said(folder, "config", "--list", "--show-scope", "--name-only")
     if listed is None:
         return True
     own = (line.partition("\t") for line in listed.lower().splitlines())
@@ -157,16 +158,6 @@ def _may_run_programs(folder: Path) -> bool:
         scope not in ("system", "global", "command") and not _HARMLESS.fullmatch(name)
         for scope, _, name in own
     )
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    # without optional locks `status` leaves the user's index alone
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _os_name() -> str:

@@ -10,7 +10,7 @@ import os
 import secrets
 from pathlib import Path
 
-from harness.cache import cache_dir, lock
+from harness.cache import cache_dir, lock, written
 from harness.plain_file import open_plain, read_plain
 
 _KEY_BYTES = 32
@@ -32,13 +32,10 @@ def _key() -> bytes:
         key = _kept(file)
         if key is None:
             key = secrets.token_bytes(_KEY_BYTES)
-            descriptor = open_plain(file, os.O_WRONLY | os.O_CREAT)
-            try:
-                os.fchmod(descriptor, 0o600)
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, key)
-            finally:
-                os.close(descriptor)
+            with written(), os.fdopen(open_plain(file, os.O_WRONLY | os.O_CREAT), "wb") as stream:
+                os.fchmod(stream.fileno(), 0o600)
+                stream.truncate(0)
+                stream.write(key)
         return key
 
 

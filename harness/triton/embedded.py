@@ -40,7 +40,7 @@ class EmbeddedServer(OwnServer):
     def launch(self, folder: ServerFolder, hidden: Mapping[str, str]) -> Local:
         return Local(
             self.command_line(folder),
-            _environment(self._triton),
+            environment_of(self._triton),
             self.log,
             "set HARNESS_CACHE to a folder whose disk allows programs to run",
             folder=folder.work,
@@ -51,7 +51,7 @@ class EmbeddedServer(OwnServer):
         return implementation.PYTHON, install.onnxruntime_version()
 
 
-def _environment(triton: Install) -> dict[str, str]:
+def environment_of(triton: Install) -> dict[str, str]:
     """What the server and its stubs see. The stub takes the Python environment whose `bin` comes first."""
     env = {
         name: value

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.atomic import new_folder
-from harness.cache import Wheel, cache_dir, lock, unpacked
+from harness.cache import Wheel, cache_dir, lock, unpacked, written
 from harness.schema.errors import HarnessError
 
 WHEEL = Wheel(
@@ -208,7 +208,7 @@ def _backends(triton: Path) -> Path:
     with lock("triton-backends"):
         if folder.is_dir():  # another process may have been faster
             return folder
-        with new_folder(folder) as backends:
+        with written(), new_folder(folder) as backends:
             shutil.copytree(triton / "backends" / "python", backends / "python")
             stub = backends / "python" / "triton_python_backend_stub"
             shutil.copyfile(triton / "python_backend_stubs" / python / stub.name, stub)

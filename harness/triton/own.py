@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol, Self
 
 from harness import ownership
 from harness.address import LOOPBACK, Address
-from harness.schema.errors import InputError, ModelRefused, ServerError
+from harness.schema.errors import HarnessError, InputError, ModelRefused, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.point import ServerSettings
 from harness.schema.scenario import SharedMemory
@@ -174,7 +174,13 @@ class OwnServer(ABC):
 
     def __enter__(self) -> Self:
         self.prepare()
-        self.repository.mkdir(parents=True, exist_ok=True)
+        try:
+            self.repository.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HarnessError(
+                f"the model repository {self.repository.absolute()} can't be made ({error.strerror}): give "
+                "--repository a folder that you can write"
+            ) from error
         leftovers.sweep_dead()
         server_folder.sweep_dead()
         return self

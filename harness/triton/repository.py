@@ -58,7 +58,8 @@ def write_model(repository: Path, artifact: ModelArtifact, settings: ServerSetti
     except OSError as error:
         raise HarnessError(
             f"the model repository entry {entry} can't be written ({error.strerror}: {error.filename}): "
-            "free the disk, give write permission, or export the model again if its file is gone"
+            "free the disk, give --repository a folder that you can write, or export the model again if its "
+            "file is gone"
         ) from error
     return artifact.name
 

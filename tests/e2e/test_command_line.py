@@ -121,7 +121,9 @@ def test_a_missing_extra_is_one_sentence_with_the_remedy(workplace: Workplace, t
     )
     assert done.returncode == 4
     last = done.stderr.splitlines()[-1]
-    assert "the package torch is not installed here: run `pip install -e '.[export]'`" in last
+    assert (
+        "the package torch is not installed here: run `pip install 'harness[export]'` with the Python" in last
+    )
     assert "Traceback" not in done.stderr
 
 

@@ -78,7 +78,6 @@ def test_every_figure_is_taken_and_the_evidence_is_kept(
 
 
 def test_without_a_gpu_it_is_refused_and_nothing_is_written(workplace: Workplace) -> None:
-    (workplace.path / "scenarios").symlink_to(Path(__file__).parents[2] / "scenarios")
     done = workplace.run("gpu-check", "--write", "gpu.md", timeout_s=60)
     if "no GPU to check" not in done.stderr:
         pytest.skip("this machine has a GPU")

@@ -254,8 +254,8 @@ def test_a_worker_of_another_version_is_refused_and_too_few_are_an_error_that_sa
     other = tmp_path / "other"
     other.mkdir()
     (other / "sitecustomize.py").write_text(
-        "import os\nfrom importlib import metadata\n"
-        "if os.uname().nodename == 'hostB': metadata.version = lambda _: '9.9.9'\n"
+        "import os\nfrom harness import version\n"
+        "if os.uname().nodename == 'hostB': version.version = lambda: '9.9.9'\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(other))
     said: list[str] = []

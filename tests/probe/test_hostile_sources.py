@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import harness
 from harness.analysis.gpu import gpu_figures
 from harness.analysis.host import host_figures
-from harness.probe.reader.spool import Spool
+from harness.probe.reader.spool import PROTOCOL, Spool
 from harness.probe.sampler import Sampler
 from harness.probe.watch import remote_watch as remote
 from harness.probe.watch.prometheus import samples
@@ -140,6 +141,8 @@ HELLO = {
         }
     ],
     "unavailable": None,
+    "harness": harness.__version__,
+    "protocol": PROTOCOL,
     "host": "\x1b]0;title\x07",
     "cores": 4,
 }

@@ -11,11 +11,15 @@ it is `Malformed`.
 from __future__ import annotations
 
 import sys
-from importlib import metadata
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
+
+from harness.version import version
+
+PROTOCOL = 2
+"""Number of these words. It changes with each word that either end can't do without."""
 
 TYPE = "harness"
 """The type of all these messages, among Locust's own."""
@@ -220,18 +224,15 @@ def _parsed(door: TypeAdapter[Any], data: Any) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """What must be the same at both ends."""
-    try:
-        harness = metadata.version("harness")
-    except metadata.PackageNotFoundError:  # run from its source without having been installed
-        harness = "unknown"
-    return {"harness": harness, "Python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return {"protocol": str(PROTOCOL), "harness": version(), "Python": python}
 
 
 def differing(here: dict[str, str], there: dict[str, str]) -> str | None:
     """What isn't the same, in words for the one that is there."""
-    for name, version in here.items():
-        if there.get(name) != version:
-            return (
-                f"{name} {there.get(name, 'of an unknown version')} is here, and {version} where the run is"
-            )
-    return None
+    wrong = [name for name in here if there.get(name) != here[name]]
+    if not wrong:
+        return None
+    named = (f"{name} {there.get(name, 'of an unknown version')}" for name in wrong)
+    wanted = (f"{name} {here[name]}" for name in wrong)
+    return f"{', '.join(named)} is here, and {', '.join(wanted)} where the run is"

@@ -25,6 +25,7 @@ from harness.probe.environment import host_cores
 from harness.probe.gpus import Gpus, unsupported
 from harness.probe.host import SCAN_INTERVAL_S, Host
 from harness.probe.reader.spool import (
+    PROTOCOL,
     Cost,
     End,
     Hello,
@@ -36,6 +37,7 @@ from harness.probe.reader.spool import (
 )
 from harness.probe.watch.foreign_processes import process_info
 from harness.schema.samples import GpuReading
+from harness.version import version
 
 INTERVAL_S = 0.05
 HOST_INTERVAL_S = 0.2
@@ -76,7 +78,16 @@ def main() -> None:
 def hello(gpus: Gpus) -> Hello:
     """The machine and its GPUs."""
     host = platform.node() or "unknown"
-    return Hello(gpus.devices, gpus.unavailable, host, boot_id(), host_cores(), gpus.sources)
+    return Hello(
+        gpus.devices,
+        gpus.unavailable,
+        host,
+        boot_id(),
+        host_cores(),
+        gpus.sources,
+        harness=version(),
+        protocol=PROTOCOL,
+    )
 
 
 class Named:

@@ -13,9 +13,8 @@ A line is one object with one key, which says what it is:
 
 Times are CLOCK_MONOTONIC of the machine that was read. A reader that was killed leaves all but its last line.
 
-`harness probe --serve` sends these lines to runs that may be of another version of harness, so the keys and
-the members' names stay what they were in 0.1; a member that came later may be absent, and an unknown one is
-left out.
+`harness probe --serve` sends these lines to runs, which take them from the same harness only: the first line
+says which it is. A member that came after 0.1 may be absent, and an unknown one is left out.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from harness.plain_text import quoted
 from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuReading, HostReading
 
+PROTOCOL = 2
 LONGEST_LINE = 1 << 20
 """The most bytes of a line. The longest describes a machine's devices, in a kilobyte or two each."""
 MOST_DEVICES = 1024
@@ -51,6 +51,10 @@ class Hello:
     cores: Annotated[int, Field(gt=0, lt=1 << 20)]
     sources: Annotated[tuple[str, ...], Field(max_length=64)] | None = None
     """The vendors whose GPUs are read, by name (`harness.probe.vendors`). None from a reader of 0.1."""
+    harness: str | None = None
+    """Which harness reads (`harness.version`). None from a reader of 0.1."""
+    protocol: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+    """The number of these lines, and of the questions that `harness probe --serve` answers with them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,14 @@ from harness.clock import boot_id
 from harness.http_json import Client, parsed, words
 from harness.plain_text import quoted
 from harness.probe.reader.reader import INTERVAL_S
-from harness.probe.reader.spool import Hello, Spool
+from harness.probe.reader.spool import PROTOCOL, Hello, Spool
 from harness.probe.watch.foreign_processes import judged
 from harness.probe.watch.local_watch import cut_off, probe_of, wait_for_rest
 from harness.probe.watch.two_machines import foreign_there
 from harness.probe.watch.watch import Seen
-from harness.schema.errors import ServerError
+from harness.schema.errors import InputError, ServerError
 from harness.schema.samples import GpuReading, HostReading
+from harness.version import version
 
 PORT = 9400
 ANSWER_S = 3.0
@@ -91,6 +92,7 @@ class RemoteProbe(Address):
             spool = Spool(foreign=True)
             spool.take([self.ask("GET", "/v1/machine", limit_s=START_S)])
             if spool.hello is not None:
+                self._check_same(spool.hello)
                 return spool.hello
             why = "it gives no answer that this version of harness understands"
         except (OSError, HTTPException) as error:
@@ -99,6 +101,15 @@ class RemoteProbe(Address):
             f"no probe answers at {self} ({why}): run `harness probe --serve ADDRESS:{self.port}` on the "
             "server's machine, with an address of it that this machine reaches"
         )
+
+    def _check_same(self, hello: Hello) -> None:
+        """Raise InputError where another harness reads there: what it means by its lines isn't known here."""
+        there, here = (hello.protocol or 1, hello.harness or "0.1"), (PROTOCOL, version())
+        if there != here:
+            raise InputError(
+                f"the probe at {self} is of harness {quoted(there[1], 100)} (protocol {there[0]}), and this "
+                f"is harness {here[1]} (protocol {here[0]}): install the same at both"
+            )
 
 
 class RemoteWatch:

@@ -34,6 +34,7 @@ from harness.report.page.series import GpuSeries, PointSeries, coarser
 from harness.report.rows import columns, rows
 from harness.schema.percentiles import figure_title
 from harness.schema.result import PointResult, RunResult
+from harness.version import version
 
 MOST_DOTS_A_PAGE = 60_000
 """Single requests drawn on one page, shared out among its points, so that 200 points still open quickly."""
@@ -65,6 +66,7 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
     template = _templates().get_template("page.html.j2")
     return template.render(
         run=run,
+        maker=version(),
         answer=answer,
         format=format,
         figure_title=figure_title,
