@@ -15,6 +15,7 @@ from harness.atomic import new_folder
 from harness.cache import cache_dir, file_sha256, lock
 from harness.model.factory import Factory
 from harness.model.parity import FP32_FILE, TORCH, Reference, prove
+from harness.model.ready import ReadyExport, remember
 from harness.model.resolve import resolve
 from harness.model.runtime import Refused, Session
 from harness.model.shapes import proving_feeds, proving_shapes
@@ -53,7 +54,10 @@ def export(model: str, *, base_dir: Path, progress: Progress, dtype: Dtype | Non
     the exporters' versions and of harness's own export code. Raises InputError when the model can't be
     exported, converted or served, HarnessError when the export isn't the same function as its source.
     """
-    return export_source(resolve(model, base_dir), progress, dtype)
+    source = resolve(model, base_dir)
+    if isinstance(source, ReadyExport):
+        return source.artifact(dtype)
+    return export_source(source, progress, dtype)
 
 
 def export_source(source: AnySource, progress: Progress, dtype: Dtype | None = None) -> ModelArtifact:
@@ -75,6 +79,8 @@ def export_source(source: AnySource, progress: Progress, dtype: Dtype | None = N
         lambda file: _proven(source, file, progress),
     )
     exported = exported.model_copy(update={"name": source.name, "source": source.words, "note": source.note})
+    if isinstance(source, OnnxFile) and source.whole:
+        remember(source.place.get(), exported)
     if dtype != "fp16":
         return exported
     named = {"name": servable(f"{name}-fp16"), "source": f"{source.words}, converted to FP16"}

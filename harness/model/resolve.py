@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.model import huggingface
 from harness.model.catalog import CATALOG
 from harness.model.factory import Factory
+from harness.model.ready import ReadyExport, ready
 from harness.model.signature import Place, Signature, servable
 from harness.model.sources import AnySource, HuggingFaceFolder, OnnxFile
 from harness.schema.errors import InputError
@@ -18,7 +19,7 @@ FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
-def resolve(model: str, base_dir: Path) -> AnySource:
+def resolve(model: str, base_dir: Path) -> AnySource | ReadyExport:
     """The source named `model`: of the catalog, a path from `base_dir`, or `package.module:factory`.
 
     Raises InputError for what is none of them, with the nearest name of the catalog.
@@ -47,6 +48,8 @@ def resolve(model: str, base_dir: Path) -> AnySource:
         huggingface.check(path)
         return HuggingFaceFolder(name, Place(path), f"Hugging Face folder {path.name}")
     if path.suffix == ".onnx" and path.is_file():
+        if (known := ready(path)) is not None:
+            return known
         return OnnxFile(name, Place(path), f"ONNX file {path.name}")
     raise InputError(
         f"{model} is not a model harness can read: give an .onnx file, or a Hugging Face folder with "

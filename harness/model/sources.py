@@ -87,6 +87,13 @@ class OnnxFile:
 
         return _digest(*onnx_file.content(self.place.get()))
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is a file of the user's that holds all of its weights."""
+        from harness.model import onnx_file
+
+        return self.place.wheel is None and len(onnx_file.content(self.place.get())) == 1
+
 
 AnySource = OnnxFile | TorchSource
 
