@@ -377,12 +377,23 @@ def _ended() -> int:
     except (
         Exception
     ) as error:  # not the user's mistake but ours: all of it is shown, and 1 means something else
+        if isinstance(error, OSError) and "--install-completion" in sys.argv:
+            return _not_installed(error)
         terminal.tell_lines(traceback.format_exc())
         code = _fail(
             f"a bug in harness: {type(error).__name__}; report it with what stands above",
             code=ExitCode.FAILED,
         )
     return int(code or 0)
+
+
+def _not_installed(error: OSError) -> ExitCode:
+    where = f" into {error.filename}" if error.filename else ""
+    return _fail(
+        f"the completion can't be written{where} ({error.strerror}): `harness --show-completion` prints it, "
+        "to be put where your shell looks",
+        code=ExitCode.FAILED,
+    )
 
 
 def _terminated(*_: object) -> NoReturn:

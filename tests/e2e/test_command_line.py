@@ -137,6 +137,13 @@ def test_a_bug_is_shown_whole_and_never_taken_for_a_missed_objective(
     assert err.splitlines()[-1].startswith("harness: a bug in harness: ZeroDivisionError")
 
 
+def test_a_completion_that_cannot_be_installed_is_one_sentence(workplace: Workplace) -> None:
+    workplace.env = {"HOME": "/proc/nowhere", "SHELL": "/bin/bash"}
+    done = workplace.run("--install-completion", "bash")
+    assert done.code == 4 and done.stderr.startswith("harness: the completion can't be written"), done.stderr
+    assert "`harness --show-completion` prints it" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_help_names_every_command_and_the_exit_codes(workplace: Workplace) -> None:
     done = workplace.run("--help")
     assert done.code == 0
