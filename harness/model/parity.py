@@ -185,10 +185,11 @@ class _Proving:
         not where only the batch has sizes."""
         if not self.failed:
             return True
-        if not self.subject.guessed or not self.subject.signature.dynamic:
+        signature = self.subject.signature
+        if not self.subject.guessed or (signature.batching and not signature.dynamic):
             return False
         batches = any(case.axes.get(BATCH, 0) > 1 for case in self.cases)
-        return len(self.cases) > 1 and (batches or not self.subject.signature.batching)
+        return len(self.cases) > 1 and (batches or not signature.batching)
 
     def check_enough(self) -> None:
         if self.enough:
