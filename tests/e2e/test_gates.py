@@ -128,7 +128,7 @@ def test_users_who_dawdle_between_requests_are_fewer_users(workplace: Workplace)
     (workplace.path / "slow" / "sitecustomize.py").write_text(SLOW_TO_GO_ON)
     others = os.environ.get("PYTHONPATH")
     workplace.env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(workplace.path / "slow"), others]))
-    point = point_of(workplace, SHORT + NEIGHBOURS)
+    point = point_of(workplace, SHORT + NEIGHBOURS.replace("idle_users: 1, ", ""))
     assert point["in_flight_mean"] < 1
     assert "of 2 users had a request in flight" in reason(point)
 
@@ -286,7 +286,9 @@ def test_a_model_that_somebody_loads_anew_on_a_server_elsewhere(workplace: Workp
         url = f"http://127.0.0.1:{server.http_port}"
         # as many a second before and after, so that the counter is lower at the second look
         longer = LONGER.replace("concurrency: 2", "rate_per_s: 100").replace("duration_s: 6", "duration_s: 9")
-        point = disturbed(workplace, longer + NEIGHBOURS, reload, "--url", url)
+        # on a busy machine the reload takes so long that more than 5% of the requests fail
+        patient = NEIGHBOURS.replace("{", "{errors: 1, ")
+        point = disturbed(workplace, longer + patient, reload, "--url", url)
     assert "started anew during the point: Triton's counter of" in point["reasons"][0]
 
 
