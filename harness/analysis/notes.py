@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.analysis.facts import Facts
+from harness.analysis.gates.answers import different_words
 from harness.analysis.gates.gate import Evidence
 from harness.analysis.gpu import gpu_name, may_use
 from harness.schema.observed import Observed
@@ -28,6 +29,9 @@ def notes_on(evidence: Evidence) -> Iterator[str]:
         yield "Triton's statistics could not be read, so its count was not compared with the client's"
     elif facts.server.cache_hits and point.server.response_cache:
         yield f"{facts.server.cache_hits} answers came from the response cache, as asked"
+    seen = observed.answers
+    if seen is not None and 0 < seen.different <= point.validity.different_answers * seen.compared:
+        yield different_words(seen)
     if facts.errors:
         yield (
             f"{facts.errors:,} of {facts.requests:,} requests failed: latency is of those that succeeded; "

@@ -137,7 +137,11 @@ def write_job(
             load = arrivals.warmup_load(job.load, times["measure"], limit_s)
             warmup_s = max(warmup_s, 1 / (load.shape.nominal_rate_per_s or 1))  # at least one arrival
             times["warmup"] = arrivals.schedule(load, warmup_s, point.seed + 1, job.base_dir)
-    for old in (*job.folder.glob("load-times-*"), *job.folder.glob("requests-*")):
+    for old in (
+        *job.folder.glob("load-times-*"),
+        *job.folder.glob("requests-*"),
+        *job.folder.glob("answers-*"),
+    ):
         old.unlink()
     places = PayloadFile.write(requests, job.folder)
     plan = LoadPlan(
@@ -151,5 +155,6 @@ def write_job(
         concurrency=job.load.shape.users,
         warmup_s=warmup_s,
         limit_s=limit_s,
+        keep_answers=point.shared_memory == "none",
     )
     return plan, write_plan(plan, times, job.folder)

@@ -57,6 +57,9 @@ class LoadPlan(Frozen):
     limit_s: _Seconds
     """Longest the measured phase may take to send; the driver may end it earlier."""
 
+    keep_answers: bool = False
+    """Whether some answers are kept, to be compared: those that come over the wire."""
+
     @property
     def largest_request(self) -> int:
         """In bytes, as prepared."""

@@ -15,7 +15,9 @@ from harness.load.coordinator.driver import LoadOutcome, drive
 from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.stopping_rule import Enough
 from harness.load.job import Job
+from harness.load.kept_answers import kept_in
 from harness.load.tls import Tls
+from harness.measurement.first_answers import FirstAnswers
 from harness.measurement.liveness import gone, liveness
 from harness.measurement.observer import Nobody, Observer
 from harness.measurement.workload import Workload, workload
@@ -29,7 +31,7 @@ from harness.schema.errors import InputError, ServerError
 from harness.schema.model import ModelArtifact
 from harness.schema.observed import Observed
 from harness.schema.point import Point, ServerSettings
-from harness.schema.result import Environment, ServerFigures
+from harness.schema.result import AnswerCheck, Environment, ServerFigures
 from harness.schema.samples import GpuReading, HostReading, Window
 from harness.schema.scenario import Protocol
 from harness.triton.continuity import Continuity
@@ -77,6 +79,8 @@ class Session:
     _served: tuple[ModelArtifact, ServerSettings] | None = None
     _environment: Environment | None = None
     _workload: tuple[object, Workload] | None = None
+    _first_answers: FirstAnswers | None = None
+    """To the payloads of that workload."""
     _fork_server: ForkServer | None = None
     _shared: SharedSampler | None = None
     _entered: ExitStack = field(default_factory=ExitStack)
@@ -179,10 +183,13 @@ class Session:
         if self._workload is None or self._workload[0] != what:
             self._workload = None  # two at once may be too large
             self._workload = (what, workload(point, model, base_dir))
+            self._first_answers = FirstAnswers(model.parity.tolerance)
         asked, given = self._workload[1], self.server.outputs
         if given is not None:
             asked = replace(asked, outputs=[name for name in asked.outputs if name in given])
-        return self.send(point, asked, folder, base_dir=base_dir, enough=enough)
+        return self.send(
+            point, asked, folder, base_dir=base_dir, enough=enough, first_answers=self._first_answers
+        )
 
     def send(
         self,
@@ -193,10 +200,12 @@ class Session:
         base_dir: Path,
         enough: Enough | None = None,
         before_measuring: Callable[[], None] = lambda: None,
+        first_answers: FirstAnswers | None = None,
     ) -> Recorded:
         """Measure one point on what is served; the rest is as in `measure`.
 
-        `before_measuring` is called between warm-up and measurement, with nothing in flight.
+        `before_measuring` is called between warm-up and measurement, with nothing in flight. Some answers are
+        compared with `first_answers`, which are those of the same workload.
         """
         server, started_at = self.server, now()
         continuity = Continuity(server, workload.model)
@@ -265,6 +274,7 @@ class Session:
             host_cores=host_cores(),
             execution_provider=server.execution_provider,
             loaded=server.loaded,
+            answers=_compared(first_answers, job) if first_answers is not None else None,
             gpus=readings.gpus,
             no_gpu=readings.no_gpu,
             gpu_probe=readings.gpu_probe,
@@ -296,6 +306,14 @@ class Session:
         if self.gpu_source is not None:
             return self.gpu_source.watch(spool)
         return local_watch(spool) if self.runs_here else unseen()
+
+
+def _compared(first: FirstAnswers, job: Job) -> AnswerCheck | None:
+    connection = job.endpoint.open()
+    try:
+        return first.compare(kept_in(job.folder), connection)
+    finally:
+        connection.close()
 
 
 def _port(server: Server, protocol: Protocol) -> int:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 from harness.schema.frozen import Frozen
 from harness.schema.point import ServerSettings
-from harness.schema.result import GpuEnvironment, GpuProbe, LoadProcess, ServerFigures, StoppedBy
+from harness.schema.result import AnswerCheck, GpuEnvironment, GpuProbe, LoadProcess, ServerFigures, StoppedBy
 
 
 def _moment(text: str) -> str:
@@ -50,6 +50,8 @@ class Observed(Frozen):
     loaded: ServerSettings | None = None
     """How the model was configured on a server that already ran, its `instances` those of all GPUs together;
     None on one of ours, where it is as the point says."""
+    answers: AnswerCheck | None = None
+    """None where none was compared."""
     gpus: tuple[GpuEnvironment, ...]
     no_gpu: str | None
     """Why there are no GPU readings, in words."""

@@ -222,6 +222,18 @@ class ClassFigures(Frozen):
     latency_s: Latency
 
 
+class AnswerCheck(Frozen):
+    """Some of a point's answers, compared with the first answer to the same payload in the run."""
+
+    compared: int
+    different: int
+    """Those whose error is over the tolerance."""
+    largest_error: float | None
+    """Over the first answer's largest value, of the worst output; null where shapes or names differ, or one
+    has a number where the other has none."""
+    tolerance: float
+
+
 class ObjectiveCheck(Frozen):
     """One line of the objective against what was measured. `met` is null where the data can't tell."""
 
@@ -261,6 +273,8 @@ class PointResult(Frozen):
     """How late the client itself was; null in a closed loop."""
     classes: tuple[ClassFigures, ...]
     load_processes: tuple[LoadProcess, ...] = ()
+    answers: AnswerCheck | None = None
+    """Whether the model said the same under load as it first did; null where no answers were compared."""
     in_flight_mean: float | None = None
     """Requests in flight on average, by the samples; by Little's law, throughput times service time."""
     server: ServerFigures | None

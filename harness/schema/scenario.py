@@ -199,6 +199,9 @@ class Validity(Frozen):
     idle_users: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Share of its time for which a user of a closed loop may have no request in flight: the throughput falls
     short of what the users could ask by as much. 1 switches this gate off."""
+    different_answers: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the compared answers that may differ from the first one to the same payload by more than the
+    export's tolerance. 1 switches this gate off."""
     foreign_cpu: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of this machine's cores that other processes may use. 1 switches this gate off."""
     stolen_cpu: Annotated[float, Field(gt=0, le=1)] = 0.05

@@ -14,7 +14,7 @@ from harness.analysis.gpu import GpuWatch
 from harness.analysis.validity import Judgement, judge
 from harness.schema.observed import Observed
 from harness.schema.point import Point
-from harness.schema.result import GpuProbe, ObjectiveCheck
+from harness.schema.result import AnswerCheck, GpuProbe, ObjectiveCheck
 from harness.schema.samples import REQUEST, Measured
 from tests.analysis.samples import (
     facts,
@@ -29,6 +29,10 @@ from tests.analysis.samples import (
 )
 
 CLOSED = {"load": {"concurrency": 8}}
+
+
+def answers(different: int, largest_error: float | None = None) -> AnswerCheck:
+    return AnswerCheck(compared=100, different=different, largest_error=largest_error, tolerance=1e-4)
 
 
 def by_gates(asked: Point, seen: Observed, told: Facts) -> Judgement:
@@ -85,6 +89,9 @@ INVALID: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("used 91% of a core", {"load_processes": (load_process(9.1),)}, {}, {}),
     ("load process 1 on here used 95%", {"load_processes": (load_process(1), load_process(9.5, 1))}, {}, {}),
     ("1% of the requests were sent 5.1 ms late", {}, {"send_lag_p99_s": 0.0051}, {}),
+    ("2 of 100 answers that were compared differ", {"answers": answers(2)}, {}, {}),
+    ("by up to 0.5 of its largest value (tolerance 0.0001)", {"answers": answers(100, 0.5)}, {}, {}),
+    ("1 of 100 answers", {"answers": answers(1)}, {}, {"validity": {"different_answers": 0}}),
     ("on average 6.1 of 8 users", {}, {"in_flight_mean": 6.1}, CLOSED),
     ("on average 7.1 of 8 users", {}, {"in_flight_mean": 7.1}, CLOSED | {"validity": {"idle_users": 0.1}}),
     ("9.0 requests were in flight, and 8 users", {}, {"in_flight_mean": 9.0}, CLOSED),
@@ -128,6 +135,8 @@ def test_past_its_limit_a_gate_makes_the_point_invalid_and_says_why(
         ({}, {"send_lag_p99_s": 0.09, "latency": latency(1.0)}, {}),
         ({}, {"send_lag_p99_s": 0.09}, {"validity": {"send_lag_ms": 100}}),
         ({}, {"send_lag_p99_s": None}, {}),
+        ({"answers": answers(0)}, {}, {}),
+        ({"answers": answers(100)}, {}, {"validity": {"different_answers": 1}}),
         ({}, {"in_flight_mean": 6.5}, CLOSED),
         ({}, {"in_flight_mean": 5.0}, CLOSED | {"validity": {"idle_users": 0.4}}),
         ({}, {"in_flight_mean": 0.1}, CLOSED | {"validity": {"idle_users": 1}}),
@@ -171,7 +180,10 @@ def test_past_its_limit_a_gate_makes_the_point_invalid_and_says_why(
 def test_short_of_its_limit_or_let_pass_by_the_scenario_a_gate_is_silent(
     seen: dict[str, Any], told: dict[str, Any], asked: dict[str, Any]
 ) -> None:
-    assert judged(seen, told, **asked) == Judgement("valid", (), ())
+    good = judged(seen, told, **asked)
+    assert (good.verdict, good.reasons) == ("valid", ())
+    told_of = "requests failed" if "errors" in told else "answers that were compared differ"
+    assert all(told_of in note for note in good.notes)
 
 
 def test_the_share_of_others_is_of_the_whole_machine_and_not_of_what_harness_may_use() -> None:

@@ -181,6 +181,27 @@ def test_a_response_cache_that_nobody_asked_for(workplace: Workplace) -> None:
     assert "came from a response cache that the scenario doesn't ask for" in " ".join(point["reasons"])
 
 
+def test_answers_that_depend_on_what_was_batched_with_them(workplace: Workplace) -> None:
+    """The file is right, and the server serves another: one answer alone tells nothing of it."""
+    from tests.triton.models import double_of_a_batch, settings
+
+    repository = workplace.path / "their_repo"
+    with OpenServer(repository, workplace.path / "their.log") as server:
+        (workplace.path / "wrong").mkdir()
+        server.serve(double_of_a_batch(workplace.path / "wrong"), settings())
+        url = f"http://127.0.0.1:{server.http_port}"
+        text = SHORT.replace("concurrency: 2", "concurrency: 4") + NEIGHBOURS
+        point = only(workplace.run("run", workplace.scenario(text), "--url", url, "--json"))
+        answers = point["answers"]
+        assert 0 < answers["different"] <= answers["compared"]
+        assert f"{answers['different']} of {answers['compared']} answers that were compared differ" in reason(
+            point
+        )
+        lenient = text.replace("validity: {", "validity: {different_answers: 1, ")
+        point = only(workplace.run("run", workplace.scenario(lenient), "--url", url, "--json"), "valid")
+        assert any("answers that were compared differ" in note for note in point["notes"])
+
+
 def test_another_process_on_the_cpu(workplace: Workplace) -> None:
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:

@@ -315,6 +315,25 @@ def test_http_answers_are_read_however_they_are_cut(answer: bytes) -> None:
             connection.close()
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "answer"), [("http", HTTP_OK), ("http", CHUNKED), ("grpc", GRPC_OK)], ids=str
+)
+def test_an_answer_that_is_longer_than_what_is_kept_is_none_the_worse(
+    protocol: Protocol, answer: bytes | tuple[bytes, ...]
+) -> None:
+    said = http_says(answer) if protocol == "http" else grpc_says(*answer)
+    for keeps, body in ((4, None), (100, b"hello")):
+        with rogue.rogue_server(said) as port:
+            connection = open_connection(protocol, "127.0.0.1", port, TIMEOUT_S)
+            connection.keeps = keeps
+            reply = connection.call(REQUEST, keep_body=True)
+            assert (reply.status, reply.body) == (Status.OK, body)
+            connection.close()
+
+
 def test_grpc_answers_are_read_however_they_are_framed() -> None:
     heard: list[tuple[int, int, bytes]] = []
     padded = b"\3" + rogue.MESSAGE[:7] + b"\0\0\0"

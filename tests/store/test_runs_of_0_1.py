@@ -58,8 +58,12 @@ def test_its_figures_are_those_that_it_was_made_with(received: Path, name: str) 
     }[name]
     rebuilt = report.rebuild(received / name, QUIET)
     then, now = of(made), of(rebuilt)
+    added = now.keys() - then.keys()
+    if name == "server-died":  # requests that failed are over every limit now
+        late = [place for place in then if place.startswith("result.points.1.objective.0.")]
+        assert [then.pop(place) for place in late] != [now[place] for place in late]
     assert len(then) > 300 and {place: now[place] for place in then} == then
-    since = {place.rpartition(".")[0].rpartition(".")[2] for place in now.keys() - then.keys()}
+    since = {place.rpartition(".")[0].rpartition(".")[2] for place in added}
     assert since == {"sample", "at_least", "more_s"}, "what can be said of a percentile that is open"
     assert (received / name / "report.html").stat().st_size > 100_000
     assert not list((received / name).rglob("point.json")), "to look at it is no reason to change it"

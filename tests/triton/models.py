@@ -45,6 +45,35 @@ def double(folder: Path) -> ModelArtifact:
     )
 
 
+def double_of_a_batch(folder: Path) -> ModelArtifact:
+    """As `double` says, but for an error that grows with the batch: 0.1 a row beside it."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Shape", ["x"], ["size"], end=1),
+        helper.make_node("Cast", ["size"], ["batch"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["batch", "tenth"], ["error"]),
+        helper.make_node("Add", ["x", "x"], ["twice"]),
+        helper.make_node("Add", ["twice", "error"], ["y"]),
+        helper.make_node("ReduceSum", ["x", "last"], ["rows"], keepdims=0),
+    ]
+    constants = [
+        helper.make_tensor("last", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("tenth", TensorProto.FLOAT, [1], [0.1]),
+    ]
+    value = helper.make_tensor_value_info
+    x = value("x", TensorProto.FLOAT, ["batch", "n"])
+    outputs = [value("y", TensorProto.FLOAT, ["batch", "n"]), value("rows", TensorProto.FLOAT, ["batch"])]
+    graph = helper.make_graph(nodes, "double", [x], outputs, constants)
+    return _artifact(
+        folder,
+        "double",
+        graph,
+        [("x", "FP32", ("batch", "n"))],
+        [("y", "FP32", ("batch", "n")), ("rows", "FP32", ("batch",))],
+    )
+
+
 def slow(folder: Path) -> ModelArtifact:
     """Some 30 ms for each run, whatever the batch: a chain of products of constants too big to fold."""
     import numpy as np

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.analysis.gates.gate import Evidence, gate
+from harness.schema.result import AnswerCheck
 from harness.schema.scenario import Validity
 
 
@@ -41,4 +42,24 @@ def cached_answers(evidence: Evidence) -> Iterator[str]:
         )
 
 
-GATES = (failed_requests, counts_differ, cached_answers)
+@gate(
+    f"more than {Validity().different_answers:.0%} of the answers that were compared differ from the first "
+    "one to the same payload",
+    limit="different_answers",
+)
+def different_answers(evidence: Evidence) -> Iterator[str]:
+    seen, limit = evidence.observed.answers, evidence.point.validity.different_answers
+    if seen is not None and seen.different > limit * seen.compared:
+        yield f"{different_words(seen)}: batches, instances or precision change what the model says"
+
+
+def different_words(seen: AnswerCheck) -> str:
+    """ "3 of 95 answers differ from the first one to the same payload, by up to 0.02 of …"."""
+    by = "" if seen.largest_error is None else f", by up to {seen.largest_error:.2g} of its largest value"
+    return (
+        f"{seen.different} of {seen.compared} answers that were compared differ from the first one to the "
+        f"same payload{by} (tolerance {seen.tolerance:g})"
+    )
+
+
+GATES = (failed_requests, counts_differ, cached_answers, different_answers)

@@ -17,6 +17,7 @@ import gevent
 from gevent.event import Event
 from gevent.queue import Queue
 
+from harness.load.kept_answers import KeptAnswers
 from harness.load.plan import LoadPlan
 from harness.load.process.channel import Channel
 from harness.load.process.loops import Record
@@ -41,9 +42,16 @@ class Conductor:
     """Opens each phase to the users when the driver says so, and closes it when the last has its answer."""
 
     def __init__(
-        self, plan: LoadPlan, recorder: Recorder, tell: Record, channel: Channel, quit_: Callable[[], None]
+        self,
+        plan: LoadPlan,
+        recorder: Recorder,
+        tell: Record,
+        channel: Channel,
+        quit_: Callable[[], None],
+        kept: KeptAnswers | None = None,
     ) -> None:
-        """Every reply is recorded, and told to `tell`."""
+        """Every reply is recorded, and told to `tell`; some answers are `kept`."""
+        self.kept = kept or KeptAnswers(None)
         self.phases = (Phase.WARMUP, Phase.MEASURE) if plan.warmup_s > 0 else (Phase.MEASURE,)
         self.start_ns = 0
         """When the phase began; an open loop's times count from it."""
@@ -135,6 +143,7 @@ class Conductor:
             try:
                 self._settle()
                 self._recorder.close()
+                self.kept.write()
             finally:  # whatever can't be written
                 self._quit()
 

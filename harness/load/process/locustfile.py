@@ -18,6 +18,7 @@ import gevent
 from locust import events, task
 
 from harness.load.arrivals import Times, draws
+from harness.load.kept_answers import LARGEST, KeptAnswers, answers_file
 from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, PayloadFile, read_plan, read_times
 from harness.load.process.channel import Channel, Pipes
 from harness.load.process.conductor import Conductor
@@ -26,7 +27,7 @@ from harness.load.process.loops import Draws, OpenLoop, closed_loop
 from harness.load.process.recorder import Recorder
 from harness.load.user import Report, TritonUser
 from harness.load.wire import Reply
-from harness.load.wire.connection import Fault
+from harness.load.wire.connection import Connection, Fault
 from harness.load.wire.grpc.grpc_channel import LARGEST_SHARED, Channels
 from harness.schema.samples import Phase
 
@@ -70,7 +71,8 @@ def conduct(runner: Any, channel: Channel, worker: int = 0, of: int = 1) -> None
         counted.count()
         runner.quit()
 
-    conductor = Conductor(plan, Recorder(plan_path.parent, worker), tell, channel, quit_)
+    kept = KeptAnswers(answers_file(plan_path.parent, worker) if plan.keep_answers else None)
+    conductor = Conductor(plan, Recorder(plan_path.parent, worker), tell, channel, quit_, kept)
     gevent.spawn(conductor.run)
 
 
@@ -91,6 +93,11 @@ class PlannedUser(TritonUser):
     timeout_s = plan.endpoint.timeout_s
     channels = Channels() if plan.largest_request <= LARGEST_SHARED else None
 
+    def new_connection(self) -> Connection:
+        connection = super().new_connection()
+        connection.keeps = LARGEST
+        return connection
+
     @task  # type: ignore[untyped-decorator]
     def load(self) -> None:
         if conductor is None:
@@ -103,7 +110,8 @@ class PlannedUser(TritonUser):
                 gevent.sleep(float("inf"))
 
     def _in_phases(self, conductor: Conductor) -> None:
-        pool = OpenLoop(self.new_connection, payloads, conductor.record, plan.endpoint.timeout_s)
+        kept = conductor.kept
+        pool = OpenLoop(self.new_connection, payloads, conductor.record, plan.endpoint.timeout_s, kept)
         if plan.concurrency is not None:
             own = next(payloads)
             self.connection.alone = plan.concurrency == 1
@@ -112,7 +120,7 @@ class PlannedUser(TritonUser):
         for phase in conductor.phases:
             conductor.wait(phase)
             if plan.concurrency is not None:
-                closed_loop(self.connection, own, drawn[phase], conductor.more, conductor.record)
+                closed_loop(self.connection, own, drawn[phase], conductor.more, conductor.record, kept)
             else:
                 due = times[phase]
                 if due is not None:
@@ -130,7 +138,7 @@ class PlannedUser(TritonUser):
         own = draws_of(Phase.MEASURE)
         due = times[Phase.MEASURE]
         if due is None:
-            closed_loop(self.connection, next(payloads), own, more, record)
+            closed_loop(self.connection, next(payloads), own, more, record, KeptAnswers(None))
             return
         pool = OpenLoop(self.new_connection, payloads, record, plan.endpoint.timeout_s)
         try:

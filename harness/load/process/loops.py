@@ -13,6 +13,7 @@ from gevent.hub import Waiter
 
 from harness import descriptors
 from harness.load.arrivals import Times
+from harness.load.kept_answers import KeptAnswers
 from harness.load.process.timer import ExactTimer
 from harness.load.wire import Connection, Reply
 from harness.schema.samples import Status
@@ -34,14 +35,24 @@ _CHUNK = 1 << 16
 
 
 def closed_loop(
-    connection: Connection, payloads: Payloads, draws: Draws, more: Callable[[], bool], record: Record
+    connection: Connection,
+    payloads: Payloads,
+    draws: Draws,
+    more: Callable[[], bool],
+    record: Record,
+    kept: KeptAnswers,
 ) -> None:
     """Send, wait for the answer, send again, while `more()` says so; returns with nothing in flight."""
     turn_ns = 0
     while more():
         request_class, variant = next(draws)
         intended_ns = monotonic_ns()
-        reply = connection.call(payloads[request_class][variant])
+        if intended_ns < kept.due_ns:
+            reply = connection.call(payloads[request_class][variant])
+        else:
+            kept.wait(intended_ns)
+            reply = connection.call(payloads[request_class][variant], True)
+            kept.keep(request_class, variant, reply)
         record(request_class, intended_ns, reply)
         if connection.alone and reply.completed_ns > turn_ns:
             # Its calls may never have gone through the event loop, on which all else waits.
@@ -67,10 +78,11 @@ class OpenLoop:
         payloads: Iterator[Payloads],
         record: Record,
         timeout_s: float,
+        kept: KeptAnswers | None = None,
     ) -> None:
         """Each new sender's connection takes its requests from the next of `payloads`."""
         self._connect, self._payloads, self._record = connect, payloads, record
-        self._timeout_s = timeout_s
+        self._timeout_s, self._kept = timeout_s, kept or KeptAnswers(None)
         self._most = max(1, min(MOST_IN_FLIGHT, descriptors.limit() - descriptors.OF_A_PROCESS))
         self._free: deque[tuple[int, Waiter]] = deque()
         """Senders that wait for a request, and since when; the one that is taken next is at the end."""
@@ -157,8 +169,12 @@ class OpenLoop:
         if now - intended_ns > self._timeout_s * 1e9:
             reason = f"not sent within {self._timeout_s:g} s: {self._most} requests awaited their answers"
             reply = Reply(Status.TIMEOUT, reason, now, -1, now, 0, 0)
-        else:
+        elif now < self._kept.due_ns:
             reply = connection.call(payloads[request_class][variant])
+        else:
+            self._kept.wait(now)
+            reply = connection.call(payloads[request_class][variant], True)
+            self._kept.keep(request_class, variant, reply)
         self._record(request_class, intended_ns, reply)
         self._unanswered -= 1
         if not self._unanswered:

@@ -85,6 +85,10 @@ class Connection(ABC):
     time, and the client sees it only then (RFC 9112, 9.3.1; RFC 9113, 8.7).
     """
 
+    keeps = LARGEST_KEPT
+    """Bytes of an answer that is kept. A longer one is a failure; where it is set to fewer, it is only not
+    kept."""
+
     alone = False
     """Set it where no other greenlet of this process has anything to do while a call waits."""
 

@@ -117,7 +117,7 @@ class HttpConnection(Connection):
             start, end = self._read_head(stream, end)
             self._seen = bytes(self._view[:start])
             self._seen_head = head = _parsed(self._seen)
-        most = LARGEST_KEPT if keep_body else 0
+        most = self.keeps if keep_body else 0
         if head.status != 200:
             most = _REFUSAL_BYTES
         if head.length is None:
@@ -133,6 +133,8 @@ class HttpConnection(Connection):
         if head.close:
             self._drop()
         if head.status == 200:
+            if most < LARGEST_KEPT and body is not None and len(body) >= most:
+                body = None
             self._body, self._json_bytes = body, head.json_bytes
             return None
         return _refusal(head.status, body or b"")

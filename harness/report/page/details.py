@@ -12,7 +12,15 @@ from harness.report.format import count, memory, ms, number, percent, span
 from harness.report.gpus import FACTS as GPU_FIGURES
 from harness.report.percentile import figure_cell, settling
 from harness.schema.percentiles import PERCENTILES, figure_title
-from harness.schema.result import Environment, Latency, LoadProcess, PointResult, RunResult, SteadyState
+from harness.schema.result import (
+    AnswerCheck,
+    Environment,
+    Latency,
+    LoadProcess,
+    PointResult,
+    RunResult,
+    SteadyState,
+)
 
 Fact = tuple[str, str | None]
 """A name and a value in words; None for what was not observed."""
@@ -127,6 +135,12 @@ def _left_out(point: PointResult, cut: SteadyState) -> str:
     return "; ".join(parts) or "nothing"
 
 
+def _same_answers(seen: AnswerCheck) -> str:
+    """Whether the model said the same as it first did, in words."""
+    said = "all the same as" if not seen.different else f"{seen.different:,} other than"
+    return f"{seen.compared:,} compared, {said} the first to their payload"
+
+
 def how_measured(point: PointResult) -> list[Fact]:
     """How the point was measured."""
     cut = point.steady_state
@@ -139,6 +153,7 @@ def how_measured(point: PointResult) -> list[Fact]:
         ("Ended by", ENDED[point.stopped_by] if point.stopped_by else "it didn't come to its end"),
         ("Left out", left_out),
         ("Steady", cut.why if cut else None),
+        *([("Answers", _same_answers(point.answers))] if point.answers else []),
         *([("Computed by", point.execution_provider)] if point.execution_provider else []),
         ("In flight, mean", None if point.in_flight_mean is None else number(point.in_flight_mean)),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.load.wire.connection import Fault
+from harness.load.wire.connection import LARGEST_KEPT, Fault
 from harness.load.wire.grpc.http2 import Headers
 
 PREFIX_BYTES = 5
@@ -23,6 +23,7 @@ class Answer:
         "fault",
         "first",
         "first_byte_ns",
+        "keeps",
         "last",
         "message",
         "prefix",
@@ -38,6 +39,7 @@ class Answer:
         """Raises where it is too late to wait for it any longer."""
         self.resume: Callable[[], object] | None = None
         """Goes on with who waits for it."""
+        self.keeps = LARGEST_KEPT
         self.begin(0, 0, keep_body=False)
         self.came(0)
 

@@ -55,6 +55,7 @@ class GrpcConnection(Connection):
 
     def _exchange(self, prepared: Buffer, keep_body: bool) -> str | None:
         answer = self._answer
+        answer.keeps = self.keeps
         connection = self._used
         if connection is None or connection.retired or connection.turn.locked():
             self._had_answered = False

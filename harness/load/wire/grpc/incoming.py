@@ -259,9 +259,12 @@ class Incoming:
             if answer.data_bytes < PREFIX_BYTES:
                 answer.prefix += data[: PREFIX_BYTES - len(answer.prefix)]
             if answer.message is not None:
-                if answer.data_bytes + size > LARGEST_KEPT:
+                if answer.data_bytes + size <= answer.keeps:
+                    answer.message += data
+                elif answer.keeps < LARGEST_KEPT:
+                    answer.message = None
+                else:
                     raise Fault(Status.PROTOCOL, f"an answer of more than the {LARGEST_KEPT} bytes kept")
-                answer.message += data
         answer.data_bytes += size
         if not self.missing and self._data_flags & Flag.END_STREAM:
             self._finish(answer)
