@@ -256,7 +256,7 @@ def test_dockers_own_client_takes_the_command_line_for_what_it_means(
     host = asked["HostConfig"]
     assert (asked["Image"], asked["Entrypoint"], asked["Labels"]) == (IMAGE, None, {"harness.boot": BOOT})
     assert asked["Cmd"] == line[line.index(IMAGE) + 1 :]
-    assert asked["Env"] == ["CUDA_DEVICE_ORDER=PCI_BUS_ID", "ORT_DISABLE_TELEMETRY=1"]
+    assert sorted(asked["Env"]) == ["CUDA_DEVICE_ORDER=PCI_BUS_ID", "ORT_DISABLE_TELEMETRY=1"]
     assert asked["User"] == f"{os.getuid()}:{os.getgid()}"
     assert host["Mounts"] == [
         {"Type": "bind", "Source": str(REPOSITORY), "Target": "/models", "ReadOnly": True}
