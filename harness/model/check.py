@@ -87,12 +87,9 @@ def check_batches(scenario: Scenario, model: ModelArtifact) -> None:
     server = scenario.server
     # Requests with many rows of their own need a max_batch that is as large, by the scenario's own rules.
     rows = any(request.batch != 1 for request in scenario.requests)
-    asked = {
-        "max_batch": server.max_batch if "max_batch" in server.model_fields_set else 1,
-        "queue_delay_us": server.queue_delay_us,
-    }
+    asked = {"max_batch": server.max_batch, "queue_delay_us": server.queue_delay_us}
     for key, value in asked.items():
-        if value not in (0, 1) and not (key == "max_batch" and rows and isinstance(value, int)):
+        if value not in (None, 0, 1) and not (key == "max_batch" and rows and isinstance(value, int)):
             raise InputError(
                 f"server.{key} asks Triton for batches, and {scenario.model} has none "
                 f"({model.alone}): leave server.{key} out"
