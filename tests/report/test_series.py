@@ -123,11 +123,11 @@ def test_warm_up_and_errors_are_not_in_the_quantile_curve_but_among_the_dots():
     assert made.dots.warmup.sum() == 1 and made.dots.error.sum() == 1
 
 
-def test_what_the_transient_skipped_is_drawn_and_not_in_the_quantile_curve():
+def test_what_counts_in_no_figure_is_drawn_and_not_in_the_quantile_curve():
     failed = requests([8.0], status=Status.REFUSED)
     rest = requests([9.0, 7.0, 0.1, 0.2, 0.3])
-    made = series_of(np.concatenate([failed, rest]), ["a"], [], None, None, skipped=2)
-    assert made.quantiles.latency_s.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    made = series_of(np.concatenate([failed, rest]), ["a"], [], None, None, counted=slice(2, 4))
+    assert made.quantiles.latency_s.tolist() == pytest.approx([0.1, 0.2])
     assert made.dots.time_s.size == 6
 
 
