@@ -26,11 +26,20 @@ def version() -> str:
     commit = _checked_out()
     if commit is not None:
         return f"{RELEASE}+{commit}"
-    try:
-        installed = metadata.version("harness")
-    except metadata.PackageNotFoundError:  # run from its source without having been installed
-        installed = RELEASE
+    installed = _installed()
     return installed if "+" in installed else f"{installed}+nogit.{_content()}"
+
+
+def _installed() -> str:
+    """What this copy was given when it was installed; a copy that lies elsewhere than the one that was has
+    only its release."""
+    try:
+        found = metadata.distribution("harness")
+    except metadata.PackageNotFoundError:  # run from its source without having been installed
+        return RELEASE
+    editable = (found.read_text("direct_url.json") or "").find(_CLONE.as_uri() + '"') >= 0
+    here = Path(str(found.locate_file("harness/version.py"))).resolve() == Path(__file__).resolve()
+    return found.version if here or editable else RELEASE
 
 
 def _checked_out() -> str | None:

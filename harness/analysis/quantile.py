@@ -100,14 +100,15 @@ def _quantile(name: str, in_order: Seconds, ordered: Seconds, clustered: float) 
     if low > 0 and high < 1 and math.ceil(high * n) <= n:
         first, last = max(0, math.floor(low * n) - 1), min(n - 1, math.ceil(high * n) - 1)
         interval = float(ordered[first]), float(ordered[last])
-    rare = min(share, 1 - share)
+    rare, least = min(share, 1 - share), requests_needed(share)
     own = max(1.0, found.error**2 / independent) if found is not None else 1.0
     estimate = Quantile(
         value=value,
         interval=interval,
         at_least=_at_least(ordered, share, found, max(own, clustered)),
         half_width=half,
-        needed=max(requests_needed(share), n * (half / rare) ** 2),
+        # Of too few over it nothing can be told; as many are then asked for as the percentile below comes to.
+        needed=max(least, n * (half / rare) ** 2) if n >= least else least * clustered,
         why="" if interval is not None else _why(name, n),
     )
     return estimate, own

@@ -283,12 +283,13 @@ def test_a_percentile_that_looks_supported_by_chance_is_open_where_a_lower_one_i
 
 
 def test_what_would_settle_a_percentile_settles_it() -> None:
-    rng = np.random.default_rng(1)
-    short = rng.exponential(1.0, 200)
-    more_s = summarize(short, seconds=20.0).more_s["p99"]
-    assert 18.1 <= more_s <= 36, "381 requests or some more, at 10 a second"
-    longer = rng.exponential(1.0, 200 + math.ceil(10 * more_s * 1.3))
-    assert summarize(longer, seconds=20.0 + 1.3 * more_s).p99 is not None
+    settled = 0
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        more_s = summarize(rng.exponential(1.0, 200), seconds=20.0).more_s["p99"]
+        assert 18.1 <= more_s <= 80, "381 requests or some more, at 10 a second"
+        settled += summarize(rng.exponential(1.0, 200 + math.ceil(10 * more_s))).p99 is not None
+    assert settled >= 30, "about: of half of them at least"
 
 
 @pytest.mark.parametrize("load", LOADS)

@@ -120,7 +120,13 @@ def test_an_interrupt_stops_everything_and_says_how_to_go_on(workplace: Workplac
 
 
 def test_two_harnesses_do_not_write_to_one_run(workplace: Workplace) -> None:
-    process = workplace.start("run", workplace.scenario(LONG + "shared_memory: system\n"))
+    before = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # under `nohup` it would be ignored, as it should be
+    try:
+        process = workplace.start("run", workplace.scenario(LONG + "shared_memory: system\n"))
+    finally:
+        signal.signal(signal.SIGHUP, before)
     under_load(workplace, process)
     (run,) = workplace.runs
     second = workplace.run("run", run, "--resume")
