@@ -319,7 +319,9 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r
 
 
 @pytest.mark.parametrize(
-    ("protocol", "answer"), [("http", HTTP_OK), ("http", CHUNKED), ("grpc", GRPC_OK)], ids=str
+    ("protocol", "answer"),
+    [("http", HTTP_OK), ("http", CHUNKED), ("grpc", GRPC_OK)],
+    ids=["http", "http in chunks", "grpc"],
 )
 def test_an_answer_that_is_longer_than_what_is_kept_is_none_the_worse(
     protocol: Protocol, answer: bytes | tuple[bytes, ...]
