@@ -64,7 +64,9 @@ def test_one_document_with_every_figure_of_a_real_model(workplace: Workplace) ->
         assert latency["p50"] <= latency["max"] and 0 < latency["mean"] < 10
         assert point["gpu"] is None
         server = point["server"]
-        assert 0 < server["compute_infer_s"] < server["request_s"] <= latency["mean"]
+        assert 0 < server["compute_infer_s"] < server["request_s"]
+        # Triton's means are of the whole phase, and latency is of what was due when there was enough.
+        assert point["time_s"]["network_s"] > 0, "a request takes longer than Triton has it"
         assert server["mean_batch"] >= 1
         assert point["host"]["server_cpu_cores"] > 0.1
         assert 0 < point["host"]["client_cpu_cores"] < 0.9
