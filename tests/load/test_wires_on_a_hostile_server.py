@@ -355,6 +355,7 @@ def test_acknowledgements_that_nobody_takes_have_a_bound(kind: Frame, payload: b
 def test_an_answer_that_is_kept_has_a_bound(handler: rogue.Handler, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("http", "grpc.incoming"):
         monkeypatch.setattr(f"harness.load.wire.{module}.LARGEST_KEPT", 1_000_000)
+    monkeypatch.setattr(Connection, "keeps", 1_000_000)
     protocol: Protocol = "http" if handler.__qualname__.startswith("http") else "grpc"
     reply = call(protocol, handler, keep_body=True)
     assert reply.status is Status.PROTOCOL and "an answer of more than the 1000000 bytes" in (
