@@ -19,7 +19,8 @@ OF_A_PROCESS = 128
 OF_A_SERVER = 256
 OF_AN_INSTANCE = 16
 SHARED_BY = 6
-"""Users that share a connection over gRPC, unless their requests are large."""
+"""Users that share a connection over gRPC, unless their requests are large. Triton's C++ client has it so
+(TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT), and with it perf_analyzer."""
 
 
 def raise_limit() -> None:

@@ -64,10 +64,13 @@ def derive(
     if observed.enough_ns is not None:
         steady_state = steady_state.model_copy(update={"counted_requests": latency_s.size})
     seconds = _seconds_of(enough, steady_state)
-    latency = summarize(latency_s, seconds=seconds)
-    with_failed_s = None
-    if limits_latency(point.objective):
+    found = quantiles(latency_s)
+    latency = summarize(latency_s, seconds=seconds, found=found)
+    largest_s = latency.max if latency.max is not None else math.inf
+    if limits_latency(point.objective) and not enough.ok.all():
         with_failed_s = _with_failed_s(enough, steady_state, latency_s)
+        found, largest_s = quantiles(with_failed_s), float(with_failed_s.max(initial=0.0))
+        del with_failed_s
     first, last = steady_state.skipped_requests, steady_state.skipped_requests + latency_s.size
     del latency_s  # each array is as large as a tenth of what 10 million requests may take
     service_s = _seconds(measured.completed_ns, measured.sent_ns, ok)
@@ -97,8 +100,8 @@ def derive(
         gpu_watch=gpu_watch(gpu, observed.gpus, window) if window else (),
         objective=objective.check(
             point.objective,
-            within=quantiles(with_failed_s) if with_failed_s is not None else {},
-            largest_s=float(with_failed_s.max(initial=0.0)) if with_failed_s is not None else math.inf,
+            within=found,
+            largest_s=largest_s,
             requests=measured.size,
             errors=errors,
             throughput=throughput.inferences_per_s,
@@ -216,8 +219,6 @@ def _with_failed_s(enough: Measured, steady_state: SteadyState, latency_s: Secon
     `latency_s` are those of the successes among them.
     """
     ok = enough.ok
-    if ok.all():
-        return latency_s
     before = steady_state.skipped_requests
     first = int(np.flatnonzero(ok)[before - 1]) + 1 if before else 0
     seconds = np.full(enough.size - first, np.inf)

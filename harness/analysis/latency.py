@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from harness.analysis.batches import BATCHES, CELLS, Cells, spread
-from harness.analysis.quantile import Seconds, quantiles
+from harness.analysis.quantile import Quantile, Seconds, quantiles
 from harness.schema.percentiles import PERCENTILES
 from harness.schema.result import Interval, Latency
 
 
-def summarize(latency_s: Seconds, *, seconds: float | None = None) -> Latency:
-    """Figures of latencies in seconds, given in the order the requests were due, within `seconds`.
+def summarize(
+    latency_s: Seconds, *, seconds: float | None = None, found: Mapping[str, Quantile] | None = None
+) -> Latency:
+    """Figures of latencies in seconds, given in the order the requests were due, within `seconds`; `found`
+    are their `quantiles`, where a caller has them.
 
     A percentile that the sample can't support is None: `unsupported` says why, and `sample`, `at_least` and
     `more_s`, the last where `seconds` is given, what can be said of it.
     """
-    found = quantiles(latency_s)
+    found = quantiles(latency_s) if found is None else found
     known = {name: one for name, one in found.items() if one.interval is not None}
     open_ = {name: one for name, one in found.items() if one.interval is None}
     intervals = {name: one.interval for name, one in known.items() if one.interval is not None}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harness.analysis.quantile import requests_needed
 from harness.report.cell import Cell, missing
-from harness.report.format import DASH, count, ms, number, span
+from harness.report.format import count, ms, number, span
 from harness.schema.percentiles import PERCENTILES, figure_title, share
 from harness.schema.result import Latency, RunResult
 
@@ -41,12 +41,6 @@ def no_percentile(latency: Latency, succeeded: int, name: str) -> str:
     if 0 < succeeded < needed:
         return f"a {figure_title(name)} takes at least {needed:,} requests"
     return latency.unsupported.get(name, f"the sample can't support a {figure_title(name)}")
-
-
-def open_words(latency: Latency, name: str) -> str:
-    """ "≥ 36.3 (sample 45)", in milliseconds; a dash where not even that can be said."""
-    cell = percentile_cell(latency, name, 0)
-    return f"{cell.text} ({cell.small})" if cell.small else DASH
 
 
 def settling(latency: Latency, name: str) -> str:

@@ -80,6 +80,13 @@ def test_enough_is_at_a_time_that_all_share_and_nothing_that_was_due_before_is_l
     assert time.monotonic_ns() >= end_ns
 
 
+def begun(conductor: Conductor, heard: Heard) -> None:
+    """One user is there, and the measured phase has begun."""
+    conductor.arrive()
+    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
+    conductor.wait(Phase.MEASURE)
+
+
 def ok(completed_ns: int) -> Reply:
     return Reply(Status.OK, None, 6, 7, completed_ns, 1, 1)
 
@@ -87,9 +94,7 @@ def ok(completed_ns: int) -> Reply:
 def test_an_open_loop_is_settled_when_all_that_was_due_before_the_mark_is_recorded(
     conductor: Conductor, heard: Heard
 ) -> None:
-    conductor.arrive()
-    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
-    conductor.wait(Phase.MEASURE)
+    begun(conductor, heard)
     assert all(conductor.due(at_ns) for at_ns in (10, 20, 30))
     conductor.record(0, 20, ok(25))
     heard.tell({"do": "mark", "at_ns": 35})
@@ -107,9 +112,7 @@ def test_an_open_loop_is_settled_when_all_that_was_due_before_the_mark_is_record
 def test_a_mark_that_comes_late_waits_for_what_was_due_after_it_too(
     conductor: Conductor, heard: Heard
 ) -> None:
-    conductor.arrive()
-    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
-    conductor.wait(Phase.MEASURE)
+    begun(conductor, heard)
     assert conductor.due(10) and conductor.due(20)
     heard.tell({"do": "mark", "at_ns": 15})
     conductor.record(0, 10, ok(25))
@@ -156,9 +159,7 @@ def test_a_closed_loop_is_settled_when_each_user_has_gone_on_after_the_mark(
 
 
 def test_with_nobody_left_all_is_settled(conductor: Conductor, heard: Heard) -> None:
-    conductor.arrive()
-    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
-    conductor.wait(Phase.MEASURE)
+    begun(conductor, heard)
     conductor.leave()  # an open loop's process that has no share
     gevent.sleep(0.01)
     heard.tell({"do": "mark", "at_ns": 15})
@@ -195,9 +196,7 @@ def test_replies_are_recorded_some_at_a_time_when_the_event_loop_has_a_turn(
         for _ in range(count):
             conductor.record(0, 5, Reply(Status.OK, None, 6, 7, 8, 1, 1))
 
-    conductor.arrive()
-    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
-    conductor.wait(Phase.MEASURE)
+    begun(conductor, heard)
     record(7)
     gevent.sleep(0.01)
     assert len(heard.told) == 0
@@ -216,9 +215,7 @@ def test_replies_are_recorded_some_at_a_time_when_the_event_loop_has_a_turn(
 
 
 def test_who_comes_after_the_begin_gets_no_share(conductor: Conductor, heard: Heard) -> None:
-    conductor.arrive()
-    heard.tell({"do": "begin", "phase": "MEASURE", "at_ns": 1, "seconds": 60.0})
-    conductor.wait(Phase.MEASURE)
+    begun(conductor, heard)
     late = gevent.spawn(conductor.arrive)
     assert not late.ready() and late.join(0.05) is None and not late.ready()
     conductor.leave()

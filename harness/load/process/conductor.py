@@ -21,7 +21,7 @@ from harness.load.kept_answers import KeptAnswers
 from harness.load.plan import LoadPlan
 from harness.load.process.channel import Channel
 from harness.load.process.loops import Record
-from harness.load.process.recorder import Recorder
+from harness.load.process.recorder import FAR_NS, Recorder
 from harness.load.wire import Reply
 from harness.schema.samples import Phase
 
@@ -33,7 +33,6 @@ _AT_ONCE = 8
 """Replies that are recorded one after the other, because the processor then has the code at hand: it saved a
 client at concurrency 8 some 7 to 11% of its CPU. It is done when every answer that has come is followed by
 its user's next request, so that the server has something to do meanwhile."""
-_FAR_NS = 2**62
 _AT_MOST = 16
 """Where the event loop has no turn: a lone user waits in the kernel."""
 
@@ -176,7 +175,7 @@ class Conductor:
         self._users = self._active = self._arrived
         self._over.clear()
         self.start_ns = at_ns
-        self._mark_ns, self._handed = _FAR_NS, 0
+        self._mark_ns, self._handed = FAR_NS, 0
         self._stop_at(at_ns + int(seconds * 1e9))
         self._phase = phase
         cpu_s = time.process_time()
@@ -232,7 +231,7 @@ class Conductor:
     def _pass(self) -> None:
         """What the open loop has handed out was due before the mark; so was all that this user has sent."""
         if self._open_loop:
-            self._before_ns, self._mark_ns, self._next_ns = self._mark_ns, _FAR_NS, self._stop_ns
+            self._before_ns, self._mark_ns, self._next_ns = self._mark_ns, FAR_NS, self._stop_ns
             self._awaited = self._handed - self._recorder.count - len(self._replies)
             if not self._awaited:
                 self._settled()
@@ -243,7 +242,7 @@ class Conductor:
 
     def _settled(self) -> None:
         self._passed.clear()
-        self._before_ns, self._mark_ns, self._next_ns = 0, _FAR_NS, self._stop_ns
+        self._before_ns, self._mark_ns, self._next_ns = 0, FAR_NS, self._stop_ns
         gevent.spawn(self._serve, self._say_settled)
 
     def _say_settled(self) -> None:

@@ -24,7 +24,8 @@ _RECORD = struct.Struct("<HBBHHqqqqII")
 assert _RECORD.size == REQUEST.itemsize
 
 _BUFFERED = 2048
-_FAR_NS = 2**62
+FAR_NS = 2**62
+"""A time that never comes."""
 _LARGEST_U4 = 2**32 - 1
 
 
@@ -37,7 +38,7 @@ class Recorder:
         """Both count what was recorded in the current phase."""
         self.resent = 0
         """The same: of them, those that were sent again on a new connection."""
-        self.first_ns, self.last_ns = _FAR_NS, 0
+        self.first_ns, self.last_ns = FAR_NS, 0
         """The current phase's first intended send, and the completion that was recorded last."""
         self.spool_bytes = 0
         """Handed to the kernel so far."""
@@ -61,7 +62,7 @@ class Recorder:
         """Requests recorded from now on belong to `phase`; the counts start anew."""
         self._phase = phase
         self.succeeded = self.failed = self.resent = 0
-        self.first_ns, self.last_ns = _FAR_NS, 0
+        self.first_ns, self.last_ns = FAR_NS, 0
 
     def record(self, request_class: int, intended_ns: int, reply: Reply) -> None:
         status, reason, sent_ns, first_byte_ns, completed_ns, sent_bytes, received_bytes, _, _, resent = reply

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gevent.lock import Semaphore
 
 from harness.address import Address
+from harness.descriptors import SHARED_BY
 from harness.load.tls import Tls
 from harness.load.wire.grpc import http2
 from harness.load.wire.grpc.grpc_answer import PREFIX_BYTES, Answer
@@ -20,10 +21,9 @@ from harness.load.wire.stream import Stream
 if TYPE_CHECKING:
     from harness.load.wire.stream import Buffer
 
-MOST_USERS = 6
-"""Users that share a channel. Triton's C++ client has it so (TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT), and
-with it perf_analyzer. A connection costs the server more than a stream, so how many there are is part of a
-load."""
+MOST_USERS = SHARED_BY
+"""Users that share a channel. A connection costs the server more than a stream, so how many there are is part
+of a load."""
 
 LARGEST_SHARED = 16 * 1024
 """Users whose requests are larger should have a connection each: on a shared one a request waits until those
