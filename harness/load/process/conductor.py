@@ -21,7 +21,8 @@ from harness.load.kept_answers import KeptAnswers
 from harness.load.plan import LoadPlan
 from harness.load.process.channel import Channel
 from harness.load.process.loops import Record
-from harness.load.process.recorder import FAR_NS, Recorder
+from harness.load.process.mark import Mark
+from harness.load.process.recorder import Recorder
 from harness.load.wire import Reply
 from harness.schema.samples import Phase
 
@@ -59,8 +60,8 @@ class Conductor:
         """Not yet recorded."""
         self._many = Event()
         """So many that they are to be."""
-        self._open_loop = plan.concurrency is None
-        self._head_start_s = _HEAD_START_S if self._open_loop else 0.0
+        open_loop = plan.concurrency is None
+        self._head_start_s = _HEAD_START_S if open_loop else 0.0
         self._begun = {phase: Event() for phase in self.phases}
         self._orders: Queue = Queue()
         self._arrived = self._users = self._active = 0
@@ -68,14 +69,9 @@ class Conductor:
         self._over = Event()
         self._closed = False
         """Who comes from now on is too late: the load is shared out."""
-        self._stop_ns = self._mark_ns = self._next_ns = 0
-        """What ends the phase, what is asked for on the way, and whichever comes first."""
-        self._passed: set[object] = set()
-        """Users of a closed loop that have gone on after the mark."""
-        self._handed = self._handed_ns = 0
-        """Requests of an open loop in this phase, and when the last of them was due."""
-        self._before_ns = self._awaited = 0
-        """Those due before this time and not recorded yet, once the open loop is past the mark."""
+        self._mark = Mark(self._recorded, self._settled, open_loop=open_loop)
+        self._stop_ns = self._next_ns = 0
+        """What ends the phase, and that or the mark, whichever comes first."""
         self._phase: Phase | None = None
         self._has_failed = False
 
@@ -100,15 +96,14 @@ class Conductor:
         """Whether an open loop goes on with what is due at `intended_ns`."""
         if intended_ns >= self._next_ns and not self._goes_on(intended_ns):
             return False
-        self._handed += 1
-        self._handed_ns = intended_ns
+        mark = self._mark
+        mark.handed_out += 1
+        mark.handed_ns = intended_ns
         return True
 
     def record(self, request_class: int, intended_ns: int, reply: Reply) -> None:
-        if intended_ns < self._before_ns:
-            self._awaited -= 1
-            if not self._awaited:
-                self._settled()
+        if intended_ns < self._mark.before_ns:
+            self._mark.record()
         replies = self._replies
         replies.append((request_class, intended_ns, reply))
         if len(replies) == _AT_ONCE:
@@ -119,7 +114,7 @@ class Conductor:
     def leave(self) -> None:
         """A user has its last answer of the phase."""
         self._active -= 1
-        self._passed.discard(gevent.getcurrent())
+        self._mark.leave()
         if not self._active:
             self._over.set()
 
@@ -159,7 +154,8 @@ class Conductor:
             case "begin":
                 self._orders.put(order)
             case "mark":
-                self._mark(order["at_ns"])
+                self._mark.set(order["at_ns"], self._active)
+                self._next_ns = min(self._stop_ns, self._mark.at_ns)
             case "enough":
                 self._stop_at(min(self._stop_ns, order["at_ns"]))
             case "stop":
@@ -175,7 +171,7 @@ class Conductor:
         self._users = self._active = self._arrived
         self._over.clear()
         self.start_ns = at_ns
-        self._mark_ns, self._handed = FAR_NS, 0
+        self._mark.begin()
         self._stop_at(at_ns + int(seconds * 1e9))
         self._phase = phase
         cpu_s = time.process_time()
@@ -210,39 +206,18 @@ class Conductor:
             self._flush()
             gevent.spawn_later(_STOP_GRACE_S, self._over.set)
 
-    # What was due before a time and is all recorded, while the load goes on.
-
-    def _mark(self, at_ns: int) -> None:
-        """Say `settled` when every request that was due before `at_ns` is recorded."""
-        self._mark_ns = at_ns
-        self._next_ns = min(self._stop_ns, at_ns)
-        if not self._active:
-            self._settled()
-        elif self._open_loop and self._handed_ns >= at_ns:  # word came late: some are of after it
-            self._mark_ns = self._handed_ns + 1
-            self._pass()
-
     def _goes_on(self, at_ns: int) -> bool:
         """Whether what is due then, past the mark or the stop, is sent."""
-        if at_ns >= self._mark_ns:
-            self._pass()
+        if at_ns >= self._mark.at_ns:
+            self._mark.passed(self._active)
+            self._next_ns = min(self._stop_ns, self._mark.at_ns)
         return at_ns < self._stop_ns
 
-    def _pass(self) -> None:
-        """What the open loop has handed out was due before the mark; so was all that this user has sent."""
-        if self._open_loop:
-            self._before_ns, self._mark_ns, self._next_ns = self._mark_ns, FAR_NS, self._stop_ns
-            self._awaited = self._handed - self._recorder.count - len(self._replies)
-            if not self._awaited:
-                self._settled()
-        else:
-            self._passed.add(gevent.getcurrent())
-            if len(self._passed) >= self._active:
-                self._settled()
+    def _recorded(self) -> int:
+        return self._recorder.count + len(self._replies)
 
     def _settled(self) -> None:
-        self._passed.clear()
-        self._before_ns, self._mark_ns, self._next_ns = 0, FAR_NS, self._stop_ns
+        self._next_ns = self._stop_ns
         gevent.spawn(self._serve, self._say_settled)
 
     def _say_settled(self) -> None:
@@ -253,7 +228,7 @@ class Conductor:
 
     def _stop_at(self, at_ns: int) -> None:
         self._stop_ns = at_ns
-        self._next_ns = min(at_ns, self._mark_ns)
+        self._next_ns = min(at_ns, self._mark.at_ns)
 
     def _flush(self) -> None:
         self._settle()
