@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.conftest import (
     ONE,
     TINY,
+    TWO,
     Finished,
     Workplace,
     ended,
@@ -26,6 +27,7 @@ from tests.e2e.conftest import (
 )
 
 THREE = TINY.replace("[1, 8]", "[1, 4, 8]")
+FOUR = TINY.replace("[1, 8]", "[1, 2, 4, 8]")
 LONG = THREE.replace("duration_s: 2", "duration_s: 20")
 
 
@@ -79,30 +81,34 @@ def finished_points(run: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("resume_with", ["nothing", "the run", "the scenario"])
-def test_a_killed_harness_goes_on_with_nothing_measured_twice(workplace: Workplace, resume_with: str) -> None:
-    scenario = workplace.scenario(THREE)
+def test_a_killed_harness_goes_on_with_nothing_measured_twice(workplace: Workplace) -> None:
+    """However often it is killed, and whatever it is told to go on with."""
+    scenario = workplace.scenario(FOUR)
     process = workplace.start("run", scenario, "--json")
     (run,) = wait_for(lambda: workplace.runs)
-    wait_for(lambda: len(finished_points(run)) == 1)
-    under_load(workplace, process)
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.wait()
-    wait_for(
-        lambda: not alive(family),
-        why=lambda: f"while {[(c.cmdline(), c.status()) for c in alive(family)]} live on",
-    )
-    before = finished_points(run)
-    assert len(before) == 1
-    if (run / "result.json").exists():
-        assert json.loads((run / "result.json").read_text())["finished_at"] is None
-    what = {"nothing": [], "the run": [run], "the scenario": [scenario]}[resume_with]
-    done = workplace.run("run", *what, "--resume", "--json")
+    before: dict[str, bytes] = {}
+    for finished, what in enumerate(([], [run], [scenario]), start=1):
+        wait_for(lambda: len(finished_points(run)) == finished)  # noqa: B023 - it is called here
+        under_load(workplace, process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        wait_for(
+            lambda: not alive(family),  # noqa: B023
+            why=lambda: f"while {[(c.cmdline(), c.status()) for c in alive(family)]} live on",  # noqa: B023
+        )
+        so_far = finished_points(run)
+        assert len(so_far) == finished
+        assert {point: so_far[point] for point in before} == before, "a finished point was measured again"
+        before = so_far
+        if (run / "result.json").exists():
+            assert json.loads((run / "result.json").read_text())["finished_at"] is None
+        process = workplace.start("run", *what, "--resume", "--json")
+    done = ended(process)
     assert Path(valid(done)["path"]) == run
     assert done.document["finished_at"] is not None
     after = finished_points(run)
-    assert len(after) == 3
+    assert len(after) == 4
     assert {point: after[point] for point in before} == before, "a finished point was measured again"
     assert workplace.run("run", "--resume").code == 2, "nothing is left to go on with"
 
@@ -182,7 +188,7 @@ def test_a_harness_killed_before_it_wrote_the_result_loses_nothing(workplace: Wo
 
 def test_a_run_that_harness_0_1_began_goes_on(workplace: Workplace) -> None:
     """As 0.1 left it: nothing in it says which points it has, and its last one isn't finished."""
-    done = workplace.run("run", workplace.scenario(), "--json")
+    done = workplace.run("run", workplace.scenario(TWO), "--json")
     first, last = (point["id"] for point in done.document["points"])
     run = Path(done.document["path"])
     for file in (run / "run.json", *run.glob("points/*/point.json"), run / "points" / last / "observed.json"):

@@ -32,8 +32,12 @@ model: double.onnx
 requests:
   - {name: small, axes: {n: 16}}
 load: {concurrency: 2}
-measure: {warmup_s: 0.2, duration_s: 2}
+measure: {warmup_s: 0.2, duration_s: 1.2}
 """
+"""Under a second nothing is said of what other processes used."""
+
+LONG = SHORT.replace("duration_s: 1.2", "duration_s: 2")
+"""Long enough for something to be done while it is measured."""
 
 
 def point_of(workplace: Workplace, text: str, *, verdict: str = "invalid") -> dict[str, Any]:
@@ -97,7 +101,7 @@ def test_a_load_process_at_its_limit_and_a_response_cache_that_was_asked_for(wor
     assert not any("cache" in said for said in point["reasons"])
 
 
-OPEN = SHORT.replace("concurrency: 2", "rate_per_s: 200").replace("duration_s: 2", "duration_s: 4")
+OPEN = SHORT.replace("concurrency: 2", "rate_per_s: 200").replace("duration_s: 1.2", "duration_s: 3")
 
 
 def test_a_client_that_is_held_up_sends_late(workplace: Workplace) -> None:
@@ -142,7 +146,7 @@ def infer(port: int) -> None:
 
 
 def test_somebody_else_who_uses_the_model_makes_the_counts_differ(workplace: Workplace) -> None:
-    point = disturbed(workplace, SHORT + NEIGHBOURS, lambda pid: infer(http_port(pid)))
+    point = disturbed(workplace, LONG + NEIGHBOURS, lambda pid: infer(http_port(pid)))
     assert f"counted {point['requests']} answers and Triton {point['requests'] + 1}" in reason(point)
 
 
@@ -150,7 +154,7 @@ def test_requests_that_fail(workplace: Workplace) -> None:
     from tests.triton.models import slow
 
     slow(workplace.path)
-    text = SHORT.replace("double", "slow").replace("duration_s: 2", "duration_s: 2, timeout_s: 0.005")
+    text = SHORT.replace("double", "slow").replace("duration_s: 1.2", "duration_s: 1.2, timeout_s: 0.005")
     point = point_of(workplace, text + NEIGHBOURS)
     assert "requests failed, over 5%" in point["reasons"][0]
     assert point["errors"] == sum(point["error_reasons"].values()) > 0
@@ -169,7 +173,7 @@ def theirs(workplace: Workplace, *, response_cache: bool = False) -> Iterator[Op
 def test_a_response_cache_that_nobody_asked_for(workplace: Workplace) -> None:
     with theirs(workplace, response_cache=True) as server:
         config = server.control.model_config("double") | {"response_cache": {"enable": True}}
-        text = SHORT.replace("warmup_s: 0.2", "warmup_s: 5") + NEIGHBOURS
+        text = SHORT.replace("warmup_s: 0.2", "warmup_s: 3") + NEIGHBOURS
         url = f"http://127.0.0.1:{server.http_port}"
         process = workplace.start("run", workplace.scenario(text), "--json", "--url", url)
         wait_for(lambda: list(workplace.path.glob("results/*/points/*/load/*.spool")))
@@ -276,7 +280,7 @@ def test_a_cpu_quota_that_holds_the_processes_back(workplace: Workplace, quota: 
     assert "CPU quota of this control group" in " ".join(point["reasons"])
 
 
-LONGER = SHORT.replace("warmup_s: 0.2, duration_s: 2", "warmup_s: 0, duration_s: 6")
+LONGER = SHORT.replace("warmup_s: 0.2, duration_s: 1.2", "warmup_s: 0, duration_s: 6")
 
 
 def test_a_model_instance_that_dies_and_is_started_anew(workplace: Workplace) -> None:
@@ -296,17 +300,26 @@ def test_a_model_instance_that_dies_and_is_started_anew(workplace: Workplace) ->
     assert f"started anew during the point: its process {killed[0]} ended" in point["reasons"][0]
 
 
+LOOKS_EACH_SECOND = """
+from harness.measurement import liveness
+liveness.HEALTH_INTERVAL_S = 1
+from harness.cli import main
+main()
+"""
+
+
 def test_a_model_that_somebody_loads_anew_on_a_server_elsewhere(workplace: Workplace) -> None:
+    workplace.program = [sys.executable, "-c", LOOKS_EACH_SECOND]
     with theirs(workplace) as server:
 
         def reload(_: int) -> None:
-            time.sleep(6.5)  # past the second look
+            time.sleep(2.5)  # past the second look
             server.control.unload("double")
             server.control.load("double")
 
         url = f"http://127.0.0.1:{server.http_port}"
         # as many a second before and after, so that the counter is lower at the end than at that look
-        longer = LONGER.replace("concurrency: 2", "rate_per_s: 100").replace("duration_s: 6", "duration_s: 9")
+        longer = LONGER.replace("concurrency: 2", "rate_per_s: 100").replace("duration_s: 6", "duration_s: 5")
         # on a busy machine the reload takes so long that more than 5% of the requests fail
         patient = NEIGHBOURS.replace("{", "{errors: 1, ")
         point = disturbed(workplace, longer + patient, reload, "--url", url)

@@ -13,13 +13,19 @@ from typing import Any
 import pytest
 
 from tests.docker import IMAGE, Docker
-from tests.e2e.conftest import ONE, TINY, Finished, Workplace, valid, wait_for
+from tests.e2e.conftest import HARNESS, ONE, TWO, Finished, Workplace, valid, wait_for
 from tests.e2e.test_command_line import in_process
 from tests.nvml import NvmlDouble
 from tests.store.broken_scenarios import GOOD
 
-LONG = TINY.replace("duration_s: 2", "duration_s: 20")
 IN_DOCKER = ("--server", "docker", "--image", IMAGE)
+
+IMPATIENT = """
+from harness.triton import docker
+docker.ANSWER_LIMIT_S = 2.0
+from harness.cli import main
+main()
+"""
 
 
 @pytest.fixture
@@ -43,7 +49,7 @@ def environment(done: Finished) -> dict[str, Any]:
 def test_a_killed_harness_leaves_no_container_and_a_run_does_not_go_on_in_another_mode(
     with_docker: Workplace, docker: Docker
 ) -> None:
-    scenario = with_docker.scenario()
+    scenario = with_docker.scenario(TWO)
     process = with_docker.start("run", scenario, *IN_DOCKER)
     (run,) = wait_for(lambda: with_docker.runs)
     wait_for(lambda: (run / "result.json").exists())
@@ -74,8 +80,10 @@ def test_what_a_container_lacks_is_one_sentence(
     done = with_docker.run("run", scenario, "--server", "docker", "--image", "example/tritonserver:24.10-py3")
     assert_one_sentence(done, 2, "names no digest", "docker image inspect", "example/tritonserver:24.10-py3")
     docker.be("hung")
+    with_docker.program = [sys.executable, "-c", IMPATIENT]
     done = with_docker.run("run", scenario, *IN_DOCKER)
     assert_one_sentence(done, 4, "docker did not answer", "docker info")
+    with_docker.program = HARNESS
     docker.be("hung", False)
     docker.be("down")
     done = with_docker.run("run", scenario, *IN_DOCKER)
