@@ -36,9 +36,8 @@ SCRATCH = (".bin", ".npy", ".spool", ".reasons", ".clock")
 
 
 def import_libraries() -> None:
-    """What `keep` and `derived` import when they are first called: it takes half a second, which is better
-    spent before a server is live than between two points."""
-    import pandas  # noqa: F401 - pyarrow imports it
+    """What `keep` and `derived` import when they are first called: it takes a quarter of a second, which is
+    better spent before a server is live than between two points."""
     import pyarrow.parquet
     import scipy.special  # noqa: F401
 

@@ -31,6 +31,7 @@ from harness.schema.samples import (
     Status,
     Window,
 )
+from harness.store.arrow_arrays import arrow, numbers, present, strings
 from harness.store.parquet import Opened, groups, names_noted, noted, write
 from harness.store.record import LARGEST
 
@@ -205,7 +206,9 @@ def _chunks(
     for group in groups(file):  # iter_batches would keep what it has read
         table = file.read_row_group(group, columns=list(wanted), use_threads=False).combine_chunks()
         columns = ((name, table.column(name).chunk(0)) for name in wanted)
-        yield {n: _coded(column, codes[n]) if n in codes else _filled(column) for n, column in columns}
+        yield {
+            n: _coded(column, codes[n]) if n in codes else numbers(column, NO_BYTE) for n, column in columns
+        }
     pa.default_memory_pool().release_unused()
 
 
@@ -271,10 +274,10 @@ class _Dictionaries:
 
     def __init__(self, classes: Sequence[str], reasons: Sequence[str]) -> None:
         self._of = {
-            "request_class": pa.array(classes, pa.string()),
-            "status": pa.array([_name(s) for s in Status], pa.string()),
-            "phase": pa.array([_name(p) for p in Phase], pa.string()),
-            "reason": pa.array(reasons, pa.string()),
+            "request_class": strings(classes),
+            "status": strings([_name(s) for s in Status]),
+            "phase": strings([_name(p) for p in Phase]),
+            "reason": strings(reasons),
         }
 
     def table(self, records: Requests) -> Any:
@@ -282,9 +285,9 @@ class _Dictionaries:
 
     def _column(self, name: str, values: npt.NDArray[Any]) -> Any:
         if name == "first_byte_ns":
-            return pa.array(values, mask=values == NO_BYTE)
+            return arrow(values, values == NO_BYTE)
         if name not in self._of:
-            return pa.array(np.ascontiguousarray(values))
+            return arrow(values)
         codes, mask = values.astype(np.uint16), None
         if name == "reason":  # 0 is none, and the first one is 1
             codes, mask = codes - np.uint16(1), codes == 0
@@ -294,28 +297,38 @@ class _Dictionaries:
                 f"a recorded request has a {name} that doesn't exist, so the load's records are damaged: "
                 "run the point again, and check the disk if that happens twice"
             )
-        return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), self._of[name])
+        return pa.DictionaryArray.from_arrays(arrow(codes, mask), self._of[name])
 
 
-def _write_readings(path: Path, schema: Any, readings: Iterable[HostReading | GpuReading]) -> None:
+def _write_readings(path: Path, schema: Any, readings: Sequence[HostReading | GpuReading]) -> None:
+    tables = [_readings_table(schema, readings)] if readings else []
+    write(path, schema, {"clock": CLOCK}, tables)
+
+
+def _readings_table(schema: Any, readings: Sequence[HostReading | GpuReading]) -> Any:
     rows = [asdict(reading) for reading in readings]
-    write(path, schema, {"clock": CLOCK}, [pa.Table.from_pylist(rows, schema=schema)])
+    columns = [_readings_column([row[field.name] for row in rows], field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _readings_column(values: Sequence[Any], kind: Any) -> Any:
+    if pa.types.is_nested(kind):  # which only a GPU's readings have
+        return pa.array(values, kind)
+    absent = np.array([value is None for value in values])
+    numbers = [0 if value is None else value for value in values]
+    return arrow(np.array(numbers, dtype=kind.to_pandas_dtype()), absent)
 
 
 def _coded(column: Any, codes: dict[str, int]) -> npt.NDArray[np.uint16]:
     """Names back to codes; null is 0."""
     of_entry = np.array([codes[name] for name in column.dictionary.to_pylist()], dtype=np.uint16)
     if column.null_count == 0:
-        every: npt.NDArray[np.uint16] = of_entry[column.indices.to_numpy()]
+        every: npt.NDArray[np.uint16] = of_entry[numbers(column.indices)]
         return every
-    present = column.is_valid().to_numpy(zero_copy_only=False)
+    there = present(column.indices)
     values = np.zeros(len(column), dtype=np.uint16)
-    values[present] = of_entry[column.indices.drop_null().to_numpy()]
+    values[there] = of_entry[numbers(column.indices)[there]]
     return values
-
-
-def _filled(column: Any) -> Any:
-    return column.fill_null(NO_BYTE).to_numpy() if column.null_count else column.to_numpy()
 
 
 def _name(member: IntEnum) -> str:

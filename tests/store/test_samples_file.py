@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -313,3 +314,27 @@ def test_a_file_whose_class_names_do_not_fit_its_rows_is_damaged(tmp_path: Path,
     pq.write_table(table.replace_schema_metadata(changed), path)
     with pytest.raises(InputError, match="is damaged"):
         samples_file.read_requests(path)
+
+
+KEEP_AND_READ = """
+import sys
+from pathlib import Path
+import numpy as np
+from harness.schema.samples import NO_BYTE, REQUEST, HostReading
+from harness.store import samples_file as file
+import harness.commands.run
+folder = Path(sys.argv[1])
+requests = np.ones(3, REQUEST)
+requests["request_class"], requests["first_byte_ns"], requests["reason"] = 0, (1, NO_BYTE, 1), (0, 1, 0)
+file.write_requests(folder / "requests.parquet", [requests], ["a"], ["lost"], None)
+file.write_host(folder / "host.parquet", [HostReading(1, None, 2.0, 3.0, 4, None)])
+file.write_gpu(folder / "gpu.parquet", [])
+assert (file.read_requests(folder / "requests.parquet").requests == requests).all()
+assert file.read_samples(folder / "requests.parquet").reasons == ("lost",)
+assert len(file.read_host(folder / "host.parquet")) == 1
+assert "pandas" not in sys.modules, "a quarter of a second of each command's time"
+"""
+
+
+def test_a_run_is_kept_and_read_without_pandas(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KEEP_AND_READ, tmp_path], check=True)
