@@ -15,7 +15,7 @@ from harness.report.perf_analyzer_csv import csv_files
 from harness.schema.errors import HarnessError, InputError, NotWritable
 from harness.schema.observed import Observed
 from harness.schema.point import Point
-from harness.schema.result import RunResult
+from harness.schema.result import Environment, PointResult, RunResult
 from harness.store.run_folder import RunFolder, open_run
 from harness.store.whole import noted
 
@@ -72,9 +72,18 @@ def collect(folder: RunFolder, known: dict[str, Derived]) -> RunResult:
         model=models[0] if models else None,
         other_models=models[1:],
         environment=environment,
-        points=tuple(known[point.id].result for point, _ in finished),
+        points=tuple(_as_measured(known[point.id].result, seen, environment) for point, seen in finished),
         faults=(*records, *faults),
     )
+
+
+def _as_measured(result: PointResult, seen: Observed, environment: Environment | None) -> PointResult:
+    """With a note where another harness measured it than began the run."""
+    with_, begun_with = seen.harness_version, environment and environment.harness_version
+    if with_ is None or begun_with is None or with_ == begun_with:
+        return result
+    note = f"it was measured with harness {with_}, and the run was begun with {begun_with}"
+    return result.model_copy(update={"notes": (*result.notes, note)})
 
 
 def write_reports(

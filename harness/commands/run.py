@@ -11,7 +11,7 @@ from harness.commands.export import export_model, say_what_runs
 from harness.commands.measured import measured
 from harness.commands.progress import Progress
 from harness.commands.resumable import resumable
-from harness.commands.sittings import check_environment, check_models
+from harness.commands.sittings import another_harness, check_environment, check_models
 from harness.console import TerminalConsole
 from harness.measurement.session import Session
 from harness.measurement.testbed import Testbed, most_shared
@@ -175,6 +175,8 @@ def _measure_each(
                 server = session.server
                 progress.say(f"Triton {server.version} at {server.address}")
                 check_environment(folder, session.environment, measured=earlier > 0)
+                if told := another_harness(folder, session.environment):
+                    progress.say(told)
                 session.check_batches(*missing)
             known[point.id] = measured(session, point, models[point.dtype], folder, base_dir=loaded.folder)
         folder.write_result(report.collect(folder, known))

@@ -47,6 +47,17 @@ def check_environment(folder: RunFolder, now: Environment, *, measured: bool) ->
         raise _other(folder, ", ".join(moved))
 
 
+def another_harness(folder: RunFolder, now: Environment) -> str | None:
+    """What is to be said where another harness began the run. It may go on: no upgrade costs a run."""
+    before = folder.about(1).environment
+    if before is None or before.harness_version == now.harness_version:
+        return None
+    return (
+        f"the run was begun with harness {before.harness_version} and goes on with {now.harness_version}: "
+        "each point from here on has a note of it"
+    )
+
+
 def _comparable(environment: Environment) -> dict[str, Any]:
     found = {name: getattr(environment, name) for name in SAME}
     # An idle link steps down, and why a value is null is no property of the GPU.

@@ -39,6 +39,7 @@ from harness.triton.own import OwnServer
 from harness.triton.server import Server
 from harness.triton.server_folder import Entry
 from harness.triton.statistics import Statistics, difference
+from harness.version import version
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +262,7 @@ class Session:
             self._load_pids.difference_update(pids)
         spool.unlink(missing_ok=True)
         observed = Observed(
+            harness_version=version(),
             started_at=started_at,
             finished_at=now(),
             window_ns=(outcome.window.start_ns, outcome.window.end_ns) if outcome.window else None,

@@ -25,6 +25,8 @@ Moment = Annotated[str, AfterValidator(_moment)]
 class Observed(Frozen):
     """Facts of one point that no sample holds. With the samples, all that `analysis.derive` needs."""
 
+    harness_version: str | None = None
+    """Which harness measured it; None of one that didn't say so yet."""
     started_at: Moment
     finished_at: Moment
     window_ns: tuple[int, int] | None

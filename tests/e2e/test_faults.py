@@ -173,17 +173,24 @@ def test_a_harness_killed_before_it_wrote_the_result_loses_nothing(workplace: Wo
     (run / "report.html").unlink()
     again = workplace.run("run", run, "--resume", "--json")
     assert valid(again) == done.document
-    assert (run / "report.html").exists()
+    assert (run / "report.html").exists() and "goes on with" not in again.stderr
     # Nor does one that lost a point's samples and a record since: the point is measured again, as it is said.
     (point,) = run.glob("points/*")
     (point / "requests.parquet").unlink()
     (run / "model.json").write_text("{")
+    environment = json.loads((run / "environment.json").read_text())
+    newer, environment["harness_version"] = environment["harness_version"], "0.1.9+gabcdef0"
+    (run / "environment.json").write_text(json.dumps(environment))
     refused = workplace.run("report", run)
     assert refused.code == 2 and "requests.parquet is missing" in refused.stderr
     again = workplace.run("run", "--resume", "--json")
     assert valid(again)["model"] == done.document["model"] and again.document["faults"] == []
     assert f"the point {point.name} is measured again: " in again.stderr
     assert point.with_name(f"{point.name}.unfinished-1").exists()
+    # Another harness that goes on with the run is told of, and so is each point that it measures.
+    assert f"the run was begun with harness 0.1.9+gabcdef0 and goes on with {newer}" in again.stderr
+    (note,) = (n for n in again.document["points"][0]["notes"] if "measured with harness" in n)
+    assert note == f"it was measured with harness {newer}, and the run was begun with 0.1.9+gabcdef0"
 
 
 def test_a_run_that_harness_0_1_began_goes_on(workplace: Workplace) -> None:
