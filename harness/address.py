@@ -1,7 +1,8 @@
 """Addresses, as people write them and as sockets take them: a host and a port, IPv6 in brackets.
 
 Hosts are names or numbers. An IPv6 number stands without brackets where a socket takes it, and with them
-wherever a port follows (RFC 3986, section 3.2.2); it may have a zone, as in fe80::1%eth0 (RFC 4007).
+wherever a port follows (RFC 3986, section 3.2.2); it may have a zone, as in fe80::1%eth0 (RFC 4007), which a
+URL may write as fe80::1%25eth0 (RFC 6874).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from harness.schema.errors import InputError
 LOOPBACK = "127.0.0.1"
 
 _ADDRESS = re.compile(r"(?:\[([0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|([\w.-]+))(?::([0-9]{1,5}))?", re.ASCII)
+_ZONE = re.compile(r"(?<=[0-9a-fA-F:])%25(?=[\w.-]*[A-Za-z][\w.-]*\])", re.ASCII)
+"""Before a zone with a name; %250 is the interface with that number, as people write it."""
 _URL = re.compile(r"(?:([a-zA-Z][a-zA-Z0-9+.-]*)://)?([^/?#]*)(.*)")
 
 
@@ -66,7 +69,7 @@ class Url(NamedTuple):
         if found is None or not text.isprintable() or " " in text or "#" in text:
             raise ValueError("it is no URL")
         scheme, address, path = found.groups(default="")
-        return cls(scheme.lower(), Address.parse(address, default_port), path)
+        return cls(scheme.lower(), Address.parse(_ZONE.sub("%", address), default_port), path)
 
 
 def host_of(url: str) -> str:

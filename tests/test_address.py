@@ -21,7 +21,8 @@ from harness.address import (
 from harness.schema.errors import InputError
 
 names = st.from_regex(r"[a-z0-9_]([a-z0-9_.-]{0,20}[a-z0-9_])?", fullmatch=True)
-zones = st.from_regex(r"%[A-Za-z0-9_.-]{1,15}", fullmatch=True)
+# In a URL, %25 is how a % is written; the test of a URL's zone has those.
+zones = st.from_regex(r"%[A-Za-z0-9_.-]{1,15}", fullmatch=True).filter(lambda zone: zone[:3] != "%25")
 hosts = st.one_of(
     names,
     st.ip_addresses(v=4).map(str),
@@ -99,6 +100,14 @@ def test_hosts_are_written_in_one_way() -> None:
     assert Address.parse("GPU-1:80") == ("gpu-1", 80)
     assert Address.parse("[2001:DB8:0::1]:80") == ("2001:db8::1", 80)
     assert str(Address.parse("[fe80::1%eth0]", 80)) == "[fe80::1%eth0]:80"
+
+
+@pytest.mark.parametrize(
+    ("written", "zone"),
+    [("%25eth0", "eth0"), ("%eth0", "eth0"), ("%25", "25"), ("%250", "250"), ("%2525g0", "25g0")],
+)
+def test_a_url_may_write_a_zone_in_either_way(written: str, zone: str) -> None:
+    assert Url.parse(f"http://[fe80::1{written}]:8000/v2").address == Address(f"fe80::1%{zone}", 8000)
 
 
 def test_a_port_alone_listens_on_loopback() -> None:
