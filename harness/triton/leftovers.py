@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 import psutil
 
 from harness import ownership
+
+_GONE_S = 5.0
+_LOOK_S = 0.01
 
 
 def sweep_dead() -> None:
@@ -40,8 +44,18 @@ def _kill(processes: Iterable[psutil.Process]) -> bool:
     for process in found:
         with suppress(psutil.Error):
             process.send_signal(signal.SIGKILL)
-            process.wait(5)
+    give_up = time.monotonic() + _GONE_S
+    while any(map(_lives, found)) and time.monotonic() < give_up:
+        time.sleep(_LOOK_S)
     return bool(found)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Its parent may take its end in late, or never, as in a container without an init."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _of_servers(wanted: Callable[[str], bool]) -> Iterator[psutil.Process]:

@@ -19,6 +19,8 @@ def test_report_of_ten_million_requests(tmp_path: Path, benchmark: BenchmarkFixt
         f"\n{REQUESTS:,} requests: to Parquet {took['keep_s']:.1f} s, figures {took['derive_s']:.1f} s, "
         f"page {took['page_s']:.2f} s, memory at most {took['peak_bytes'] / 1e6:.0f} MB"
     )
+    assert took["peak_bytes"] < 1e9, "as docs/results.md says; tests/e2e/test_ten_million.py has fewer"
     run = Path(took["run"])
     again = benchmark.pedantic(apart, args=("report", run), rounds=3)
+    assert again["peak_bytes"] < 1e9
     print(f"harness report: {again['report_s']:.1f} s, memory at most {again['peak_bytes'] / 1e6:.0f} MB")

@@ -11,7 +11,7 @@ from typing import Any
 from tests.e2e.conftest import ONE, Workplace, served
 
 CORES_FULL = 0.9
-SLOW = ONE.replace("duration_s: 1", "duration_s: 3") + "objective: {p999_ms: 1000}\n"
+SLOW = ONE.replace("duration_s: 1", "duration_s: 2") + "objective: {p999_ms: 1000}\n"
 """A few dozen requests: whether their median is known is chance, and that their p99.9 isn't is certain."""
 
 

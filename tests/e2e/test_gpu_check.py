@@ -19,12 +19,15 @@ from tests.nvml import NvmlDouble
 ON_THE_CPU = """
 from pathlib import Path
 from harness.commands import gpu_check
+from harness.probe.watch import local_watch
 gpu_check.SMOKE, gpu_check.DIRECT = Path("smoke.yaml"), Path("direct.yaml")
 gpu_check.ROUNDS = 1
+local_watch.RESTLESS_S = 2.0
 from harness.cli import main
 main()
 """
-"""The command with other scenarios: tiny ones, of `kind: cpu`, which need no GPU to compute."""
+"""The command with other scenarios: tiny ones, of `kind: cpu`, which need no GPU to compute. The double is
+never idle, and to wait for it as long as for a GPU would show no more."""
 
 
 def check(workplace: Workplace, environment: dict[str, str], *arguments: str) -> Finished:

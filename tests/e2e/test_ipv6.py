@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -49,9 +51,11 @@ def carry(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-@pytest.fixture
-def served(workplace: Workplace) -> Iterator[tuple[Address, int]]:
+@pytest.fixture(scope="module")
+def served(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Address, int]]:
     """The model behind a Triton on ::1: its HTTP endpoint, and the port of its gRPC endpoint."""
+    workplace = Workplace(tmp_path_factory.mktemp("served"))
+    shutil.copy(tiny_model, workplace.path / "double.onnx")
     ports = ("--http-port", "0", "--grpc-port", "0")
     serving = workplace.start("serve", "double.onnx", *ports, "--for-s", "120", "--json")
     assert serving.stdout is not None

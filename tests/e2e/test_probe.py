@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -112,15 +113,24 @@ def test_what_was_read_until_the_harness_was_killed_is_there(
     assert len(spool.gpu) > 20
 
 
+@pytest.fixture(scope="module")
+def elsewhere(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[dict[str, str], int]]:
+    """A Triton that a run is given by its address: its addresses, and its process id."""
+    workplace = Workplace(tmp_path_factory.mktemp("elsewhere"))
+    shutil.copy(tiny_model, workplace.path / "double.onnx")
+    with served(workplace, "double.onnx") as there:
+        yield there
+
+
 @pytest.mark.triton
 def test_a_server_elsewhere_is_seen_through_a_probe_beside_it(
-    workplace: Workplace, nvml_double: NvmlDouble
+    workplace: Workplace, nvml_double: NvmlDouble, elsewhere: tuple[dict[str, str], int]
 ) -> None:
+    at, pid = elsewhere
     double = nvml_double(f"gpus=2 power_w=500 {IDLE}")
-    with (
-        served(workplace, "double.onnx") as (at, pid),
-        probing(workplace, pid, double) as (address, probe_pid),
-    ):
+    with probing(workplace, pid, double) as (address, probe_pid):
         options = ("--url", at["http"], "--probe", address, "--json")
         done = workplace.run("run", workplace.scenario(TWO_SECONDS), *options)
         point, observed = point_of(workplace, valid(done))
@@ -133,11 +143,11 @@ def test_a_server_elsewhere_is_seen_through_a_probe_beside_it(
         assert point["host"]["server_cpu_cores"] > 0 and point["host"]["server_memory_bytes"] > 2**20
         assert point["host"]["foreign_cpu_cores"] is not None
         # once more, and this time it dies under load
-        longer = TWO_SECONDS.replace("duration_s: 2", "duration_s: 4")
+        longer = TWO_SECONDS.replace("duration_s: 2", "duration_s: 3")
         process = workplace.start("run", workplace.scenario(longer), *options)
         wait_for(lambda: len(workplace.runs) == 2)
         under_load(workplace, process)
-        time.sleep(1)
+        time.sleep(0.5)
         os.kill(probe_pid, signal.SIGKILL)
         done = ended(process)
     point, observed = point_of(workplace, valid(done))
@@ -146,11 +156,13 @@ def test_a_server_elsewhere_is_seen_through_a_probe_beside_it(
 
 
 @pytest.mark.triton
-def test_a_tritons_own_metrics_are_read_where_no_probe_is(workplace: Workplace) -> None:
-    with served(workplace, "double.onnx") as (at, _):
-        done = workplace.run(
-            "run", workplace.scenario(ONE), "--url", at["http"], "--metrics-url", at["metrics"], "--json"
-        )
+def test_a_tritons_own_metrics_are_read_where_no_probe_is(
+    workplace: Workplace, elsewhere: tuple[dict[str, str], int]
+) -> None:
+    at, _ = elsewhere
+    done = workplace.run(
+        "run", workplace.scenario(ONE), "--url", at["http"], "--metrics-url", at["metrics"], "--json"
+    )
     point, observed = point_of(workplace, valid(done))
     assert (point["gpu"], point["gpu_probe"], observed["gpus"]) == (None, None, [])
     assert "lists no GPU" in observed["no_gpu"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Workplace, valid
+from tests.e2e.test_probe import IDLE
 from tests.nvml import NvmlDouble
 
 NAMES = (
@@ -42,7 +43,7 @@ def assert_none_ran(workplace: Workplace) -> None:
 
 @pytest.mark.triton
 def test_a_run_executes_none(littered: Workplace, nvml_double: NvmlDouble) -> None:
-    littered.env.update(nvml_double())
+    littered.env.update(nvml_double(IDLE))
     done = littered.run("run", littered.scenario(ONE), "--set", "server.kind=cpu", "--json")
     assert_none_ran(littered)
     assert valid(done)["points"][0]["requests"] > 0
