@@ -12,12 +12,12 @@ from harness.schema.errors import ServerError
 from harness.triton.docker import Container, DockerServer
 from harness.triton.repository import write_model
 from tests.container_engine import Engine, engine
-from tests.e2e.conftest import HARNESS, ONE, Workplace, ended, under_load, valid, wait_for
+from tests.e2e.conftest import HARNESS, ONE, TINY, Workplace, ended, under_load, valid, wait_for
 from tests.triton.models import double, settings
 
 __all__ = ["engine"]
 
-LONG = ONE.replace("duration_s: 1", "duration_s: 60")
+LONG = TINY.replace("[1, 8]", "8").replace("duration_s: 2", "duration_s: 60")
 
 
 @pytest.fixture
