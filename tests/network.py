@@ -25,8 +25,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
-
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 1, 0x1000
 _PACKET = 1 << 16
@@ -49,6 +47,11 @@ class Host:
     """Its network namespace; None for this machine's."""
     device: str
     file: int
+
+    @property
+    def within(self) -> list[str]:
+        """What `ip` is told to work there."""
+        return [] if self.space is None else ["-netns", self.space]
 
     def command(self, command: Sequence[str]) -> list[str]:
         """`command`, to be run on this host."""
@@ -86,19 +89,25 @@ def network(names: Sequence[str], out: Link, back: Link) -> Iterator[Network]:
 
     Skips the test where namespaces or TUN devices can't be made.
     """
-    mark = secrets.token_hex(2)
-    subnet = f"198.18.{int(mark[:2], 16)}"  # the range of RFC 2544, for benchmarks
+    import pytest  # which the carrier starts without
+
+    mark = secrets.token_hex(3)
     hosts: list[Host] = []
     carrier: subprocess.Popen[str] | None = None
     try:
-        for number, name in enumerate([os.uname().nodename, *names]):
-            space = f"h{mark}-{name}" if number else None
-            try:
-                hosts.append(_host(name, f"{subnet}.{number + 1}", space, f"h{mark}n{number}"))
-            except (OSError, subprocess.CalledProcessError) as error:
-                said = getattr(error, "stderr", None) or error
-                pytest.skip(f"no network namespaces or TUN devices here: {said}")
-        here, *there = hosts
+        try:
+            here = _host(os.uname().nodename, None, f"h{mark}n0")
+            hosts.append(here)
+            subnet = _own_subnet(here)
+            for number, name in enumerate(names, 1):
+                host = _host(name, f"h{mark}-{name}", f"h{mark}n{number}")
+                hosts.append(host)
+                host.address = f"{subnet}.{number + 1}"
+                _ip(*host.within, "address", "add", f"{host.address}/24", "dev", host.device)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", None) or error
+            pytest.skip(f"no network namespaces or TUN devices here: {said}")
+        there = hosts[1:]
         links = {host.address: out if host is here else back for host in hosts}
         netem = all([_netem(host, links[host.address]) for host in hosts])
         if netem:
@@ -126,19 +135,39 @@ def network(names: Sequence[str], out: Link, back: Link) -> Iterator[Network]:
                 _ip("netns", "delete", host.space)
 
 
-def _host(name: str, address: str, space: str | None, device: str) -> Host:
+def _host(name: str, space: str | None, device: str) -> Host:
+    """A host without an address, its device up."""
     if space is not None:
         _ip("netns", "add", space)
-    file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-    fcntl.ioctl(file, _TUNSETIFF, struct.pack("16sH22x", device.encode(), _IFF_TUN | _IFF_NO_PI))
-    within: list[str] = []
+    host = Host(name, "", space, device, os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK))
+    fcntl.ioctl(host.file, _TUNSETIFF, struct.pack("16sH22x", device.encode(), _IFF_TUN | _IFF_NO_PI))
     if space is not None:
         _ip("link", "set", device, "netns", space)
-        within = ["-netns", space]
-        _ip(*within, "link", "set", "lo", "up")
-    _ip(*within, "address", "add", f"{address}/24", "dev", device)
-    _ip(*within, "link", "set", device, "up")
-    return Host(name, address, space, device, file)
+        _ip(*host.within, "link", "set", "lo", "up")
+    _ip(*host.within, "link", "set", device, "up")
+    return host
+
+
+def _own_subnet(here: Host) -> str:
+    """Give this machine its address in a subnet that no other network has; the first three of its numbers.
+
+    Networks of tests that run at the same time meet on this machine. It takes an address twice, and sends
+    what is for the subnet to the older network only. A route it takes once, so the route is the claim.
+    """
+    # The range of RFC 2544, for benchmarks.
+    subnets = [f"198.{second}.{third}" for second in (18, 19) for third in range(256)]
+    random.SystemRandom().shuffle(subnets)
+    for subnet in subnets:
+        here.address = f"{subnet}.1"
+        try:
+            _ip("route", "add", f"{subnet}.0/24", "dev", here.device)
+        except subprocess.CalledProcessError as error:
+            if "File exists" in error.stderr:
+                continue
+            raise
+        _ip("address", "add", f"{here.address}/24", "dev", here.device, "noprefixroute")
+        return subnet
+    raise OSError("every subnet of 198.18.0.0/15 is in use")
 
 
 def _netem(host: Host, link: Link) -> bool:
@@ -161,6 +190,7 @@ def carry(files: Sequence[int]) -> None:
     chance = random.Random(1)
     underway: list[tuple[float, int, int, bytes]] = []
     count = 0
+    told = b""
     selector = selectors.DefaultSelector()
     for file in files:
         selector.register(file, selectors.EVENT_READ)
@@ -169,13 +199,13 @@ def carry(files: Sequence[int]) -> None:
         due_s = max(0.0, underway[0][0] - time.monotonic()) if underway else None
         for key, _ in selector.select(due_s):
             if key.fileobj is sys.stdin:
-                line = sys.stdin.readline()  # one at a time is sent
-                if not line:
+                if not (come := os.read(key.fd, _PACKET)):
                     return
-                words = json.loads(line)
-                hosts.update(words.get("hosts", {}))
-                links.update(words.get("links", {}))
-                cut |= {frozenset(pair) for pair in words.get("cut", [])}
+                *lines, told = (told + come).split(b"\n")  # several, where this process was late
+                for words in map(json.loads, lines):
+                    hosts.update(words.get("hosts", {}))
+                    links.update(words.get("links", {}))
+                    cut |= {frozenset(pair) for pair in words.get("cut", [])}
                 continue
             packet = os.read(key.fd, _PACKET)
             if packet[0] >> 4 != 4:

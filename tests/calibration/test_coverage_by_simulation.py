@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -21,12 +22,33 @@ from harness.load.arrivals import draws, schedule
 from harness.schema.calibration import Coverage
 from harness.schema.load import PointLoad
 from harness.schema.point import expand
-from harness.schema.result import Interval
+from harness.schema.result import Interval, Latency, SteadyState
 from harness.schema.samples import REQUEST, Measured, Phase, Status, Window
 from harness.schema.scenario import Measure
 from tests.report.factory import DEMO, point_result
 
 WIRE_S = 0.0003
+
+
+@cache  # each test has the same schedules
+def served(
+    service: Service, load: PointLoad, duration_s: float, seed: int
+) -> tuple[Latency, SteadyState, float, Interval, Measured]:
+    """What is found of one schedule, by Lindley's recursion."""
+    due_s = schedule(load, duration_s, seed, Path())
+    # As harness.load.process.locustfile draws them.
+    classes = draws(service.weights, [1] * len(service.weights), seed * len(Phase) + Phase.MEASURE)
+    kinds = np.array([kind for kind, _ in islice(classes, due_s.size)])
+    done_s = finishes(due_s, np.asarray(service.seconds)[kinds]) + WIRE_S
+    records = np.zeros(due_s.size, REQUEST)
+    records["request_class"], records["status"], records["phase"] = kinds, Status.OK, Phase.MEASURE
+    records["intended_ns"] = records["sent_ns"] = due_s * 1e9
+    records["completed_ns"] = done_s * 1e9
+    begun = steady.find(done_s - due_s, due_s - due_s[0])
+    per_second, interval = rate(done_s - due_s[0], float(due_s[-1] - due_s[0]))
+    latency = summarize((done_s - due_s)[begun.skipped_requests :])
+    assert interval is not None
+    return latency, begun, per_second, interval, Measured.of(records)
 
 
 class Simulated:
@@ -42,22 +64,10 @@ class Simulated:
     def measure_service(
         self, service: Service, *, load: PointLoad, measure: Measure, seed: int, **_: Any
     ) -> Drive:
-        due_s = schedule(load, measure.duration_s, seed, Path())
-        # As harness.load.process.locustfile draws them.
-        classes = draws(service.weights, [1] * len(service.weights), seed * len(Phase) + Phase.MEASURE)
-        kinds = np.array([kind for kind, _ in islice(classes, due_s.size)])
-        done_s = finishes(due_s, np.asarray(service.seconds)[kinds]) + WIRE_S
-        records = np.zeros(due_s.size, REQUEST)
-        records["request_class"], records["status"], records["phase"] = kinds, Status.OK, Phase.MEASURE
-        records["intended_ns"] = records["sent_ns"] = due_s * 1e9
-        records["completed_ns"] = done_s * 1e9
-        begun = steady.find(done_s - due_s, due_s - due_s[0])
-        per_second, interval = rate(done_s - due_s[0], float(due_s[-1] - due_s[0]))
-        latency = summarize((done_s - due_s)[begun.skipped_requests :])
+        latency, begun, per_second, interval, measured = served(service, load, measure.duration_s, seed)
         intervals = {
             name: self._narrowed(getattr(latency, name), each) for name, each in latency.interval_95.items()
         }
-        assert interval is not None
         figures: dict[str, Any] = {
             "steady_state": begun,
             "latency_s": latency.model_copy(update={"interval_95": intervals}),
@@ -65,7 +75,7 @@ class Simulated:
             "throughput_interval_95": self._narrowed(per_second, interval),
         }
         result = self.TEMPLATE.model_copy(update=figures)
-        return Drive(result, Measured.of(records), None, Window(0, 1))
+        return Drive(result, measured, None, Window(0, 1))
 
     def _narrowed(self, value: float, interval: Interval) -> Interval:
         low, high = interval

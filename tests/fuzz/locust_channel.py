@@ -23,6 +23,8 @@ from harness.load.distributed import runners, worker
 from harness.load.distributed.master import Relay
 from harness.load.distributed.messages import TYPE, versions
 from harness.load.distributed.runners import GuardedMaster, GuardedWorker, master_of
+from harness.load.endpoint import Endpoint
+from harness.load.plan import LoadPlan, PlannedClass, write_plan
 from tests.fuzz import fuzz, mutated
 
 HELLO = {
@@ -123,12 +125,26 @@ def ended() -> list[bytes]:
     raise zmq.ContextTerminated
 
 
+def close_keepers(relay: Relay) -> None:
+    """A master has one relay in its life; the next example's needs the descriptors."""
+    for node in relay._nodes.values():
+        if node.keeper is not None:
+            node.keeper.close()
+
+
 def master() -> None:
     folder = Path(tempfile.mkdtemp())
-    plan = folder / "load-plan.json"
-    plan.write_text(
-        '{"protocol":"http","host":"h","port":1,"classes":[{"name":"a","weight":1.0,"requests":[[0,1]]}],'
-        '"seed":1,"timeout_s":1.0,"concurrency":1,"warmup_s":0.0,"limit_s":1.0}'
+    plan = write_plan(
+        LoadPlan(
+            endpoint=Endpoint(protocol="http", host="h", port=1, timeout_s=1.0),
+            classes=(PlannedClass(name="a", weight=1.0, requests=((0, 1),)),),
+            seed=1,
+            concurrency=1,
+            warmup_s=0.0,
+            limit_s=1.0,
+        ),
+        {},
+        folder,
     )
     runner: GuardedMaster = master_of(Environment(), str(folder / "master"), None)
     runner.greenlet.kill()  # its own listener
@@ -141,6 +157,17 @@ def master() -> None:
         relay._heard(SimpleNamespace(node_id="w", data=facts))
     assert not relay._nodes[0].pong.ready(), "it was asked nothing"
     assert driver.heard == ["came", "lost"], "it is heard no more"
+    assert not list(folder.glob("requests-*")), "nor is anything kept of it"
+
+    runner.custom_messages.clear()  # as Locust takes one listener only
+    relay = Relay(runner, Told(), plan, of=2, remote=True)  # type: ignore[arg-type]
+    for facts in (HELLO, SAID[4], SAID[5]):
+        relay._heard(SimpleNamespace(node_id="w", data=facts))
+    assert {p.name: p.read_bytes() for p in folder.glob("requests-*")} == {
+        "requests-0.spool": RECORD,
+        "requests-0.reasons": b'"a reason"\n',
+    }, "what one of the load processes records is kept"
+    close_keepers(relay)
 
     name = st.sampled_from([b"w", b"w", b"w", b"v", b"u", b"x", b"\xff", b""])
     runners._WORKERS = 1
@@ -169,6 +196,7 @@ def master() -> None:
             runner.handle_message(client_id, parsed)
         assert not any(node.pong.ready() for node in relay._nodes.values()), "nobody has been asked"
         gevent.sleep(0)
+        close_keepers(relay)
         assert len(runner.worker_indexes) <= 1, runner.worker_indexes
         assert {p.name for p in folder.iterdir()} <= {
             *("master", "load-plan.json", "requests-0.spool", "requests-0.reasons")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from harness.load.distributed.messages import Malformed
 from harness.load.distributed.spool_keeper import SpoolKeeper
-from harness.load.plan import PayloadFile, read_plan, read_times
+from harness.load.endpoint import Endpoint
+from harness.load.plan import LoadPlan, PayloadFile, PlannedClass, read_plan, read_times
 from harness.load.process.reasons import LONGEST_REASON, MOST_REASONS
 from harness.load.process.recorder import Recorder
 from harness.load.spools import read_spool
@@ -35,10 +36,14 @@ def test_what_is_no_message_is_dropped_and_nothing_else_happens(end: str) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-PLAN = (
-    b'{"protocol": "http", "host": "h", "port": 1, "classes": [{"name": "a", "weight": 1.0, "requests": '
-    b'[[0, 4], [64, 4]]}], "seed": 1, "timeout_s": 1.0, "slots": 2, "concurrency": null, "warmup_s": 0.0, '
-    b'"limit_s": 1.0}'
+PLAN = LoadPlan(
+    endpoint=Endpoint(protocol="http", host="h", port=1, timeout_s=1.0),
+    classes=(PlannedClass(name="a", weight=1.0, requests=((0, 4), (64, 4))),),
+    seed=1,
+    slots=2,
+    concurrency=None,
+    warmup_s=0.0,
+    limit_s=1.0,
 )
 TIMES = (
     b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }".ljust(127)
@@ -47,7 +52,7 @@ TIMES = (
 )
 
 
-@fuzz(mutated(PLAN), mutated(TIMES), st.integers(0, 70))
+@fuzz(mutated(PLAN.model_dump_json().encode()), mutated(TIMES), st.integers(0, 70))
 def test_a_plan_is_one_or_is_refused(plan: bytes, times: bytes, size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "load-plan.json"

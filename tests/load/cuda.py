@@ -163,7 +163,7 @@ def translating(triton: EmbeddedServer) -> Iterator[Translating]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Front)
     heard.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield heard
     finally:

@@ -23,6 +23,7 @@ from harness.load.spools import read_spool
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.load import PointLoad
 from tests.load.rogue_worker import Rogue, besieged, joined
+from tests.load.shared_fork_server import shared_fork_server
 from tests.load.test_drive import job, point
 from tests.load.test_workers import supervised
 from tests.ports import free_port
@@ -62,9 +63,10 @@ def test_a_run_goes_on_while_a_stranger_at_its_port_does_what_it_can(
 
         threading.Thread(target=look).start()
 
+    fork_server = shared_fork_server() if secret is None else None
     with besieged(port), supervised(port):
         try:
-            outcome = drive(what, on_started=watch, say=told.append)
+            outcome = drive(what, fork_server=fork_server, on_started=watch, say=told.append)
         finally:
             over.set()
     assert outcome.ended is None
@@ -88,7 +90,7 @@ def test_a_load_process_that_says_what_none_says_is_named_in_a_sentence(
 ) -> None:
     what, port = listening(tmp_path)
     with joined(port, words):
-        outcome = drive(what)
+        outcome = drive(what, fork_server=shared_fork_server())
     assert outcome.ended is not None
     assert outcome.ended.startswith("load process 0 on ")
     assert " sent what no load process sends: " in outcome.ended
@@ -148,7 +150,9 @@ def test_load_processes_of_this_machine_listen_where_no_other_user_can_come(tmp_
             paths = [Path(str(connection.laddr)) for connection in process.net_connections("unix")]
             modes.extend(stat.S_IMODE(p.parent.stat().st_mode) for p in paths if p.name == "master")
 
-    outcome = drive(load(tmp_path, workers=2), on_started=pids.extend, between=look)
+    outcome = drive(
+        load(tmp_path, workers=2), fork_server=shared_fork_server(), on_started=pids.extend, between=look
+    )
     assert outcome.ended is None
     assert ports == [] and modes and set(modes) == {0o700}
 
@@ -206,7 +210,8 @@ def test_a_run_that_other_machines_reach_without_a_secret_says_what_that_leaves_
     monkeypatch.delenv(SECRET_VARIABLE, raising=False)
     told: list[str] = []
     with pytest.raises(HarnessError, match="0 of a load process came"):
-        drive(replace(load(tmp_path), listen=("0.0.0.0", checked_address("0.0.0.0", 0)[1])), say=told.append)
+        what = replace(load(tmp_path), listen=("0.0.0.0", checked_address("0.0.0.0", 0)[1]))
+        drive(what, fork_server=shared_fork_server(), say=told.append)
     assert any(
         "to keep others out, set HARNESS_WORKER_SECRET there and here" in sentence for sentence in told
     )

@@ -29,6 +29,7 @@ from harness.schema.scenario import Measure, Objective, Precision, Protocol
 from harness.schema.shapes.ramp import Ramp
 from harness.schema.shapes.replay import Replay
 from harness.triton.embedded import EmbeddedServer
+from tests.load.shared_fork_server import shared_fork_server
 from tests.load.triton_models import tiny_triton
 
 pytestmark = pytest.mark.triton
@@ -67,6 +68,7 @@ def run(
 ) -> LoadOutcome:
     port = triton.http_port if what.protocol == "http" else triton.grpc_port
     payloads = options.pop("payloads", PAYLOADS)
+    options = {"fork_server": shared_fork_server()} | options
     return drive(job(what, port, folder, model, payloads), **options)
 
 
@@ -91,7 +93,8 @@ REPLAY = "0.1\n0.2\n0.2\n0.2\n0.5\n0.95\n7\n"
 def test_an_exception_in_a_user_ends_the_drive_with_its_text(tmp_path: Path, load: PointLoad) -> None:
     """Locust would log it and run the user again, thousands of times a second."""
     asked = job(point("http", load, duration_s=3600), 1, tmp_path)
-    outcome = drive(replace(asked, host="no..name"))  # no resolver gets to see such a name
+    gone = replace(asked, host="no..name")  # no resolver gets to see such a name
+    outcome = drive(gone, fork_server=shared_fork_server())
     assert outcome.ended is not None
     assert outcome.ended.startswith("the load process failed: UnicodeError: ")
     assert not left_over(tmp_path)
@@ -321,7 +324,7 @@ def test_what_is_wrong_with_a_look_ends_the_drive(triton: EmbeddedServer, tmp_pa
 
 def test_a_drive_on_a_server_that_is_gone_has_errors_and_ends(tmp_path: Path) -> None:
     gone = point("http", PointLoad(concurrency=3), warmup_s=0.0, duration_s=0.5)
-    outcome = drive(job(gone, 1, tmp_path))
+    outcome = drive(job(gone, 1, tmp_path), fork_server=shared_fork_server())
     requests, reasons = read_spool(outcome.folder)
     assert outcome.ended is None and reasons == ["connection refused"]
     assert 3 <= len(requests) <= 30 and (requests["status"] == Status.CONNECTION).all()
@@ -371,7 +374,7 @@ def test_a_load_process_that_dies_is_an_outcome_and_leaves_its_requests(
 def test_a_load_process_that_hangs_is_ended(
     triton: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.load.coordinator.driver._SILENT_S", 2.0)
+    monkeypatch.setattr("harness.load.coordinator.driver._SILENT_S", 1.0)
     pids: list[tuple[int, ...]] = []
     began = time.monotonic()
     outcome = run(
@@ -381,7 +384,7 @@ def test_a_load_process_that_hangs_is_ended(
         on_started=pids.append,
         between=lambda: threading.Timer(0.5, os.kill, (pids[0][0], signal.SIGSTOP)).start(),
     )
-    assert outcome.ended == "the load process said nothing for 2 s and was ended"
+    assert outcome.ended == "the load process said nothing for 1 s and was ended"
     assert time.monotonic() - began < 15 and left_over(tmp_path) == []
 
 
@@ -397,9 +400,9 @@ def test_a_driver_that_was_stopped_itself_blames_nobody(
         nonlocal asked
         asked += 1
         if asked == 8:
-            time.sleep(2.5)
+            time.sleep(2.0)
 
-    load = point("http", PointLoad(concurrency=2), warmup_s=0.0, duration_s=6.0)
+    load = point("http", PointLoad(rate_per_s=50), warmup_s=0.0, duration_s=5.0)
     outcome = run(triton, tmp_path, load, alive=alive)
     assert asked > 8 and (outcome.ended, outcome.stopped_by) == (None, "duration")
 
@@ -416,7 +419,7 @@ def test_an_exception_in_between_and_an_interrupt_leave_nothing_behind(
     for error in (KeyboardInterrupt, RuntimeError):
         with pytest.raises(error):
             what = point("http", PointLoad(concurrency=2), warmup_s=0.0)
-            run(triton, tmp_path, what, between=fails(error))
+            run(triton, tmp_path, what, between=fails(error), fork_server=None)
         assert left_over(tmp_path) == []
 
 
@@ -447,7 +450,8 @@ def test_a_schedule_that_cannot_be_made_starts_nothing(triton: EmbeddedServer, t
 
 
 def test_a_drive_patches_nothing_in_this_process(triton: EmbeddedServer, tmp_path: Path) -> None:
-    run(triton, tmp_path, point("http", PointLoad(concurrency=1), warmup_s=0.0, duration_s=0.1))
+    what = point("http", PointLoad(concurrency=1), warmup_s=0.0, duration_s=0.1)
+    run(triton, tmp_path, what, fork_server=None)
     import gevent.monkey
 
     assert not gevent.monkey.saved and "locust" not in sys.modules

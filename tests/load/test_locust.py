@@ -131,7 +131,7 @@ def test_a_users_own_locustfile_runs_under_plain_locust(
     port = triton.http_port if protocol == "http" else triton.grpc_port
     before = triton.statistics("echo").successes
     done = locust(
-        tmp_path, "-f", "own.py", "--host", f"http://127.0.0.1:{port}", "-u", "3", "-r", "3", "-t", "6s"
+        tmp_path, "-f", "own.py", "--host", f"http://127.0.0.1:{port}", "-u", "3", "-r", "3", "-t", "4s"
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -215,7 +215,7 @@ def test_a_users_own_locustfile_runs_on_a_master_and_its_worker(
                 "-r",
                 "2",
             ),
-            *("-t", "6s", "--master-bind-host", "127.0.0.1", "--master-bind-port", port),
+            *("-t", "4s", "--master-bind-host", "127.0.0.1", "--master-bind-port", port),
         )
         assert worker.wait(20) == 0
     finally:

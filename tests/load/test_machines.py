@@ -18,6 +18,7 @@ import pytest
 
 from harness.load.arrivals import draws, schedule
 from harness.load.coordinator.driver import LoadOutcome, drive
+from harness.load.coordinator.fork_server import ForkServer
 from harness.load.distributed.secret import SECRET_VARIABLE
 from harness.load.job import Job
 from harness.load.spools import read_spool
@@ -26,6 +27,7 @@ from harness.schema.load import PointLoad
 from harness.schema.point import Point
 from harness.schema.samples import Phase, Requests, Status
 from harness.triton.embedded import EmbeddedServer
+from tests.load.shared_fork_server import shared_fork_server
 from tests.load.test_drive import PAYLOADS, point
 from tests.load.triton_models import tiny_triton
 from tests.network import Link, Network, network
@@ -51,7 +53,7 @@ def server(lan: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
 
 @contextmanager
 def workers(lan: Network, port: int, *options: str) -> Iterator[list[subprocess.Popen[str]]]:
-    """`harness worker` on each of the other machines."""
+    """`harness worker` on each of the other machines; an error in the block is told with what they said."""
     command = [sys.executable, "-m", "harness", "worker", "--master", f"{lan.here.address}:{port}", *options]
     started = [
         subprocess.Popen(
@@ -63,13 +65,19 @@ def workers(lan: Network, port: int, *options: str) -> Iterator[list[subprocess.
         )
         for host in lan.there
     ]
+    error: BaseException | None = None
     try:
         yield started
+    except BaseException as raised:
+        error = raised
+        raise
     finally:
-        for process in started:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+        for host, process in zip(lan.there, started, strict=True):
+            how = "still ran" if process.poll() is None else f"had ended with {process.returncode}"
+            process.kill()
+            _, words = process.communicate()
+            if error is not None:
+                error.add_note(f"the worker on {host.name} {how} and had said: {words}")
 
 
 def job(what: Point, server: EmbeddedServer, folder: Path, port: int) -> Job:
@@ -95,6 +103,7 @@ def test_the_union_comes_home_whole_and_on_one_clock(
     with workers(lan, port, "--once") as started:
         outcome = drive(
             job(what, server, tmp_path, port),
+            fork_server=shared_fork_server(),
             between=lambda: before.append(server.statistics("echo").successes),
             say=said.append,
         )
@@ -147,10 +156,10 @@ def test_three_points_follow_each_other_on_the_same_workers_which_know_the_secre
 ) -> None:
     monkeypatch.setenv(SECRET_VARIABLE, "0123456789abcdef" * 2)
     port = free_port(server.host)
-    with workers(lan, port) as started:
+    with ForkServer() as fork_server, workers(lan, port) as started:
         for number in range(3):
             what = point("http", PointLoad(concurrency=4, workers=2), duration_s=0.5)
-            outcome = drive(job(what, server, tmp_path / str(number), port))
+            outcome = drive(job(what, server, tmp_path / str(number), port), fork_server=fork_server)
             assert outcome.ended is None
             assert all(p.requests > 0 for p in outcome.processes)
             assert len({p.pid for p in outcome.processes}) == 2
@@ -188,7 +197,9 @@ def test_a_load_process_lost_on_another_machine_is_named_with_it(
             sends.send_signal(number)
 
         outcome = drive(
-            job(what, server, tmp_path, port), between=lambda: threading.Thread(target=lose_one).start()
+            job(what, server, tmp_path, port),
+            fork_server=shared_fork_server(),
+            between=lambda: threading.Thread(target=lose_one).start(),
         )
         (lost,) = (p for p in outcome.processes if p.lost is not None)
         assert lost.host == "hostB" and lost.lost == words
@@ -210,6 +221,7 @@ def test_a_machine_whose_line_is_cut_is_named(tmp_path: Path, monkeypatch: pytes
         with workers(lan, port):
             outcome = drive(
                 job(what, server, tmp_path, port),
+                fork_server=shared_fork_server(),
                 between=lambda: threading.Timer(1.5, lan.cut, [(lan.here, lan.there[1])]).start(),
             )
         assert outcome.ended is not None
@@ -237,7 +249,7 @@ def test_a_server_that_one_machine_cannot_reach_gives_that_machines_errors(tmp_p
             listen=(lan.here.address, port),
         )
         with workers(lan, port):
-            outcome = drive(reached)
+            outcome = drive(reached, fork_server=shared_fork_server())
     requests, reasons = read_spool(outcome.folder)
     assert outcome.ended is None and reasons == ["network is unreachable"]
     for process in outcome.processes:
@@ -249,7 +261,7 @@ def test_a_server_that_one_machine_cannot_reach_gives_that_machines_errors(tmp_p
 def test_a_worker_of_another_version_is_refused_and_too_few_are_an_error_that_says_what_to_run(
     lan: Network, server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.load.coordinator.driver._START_S", 10.0)
+    monkeypatch.setattr("harness.load.coordinator.driver._START_S", 7.0)
     port = free_port(server.host)
     other = tmp_path / "other"
     other.mkdir()
@@ -263,9 +275,9 @@ def test_a_worker_of_another_version_is_refused_and_too_few_are_an_error_that_sa
         monkeypatch.delenv("PYTHONPATH")
         what = point("http", PointLoad(concurrency=4, workers=2), duration_s=1.0)
         with pytest.raises(HarnessError) as raised:
-            drive(job(what, server, tmp_path, port), say=said.append)
+            drive(job(what, server, tmp_path, port), fork_server=shared_fork_server(), say=said.append)
         _, words = refused.communicate(timeout=10)
-    sentence = f"1 of 2 load processes came to {server.host}:{port} within 10 s: run `harness worker --master"
+    sentence = f"1 of 2 load processes came to {server.host}:{port} within 7 s: run `harness worker --master"
     assert str(raised.value).startswith(sentence)
     assert refused.returncode == 2 and "harness 9.9.9 is here, and " in words, words
     assert "Traceback" not in words

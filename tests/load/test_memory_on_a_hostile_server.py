@@ -15,6 +15,7 @@ from harness.schema.load import PointLoad
 from harness.schema.samples import Status
 from tests.load.greedy import CASES, PIECE, PIECES, pings_unheard
 from tests.load.rogue import grpc_says, rogue_server
+from tests.load.shared_fork_server import shared_fork_server
 from tests.load.test_drive import job, left_over, point
 
 MOST_BYTES = 40 << 20
@@ -41,7 +42,7 @@ def test_a_point_against_a_server_that_only_floods_ends_as_failed_requests(tmp_p
     """One user, whose process reads without the event loop's turn."""
     what = point("grpc", PointLoad(concurrency=1), warmup_s=0.0, duration_s=1.0, timeout_s=0.5)
     with rogue_server(grpc_says(then=pings_unheard)) as port:
-        outcome = drive(job(what, port, tmp_path))
+        outcome = drive(job(what, port, tmp_path), fork_server=shared_fork_server())
     requests, reasons = read_spool(outcome.folder)
     assert len(requests) and not (requests["status"] == Status.OK).any()
     assert 0 < len(reasons) <= 3

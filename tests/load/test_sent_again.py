@@ -19,6 +19,7 @@ from harness.schema.samples import Phase, Status
 from harness.schema.scenario import Protocol
 from tests.load import rogue
 from tests.load.rogue import DATA, END, HTTP_OK, START, grpc_calls, on_stream
+from tests.load.shared_fork_server import shared_fork_server
 from tests.load.test_drive import PAYLOADS, job, point
 
 REQUESTS: dict[Protocol, bytes] = {"http": b"POST /x HTTP/1.1\r\n\r\nend", "grpc": b"message"}
@@ -160,7 +161,7 @@ def test_a_point_behind_a_proxy_that_closes_what_is_idle_has_no_failures_and_say
     small = dict.fromkeys(PAYLOADS, PAYLOADS["short"])
     asked = point("http", PointLoad(rate_per_s=50), warmup_s=0.1, duration_s=0.5)
     with rogue.rogue_server(answers("http", 1, close)) as port:
-        outcome = drive(job(asked, port, tmp_path, payloads=small))
+        outcome = drive(job(asked, port, tmp_path, payloads=small), fork_server=shared_fork_server())
     assert outcome.ended is None
     requests, reasons = read_spool(tmp_path / "load")
     measured = requests[requests["phase"] == Phase.MEASURE]

@@ -27,6 +27,7 @@ from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
 from harness.triton.embedded import EmbeddedServer
+from tests.load.shared_fork_server import shared_fork_server
 from tests.load.test_drive import point
 from tests.load.test_wires_on_triton import values
 from tests.load.triton_models import TYPES
@@ -229,7 +230,7 @@ def test_a_whole_drive_goes_through_shared_memory(
     where = (*at.endpoint.address, tmp_path / "load", tmp_path)
     job = Job(what, "echo", large, ["Y"], *where, http_port=at.http_port, access=triton.access)
     held: list[int] = []
-    outcome = drive(job, between=lambda: held.append(len(files())))
+    outcome = drive(job, fork_server=shared_fork_server(), between=lambda: held.append(len(files())))
     assert outcome.ended is None and held == [2]
     requests, reasons = read_spool(job.folder)
     assert len(requests) > 50 and not reasons

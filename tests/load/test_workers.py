@@ -33,6 +33,7 @@ from harness.schema.samples import Phase, Requests, Status
 from harness.schema.scenario import Precision
 from harness.schema.shapes.replay import Replay
 from harness.triton.embedded import EmbeddedServer
+from tests.load.shared_fork_server import shared_fork_server
 from tests.load.test_drive import PAYLOADS, counting, job, left_over, point, run
 
 pytestmark = pytest.mark.triton
@@ -241,7 +242,10 @@ def test_payloads_larger_than_what_may_be_under_way_reach_a_worker(
     listen = checked_address("127.0.0.1", 0)
     what = point("http", PointLoad(concurrency=1), duration_s=1.0)
     with supervised(listen[1]):
-        outcome = drive(replace(job(what, triton.http_port, tmp_path, payloads=large), listen=listen))
+        outcome = drive(
+            replace(job(what, triton.http_port, tmp_path, payloads=large), listen=listen),
+            fork_server=shared_fork_server(),
+        )
     requests = measured(outcome)
     assert outcome.ended is None and set(requests["request_class"].tolist()) == {0, 1}
     assert requests["sent_bytes"].max() > 20_000_000 and (requests["status"] == Status.OK).all()
@@ -254,17 +258,22 @@ def test_a_worker_too_many_gets_no_users_and_waits_for_the_next_point(
     listen = checked_address("127.0.0.1", 0)
     pids = []
     with supervised(listen[1]) as first, supervised(listen[1]) as second:
-        for duration_s in (6.0, 0.5):
+        for duration_s in (4.0, 0.5):
             what = point("http", PointLoad(concurrency=4), duration_s=duration_s)
             folder = tmp_path / str(duration_s)
-            outcome = drive(replace(job(what, triton.http_port, folder), listen=listen))
+            outcome = drive(
+                replace(job(what, triton.http_port, folder), listen=listen), fork_server=shared_fork_server()
+            )
             assert outcome.ended is None
             assert outcome.window is not None and outcome.window.seconds == pytest.approx(duration_s, abs=0.5)
             pids += [process.pid for process in outcome.processes]
         assert len(set(pids)) == 2
+        said = []
         for process in (first, second):
             _, words = process.communicate(timeout=20)
             assert process.returncode == 0 and "the point is over" in words, words
+            said.append("the run has all its load processes" in words)
+    assert sorted(said) == [False, True], "one came while the other sent"
 
 
 def test_an_address_that_is_not_ours_cannot_be_listened_on() -> None:

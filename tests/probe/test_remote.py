@@ -21,6 +21,7 @@ from harness.analysis.gpu import gpu_figures
 from harness.analysis.host import host_figures
 from harness.probe.reader.spool import Spool, encoded
 from harness.probe.sampler import Sampler
+from harness.probe.watch import remote_watch
 from harness.probe.watch.gpu_source import GpuSource
 from harness.probe.watch.remote_watch import RemoteProbe, RemoteWatch
 from harness.schema.errors import InputError, ServerError
@@ -59,13 +60,14 @@ def serving() -> Iterator[Serving]:
 
 @contextmanager
 def burning() -> Iterator[psutil.Process]:
-    """A process that takes what it gets of one core, and is no descendant of this one."""
+    """A process that takes what it gets of one core once it is resumed, and is no descendant of this one."""
     command = [sys.executable, "-c", "while True: pass"]
     started = subprocess.run(
         ["sh", "-c", '"$@" >/dev/null & echo $!', "sh", *command], stdout=subprocess.PIPE, check=True
     )
     process = psutil.Process(int(started.stdout))
     try:
+        process.suspend()  # a probe that starts beside it takes seconds
         yield process
     finally:
         with suppress(psutil.NoSuchProcess):
@@ -84,6 +86,7 @@ def test_gpus_and_server_of_there_are_seen_as_if_they_were_here(
     with burning() as server, burning() as stranger:
         listed = f"processes={server.pid},{stranger.pid}"
         _, address = serving(nvml_double(f"gpus=2 power_w=400 {listed}"), "--pid", str(server.pid))
+        server.resume(), stranger.resume()
         watch = RemoteWatch(address, tmp_path / "gpu.jsonl")
         with Sampler(list, list, server_hidden=True, watch=watch) as sampler:
             idle = sampler.idle()
@@ -112,8 +115,9 @@ def test_of_another_kernel_the_servers_part_is_added_and_its_neighbours_are_told
     nvml_double: NvmlDouble, serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.probe.watch.remote_watch.boot_id", lambda: "another")
-    with burning() as server, burning():
+    with burning() as server, burning() as neighbour:
         _, address = serving(nvml_double(), "--pid", str(server.pid))
+        server.resume(), neighbour.resume()
         with Sampler(list, list, watch=RemoteWatch(address, tmp_path / "gpu")) as sampler:
             time.sleep(1.5)
     (problem,) = sampler.problems
@@ -142,6 +146,7 @@ def test_where_no_server_runs_there_its_part_is_null(
 def test_a_machine_without_gpus_is_seen_all_the_same(serving: Serving, tmp_path: Path) -> None:
     with burning() as server:
         _, address = serving({}, "--pid", str(server.pid))
+        server.resume()
         if address.machine().unavailable is None:
             pytest.skip("this machine has a GPU")
         with Sampler(list, list, watch=RemoteWatch(address, tmp_path / "gpu")) as sampler:
@@ -157,16 +162,23 @@ def test_a_machine_without_gpus_is_seen_all_the_same(serving: Serving, tmp_path:
     [(signal.SIGKILL, "stopped answering"), (signal.SIGSTOP, "stopped answering (no answer in time)")],
 )
 def test_a_probe_that_goes_away_takes_a_second_of_readings_with_it(
-    nvml_double: NvmlDouble, serving: Serving, tmp_path: Path, sent: signal.Signals, says: str
+    nvml_double: NvmlDouble,
+    serving: Serving,
+    tmp_path: Path,
+    sent: signal.Signals,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for asks in (RemoteProbe.ask, remote_watch._answered):  # instead of ANSWER_S, which is waited for twice
+        monkeypatch.setattr(asks, "__defaults__", (None, 1.0))
     process, address = serving(nvml_double())
     with Sampler(list, list, watch=RemoteWatch(address, tmp_path / "gpu")) as sampler:
-        time.sleep(2.5)
+        time.sleep(1.6)
         process.send_signal(sent)
         gone_ns = time.monotonic_ns()
         time.sleep(1)
         leaving = time.monotonic()
-    assert time.monotonic() - leaving < 12, "it held up the run"
+    assert time.monotonic() - leaving < 8, "it held up the run"
     assert -1.5e9 < sampler.gpu[-1].at_ns - gone_ns < 0.1e9
     (problem,) = sampler.problems
     assert says in problem and "its readings end" in problem
@@ -232,7 +244,7 @@ def test_a_clock_that_is_known_badly_is_told_of(
 ) -> None:
     _, address = serving(nvml_double())
     relay = ThreadingHTTPServer(("127.0.0.1", 0), type("_Slow", (Slow,), {"behind": address}))
-    threading.Thread(target=relay.serve_forever, daemon=True).start()
+    threading.Thread(target=relay.serve_forever, args=(0.01,), daemon=True).start()
     far = RemoteProbe("127.0.0.1", int(relay.server_address[1]))
     with Sampler(list, list, watch=RemoteWatch(far, tmp_path / "gpu")) as sampler:
         time.sleep(0.2)

@@ -124,7 +124,7 @@ def served() -> Iterator[Callable[[Page], MetricsPage]]:
                 pass
 
         server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return MetricsPage.of(f"http://127.0.0.1:{server.server_address[1]}")
 

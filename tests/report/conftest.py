@@ -5,10 +5,12 @@ import pytest
 from harness.report.page.page import write_page
 from tests.browser import browser
 from tests.report import samples
-from tests.report.browser import complaints, requested, visit
+from tests.report.browser import choose, complaints, requested, visit
 from tests.report.factory import DEMO_RUN
 
 __all__ = ["browser"]
+
+SELECTS = ("chosen", "percentile")
 
 
 @pytest.fixture
@@ -48,3 +50,13 @@ def demo_to_change(demo):
     """The same for a test that leaves the page other than it found it."""
     yield demo
     demo.get("about:blank")
+
+
+@pytest.fixture
+def demo_to_choose_from(demo):
+    """The same for a test that changes what is chosen, and nothing else: it is chosen again as it was."""
+    before = {select: demo.find_element("id", select).get_attribute("value") for select in SELECTS}
+    yield demo
+    for select, value in before.items():
+        if demo.find_element("id", select).get_attribute("value") != value:
+            choose(demo, select, value)

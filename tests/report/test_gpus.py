@@ -10,12 +10,12 @@ from selenium.webdriver.support.wait import WebDriverWait
 from harness.analysis.gpu import READ_AS
 from harness.report import environment, gpus
 from harness.report.page.details import gpu_figures, gpu_table, gpus_there
-from harness.report.page.page import page_html
+from harness.report.page.page import page_html, write_page
 from harness.report.table import print_table
 from harness.schema.result import GpuProbe
 from harness.schema.scenario import Server
 from tests.report import factory, gpu_factory, samples
-from tests.report.browser import choose, data_of, drawn, headings
+from tests.report.browser import choose, complaints, data_of, drawn, headings, requested, visit
 from tests.report.gpu_factory import gpu
 
 TWO, MIG = gpu_factory.run_on_two(), gpu_factory.run_on_mig()
@@ -229,9 +229,33 @@ def test_the_table_in_the_terminal_has_activity_and_energy_where_gpus_were_used(
 # ---- the page ----
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The pages of both runs, written once."""
+    pages = {"two": (TWO, gpu_factory.readings), "mig": (MIG, PARTS)}
+    folder = tmp_path_factory.mktemp("gpus")
+    for name, (run, readings) in pages.items():
+        write_page(run, samples.series_for(run, readings), folder / f"{name}.html")
+    return {name: folder / f"{name}.html" for name in pages}
+
+
+@pytest.fixture
+def read(browser, files):
+    """Open one of them for a test that only reads it, unless it is open."""
+
+    def opened(name):
+        if browser.current_url != files[name].as_uri():
+            visit(browser, files[name])
+        return browser
+
+    yield opened
+    assert complaints(browser) == []
+    assert requested(browser) == []
+
+
 @pytest.mark.browser
-def test_the_page_shows_each_gpu_with_its_figures_and_the_reasons_of_dashes(show):
-    browser = show(TWO, samples.series_for(TWO, gpu_factory.readings))
+def test_the_page_shows_each_gpu_with_its_figures_and_the_reasons_of_dashes(read):
+    browser = read("two")
     assert "gpu" in drawn(browser)
     assert {"SM activity", "energy"} <= set(headings(browser)), "in the table of points"
     details = browser.find_element("id", "details").text
@@ -257,15 +281,28 @@ def test_the_page_shows_each_gpu_with_its_figures_and_the_reasons_of_dashes(show
 
 
 @pytest.mark.browser
-def test_the_charts_draw_each_gpu_and_each_mig_device(show):
-    browser = show(TWO, samples.series_for(TWO, gpu_factory.readings))
+def test_the_charts_draw_each_gpu_and_each_mig_device(read):
+    browser = read("two")
     names = [trace["name"] for trace in data_of(browser, "gpu")]
     assert names.count("GPU 0") == names.count("GPU 1") == 5  # utilization, SM activity, power, memory, clock
     assert {"GPU 0: tensor cores", "GPU 1: memory bandwidth"} <= set(names)
     utilization = data_of(browser, "gpu")[0]
     assert max(utilization["y"]) == pytest.approx(97) and min(utilization["x"]) == pytest.approx(-2)
-    browser = show(MIG, samples.series_for(MIG, PARTS))
+    browser = read("mig")
     assert {"GPU 0 MIG 3", "GPU 0 MIG 5"} <= {trace["name"] for trace in data_of(browser, "gpu")}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["mig", "two"], ids=["MIG", "two GPUs"])
+def test_a_phone_does_not_scroll_sideways(read, name):
+    browser = read(name)
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        sideways = "return document.documentElement.scrollWidth - window.innerWidth"
+        WebDriverWait(browser, 10).until(lambda b: b.execute_script(sideways) <= 0)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.browser
@@ -297,19 +334,6 @@ def test_the_environment_is_told_in_full_and_hostile_text_stays_text(show):
         assert words in text, words
     models = browser.find_element("id", "export").text
     assert "fp16" in models and factory.HOSTILE.split()[0] in models
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("run", [TWO, MIG], ids=["two GPUs", "MIG"])
-def test_a_phone_does_not_scroll_sideways(show, run):
-    browser = show(run, samples.series_for(run, PARTS if run is MIG else gpu_factory.readings))
-    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    try:
-        sideways = "return document.documentElement.scrollWidth - window.innerWidth"
-        WebDriverWait(browser, 10).until(lambda b: b.execute_script(sideways) <= 0)
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.browser

@@ -167,7 +167,7 @@ def website(marker: Path) -> Iterator[Any]:
             pass
 
     site = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    Thread(target=site.serve_forever, daemon=True).start()
+    Thread(target=site.serve_forever, args=(0.01,), daemon=True).start()
 
     def visited(browser: Any, port: int) -> None:
         Site.port = port

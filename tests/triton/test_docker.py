@@ -238,7 +238,7 @@ def real_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[lis
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine")
     monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
     with Sockets(str(tmp_path / "engine"), EngineApi) as engine:
-        threading.Thread(target=engine.serve_forever, daemon=True).start()
+        threading.Thread(target=engine.serve_forever, args=(0.01,), daemon=True).start()
         yield EngineApi.asked
         engine.shutdown()
 

@@ -336,7 +336,7 @@ class WithGpus(BaseHTTPRequestHandler):
 def with_gpus() -> Iterator[str]:
     WithGpus.config, WithGpus.loads = None, []
     with HTTPServer(("127.0.0.1", 0), WithGpus) as there:
-        Thread(target=there.serve_forever, daemon=True).start()
+        Thread(target=there.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{there.server_port}"
         there.shutdown()
 
@@ -391,7 +391,7 @@ def test_something_that_is_not_triton_is_told(body: bytes, artifacts: Artifacts)
             pass
 
     with HTTPServer(("127.0.0.1", 0), Other) as other:
-        Thread(target=other.serve_forever, daemon=True).start()
+        Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
         try:
             with pytest.raises(ServerError), RemoteServer(f"http://127.0.0.1:{other.server_port}") as remote:
                 remote.serve(artifacts["double"], settings())
