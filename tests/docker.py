@@ -62,7 +62,9 @@ class Docker:
         for container in (self.folder / "containers").iterdir():
             if not (container / "exit").exists() and (container / "pid").exists():
                 with suppress(psutil.Error):
-                    found[container.name] = psutil.Process(int((container / "pid").read_text()))
+                    first = psutil.Process(int((container / "pid").read_text()))
+                    if first.status() != psutil.STATUS_ZOMBIE:  # its end is on its way into `exit`
+                        found[container.name] = first
         return found
 
     def be(self, state: str, on: bool = True) -> None:

@@ -33,7 +33,8 @@ from harness.load.spools import SPOOL_KINDS, spool_file
 from harness.schema.errors import HarnessError
 
 _HELLO_S = 1.0
-_WAIT_S = 3.0
+_WAIT_S = 0.5
+"""Until a worker asks again for a place in the next point, which begins the sooner."""
 _MASTER_SILENT_S = 15.0
 _COURIER_S = 0.5
 _LAST_WORDS_S = 5.0
