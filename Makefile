@@ -13,7 +13,7 @@ demo: $(VENV)/.for-demo ## measure a real model behind a real Triton, and say wh
 	$(BIN)/harness run scenarios/demo.yaml
 
 test: $(VENV)/.for-test ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 fuzz: $(VENV)/.for-test ## each parser of what others send on what nobody should send, a minute each
 	HARNESS_FUZZ_S=$${HARNESS_FUZZ_S:-60} HARNESS_FUZZ_SEED=$${HARNESS_FUZZ_SEED:-$$(date +%s)} \
