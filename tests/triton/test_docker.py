@@ -441,6 +441,7 @@ def test_killed_harness_leaves_no_container(places: Places, stand_in: Docker) ->
 
 
 @pytest.mark.triton
+@pytest.mark.alone  # every start of a server sweeps what a dead harness left, and so would a neighbour's
 def test_container_that_nobody_could_end_is_swept_by_the_next_start(places: Places, stand_in: Docker) -> None:
     harness = orphan(places)
     (left,) = stand_in.running

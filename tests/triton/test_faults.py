@@ -172,6 +172,7 @@ def test_killed_harness_leaves_no_process(orphans: tuple[subprocess.Popen[str], 
     assert eventually(lambda: alive(pids) == [])
 
 
+@pytest.mark.alone  # every start of a server sweeps what the dead left, and so would a neighbour's
 def test_stub_that_can_not_notice_its_servers_end_is_ended_all_the_same_and_swept_by_the_next_start(
     orphans: tuple[subprocess.Popen[str], list[int]], tmp_path: Path
 ) -> None:
