@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import shutil
-import signal
 import socket
 import socketserver
 import subprocess
@@ -31,7 +30,7 @@ from harness.triton.server_folder import ServerFolder
 from tests.docker import IMAGE, Docker
 from tests.triton.clients import floats, infer
 from tests.triton.models import settings
-from tests.triton.test_faults import eventually
+from tests.triton.test_faults import eventually, stop
 
 Artifacts = dict[str, ModelArtifact]
 Places = tuple[Path, Path]
@@ -394,7 +393,7 @@ def test_engine_and_server_that_both_hang_delay_nothing_for_ever(
         triton.start()
         monkeypatch.setattr(containers, "ANSWER_LIMIT_S", 1.0)
         (root,) = stand_in.running.values()
-        root.send_signal(signal.SIGSTOP)
+        stop(root.pid)
         stand_in.be("hung")
         began = time.monotonic()
         assert not triton.healthy()
