@@ -60,6 +60,14 @@ def _group_lives(group: int) -> bool:
     return False
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether it does. One that has ended may stay as a zombie for as long as its parent likes."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
 def exit_description(status: int) -> str:
     """How a process ended, from `Popen.returncode`; to be put after its name."""
     if status >= 0:

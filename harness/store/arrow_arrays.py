@@ -19,8 +19,8 @@ def arrow(values: npt.NDArray[Any], absent: npt.NDArray[np.bool_] | None = None)
     valid = None
     if absent is not None and absent.any():
         valid = pa.py_buffer(np.packbits(~absent, bitorder="little"))
-    numbers = pa.py_buffer(np.ascontiguousarray(values))
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), values.size, [valid, numbers])
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), values.size, [valid, data])
 
 
 def strings(texts: Sequence[str]) -> Any:

@@ -315,8 +315,8 @@ def _readings_column(values: Sequence[Any], kind: Any) -> Any:
     if pa.types.is_nested(kind):  # which only a GPU's readings have
         return pa.array(values, kind)
     absent = np.array([value is None for value in values])
-    numbers = [0 if value is None else value for value in values]
-    return arrow(np.array(numbers, dtype=kind.to_pandas_dtype()), absent)
+    filled = [0 if value is None else value for value in values]
+    return arrow(np.array(filled, dtype=kind.to_pandas_dtype()), absent)
 
 
 def _coded(column: Any, codes: dict[str, int]) -> npt.NDArray[np.uint16]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import psutil
 
+from harness.child_process import lives
 from harness.triton.server import Server
 from harness.triton.statistics import Statistics, fell
 
@@ -45,6 +46,6 @@ class Continuity:
 def _lives(pid: int) -> bool:
     """Triton keeps a dead instance's process as a zombie until it has started another."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return lives(psutil.Process(pid))
     except psutil.Error:
         return False

@@ -15,6 +15,7 @@ from contextlib import suppress
 import psutil
 
 from harness import ownership
+from harness.child_process import lives
 
 _GONE_S = 5.0
 _LOOK_S = 0.01
@@ -45,17 +46,9 @@ def _kill(processes: Iterable[psutil.Process]) -> bool:
         with suppress(psutil.Error):
             process.send_signal(signal.SIGKILL)
     give_up = time.monotonic() + _GONE_S
-    while any(map(_lives, found)) and time.monotonic() < give_up:
+    while any(map(lives, found)) and time.monotonic() < give_up:
         time.sleep(_LOOK_S)
     return bool(found)
-
-
-def _lives(process: psutil.Process) -> bool:
-    """Its parent may take its end in late, or never, as in a container without an init."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def _of_servers(wanted: Callable[[str], bool]) -> Iterator[psutil.Process]:

@@ -22,6 +22,7 @@ import pytest
 from harness.schema.samples import REQUEST, Phase
 from tests.binary import tritonserver
 from tests.docker import docker
+from tests.interrupts import heed_sigint
 from tests.nvml import nvml_double
 
 __all__ = ["docker", "nvml_double", "tritonserver"]
@@ -102,8 +103,7 @@ class Workplace:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A shell starts what it runs in the background with SIGINT ignored, and so would be this test's.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=heed_sigint,
         )
 
     @property

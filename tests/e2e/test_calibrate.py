@@ -16,6 +16,7 @@ from harness.calibration import against, perf_analyzer
 from harness.schema.calibration import Calibration
 from tests.e2e.conftest import Finished, server_of, wait_for
 from tests.e2e.test_command_line import in_process
+from tests.interrupts import heed_sigint
 
 TINY = """
 import sys
@@ -70,7 +71,7 @@ def started(folder: Path, *arguments: str, program: str = TINY) -> subprocess.Po
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_sigint,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from harness.schema.gpu_check import GpuCheck
 from tests import nvml
 from tests.e2e.conftest import TINY, Finished, Workplace
+from tests.interrupts import heed_sigint
 from tests.nvml import NvmlDouble
 
 ON_THE_CPU = """
@@ -43,7 +43,7 @@ def check(workplace: Workplace, environment: dict[str, str], *arguments: str) ->
         text=True,
         timeout=200,
         check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_sigint,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
 

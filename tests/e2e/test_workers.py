@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.conftest import HARNESS, Workplace, ended
 from tests.e2e.test_command_line import in_process
+from tests.interrupts import heed_sigint
 from tests.network import Link, network
 from tests.ports import free_port
 
@@ -99,8 +100,7 @@ def running(workplace: Workplace, command: list[str]) -> Iterator[subprocess.Pop
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts what it runs in the background with SIGINT ignored, and so would be this test's.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_sigint,
     )
     try:
         yield process

@@ -27,6 +27,7 @@ from harness.schema.load import PointLoad
 from harness.schema.point import Point
 from harness.schema.samples import Phase, Requests, Status
 from harness.triton.embedded import EmbeddedServer
+from tests.interrupts import heed_sigint
 from tests.load.shared_fork_server import shared_fork_server
 from tests.load.test_drive import PAYLOADS, point
 from tests.load.triton_models import tiny_triton
@@ -60,8 +61,7 @@ def workers(lan: Network, port: int, *options: str) -> Iterator[list[subprocess.
             host.command(command),
             stderr=subprocess.PIPE,
             text=True,
-            # A shell starts what it runs in the background with SIGINT ignored, and so would be these.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=heed_sigint,
         )
         for host in lan.there
     ]
