@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +56,10 @@ def test_a_container_that_somebody_stops_or_kills_spoils_its_point_only(
     done = ended(process)
     assert done.code == 3, done.stderr
     stopped, killed = (" ".join(point["reasons"]) for point in done.document["points"])
-    assert "Triton's container exited with status" in stopped  # which says whether its clients let go in time
+    # How Triton ends with clients still there is its own affair: with a status, or now and then by a SIGSEGV.
+    assert re.search(
+        r"Triton's container (exited with status \d+|was killed by SIG[A-Z]+) after it was", stopped
+    )
     assert stopped.endswith("after it was told to stop (SIGTERM)")
     assert "Triton's container was killed by SIGKILL" in killed
     assert not engine.running

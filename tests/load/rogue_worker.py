@@ -59,24 +59,30 @@ class Rogue:
     def say(self, event: str, **facts: Any) -> None:
         self.locust("harness", {"event": event} | facts)
 
+    def heard(self) -> tuple[str, Any]:
+        """The next message's word and data; of no word where none comes."""
+        try:
+            kind, data, _ = msgpack.unpackb(self._socket.recv())
+        except zmq.Again:
+            return "", {}
+        return kind, data
+
     def order(self) -> dict[str, Any]:
         """The next word of harness; nothing where none comes."""
         while True:
-            try:
-                kind, data, _ = msgpack.unpackb(self._socket.recv())
-            except zmq.Again:
-                return {}
-            if kind == "harness":
+            kind, data = self.heard()
+            if kind in ("harness", ""):
                 return dict(data)
 
-    def join(self, give_up_s: float = 30.0) -> int:
-        """Become a load process, as an honest one does; the number."""
+    def join(self, give_up_s: float = 30.0, *, ready: bool = True) -> int:
+        """Become a load process, as an honest one does; the number. `ready`: it says so to Locust."""
         give_up = time.monotonic() + give_up_s
         received = 0
         greeted = False
         while time.monotonic() < give_up:
             if not greeted:
-                self.locust("client_ready", "2.40.0")
+                if ready:
+                    self.locust("client_ready", "2.40.0")
                 facts = {"host": socket.gethostname(), "pid": os.getpid(), "versions": versions()}
                 self.say("hello", token="0" * 16, wants=None, **facts)
             order = self.order()

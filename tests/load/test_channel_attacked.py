@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,32 @@ def test_a_load_process_that_says_what_none_says_is_named_in_a_sentence(
     assert outcome.ended is not None
     assert outcome.ended.startswith("load process 0 on ")
     assert " sent what no load process sends: " in outcome.ended
+
+
+def test_a_load_process_whose_word_to_locust_went_to_a_master_before_has_its_users(tmp_path: Path) -> None:
+    what, port = listening(tmp_path)
+    users: list[int] = []
+
+    def act() -> None:
+        process = Rogue(port, "latecomer")
+        process.join(ready=False)
+        process.say("here", host="h", pid=1)
+        for _ in range(40):
+            kind, data = process.heard()
+            if kind == "spawn":
+                users.append(data["user_classes_count"]["PlannedUser"])
+                break
+            if data.get("do") == "ping":
+                process.say("pong", sent_ns=data["sent_ns"], at_ns=time.monotonic_ns())
+        process.say("failed", reason="enough was seen")
+        process.close()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    outcome = drive(what, fork_server=shared_fork_server())
+    thread.join()
+    assert users == [1]
+    assert outcome.ended is not None and outcome.ended.endswith("failed: enough was seen")
 
 
 @pytest.mark.parametrize(

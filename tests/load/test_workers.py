@@ -26,6 +26,7 @@ from harness.load.arrivals import draws, schedule
 from harness.load.coordinator import load_processes as team
 from harness.load.coordinator.driver import LoadOutcome, drive
 from harness.load.coordinator.load_processes import LOCUST_PORT, checked_address
+from harness.load.coordinator.workers import Workers
 from harness.load.spools import read_spool
 from harness.schema.errors import InputError
 from harness.schema.load import PointLoad
@@ -299,3 +300,16 @@ def test_a_temporary_folder_too_long_for_a_sockets_address_is_no_hindrance(
         assert len(f"{folder}/master") <= 107
         assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
     assert list(long.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("users", "gathered"), [((4, 0), False), ((3, 1), False), ((2, 2), True), ((1, 2), False)], ids=str
+)
+def test_users_are_there_once_each_load_process_has_its_share(
+    users: tuple[int, int], gathered: bool, tmp_path: Path
+) -> None:
+    four = job(point("http", PointLoad(concurrency=4, workers=2)), 9, tmp_path)
+    members = Workers(four, lambda _: None, lambda _: None)
+    for worker, count in enumerate(users):
+        members.hear({"event": "ready", "worker": worker, "users": count})
+    assert members.gathered() is gathered

@@ -109,9 +109,11 @@ class Workers:
         return all(worker.is_ready and (worker.clock is not None or not elsewhere) for worker in self)
 
     def gathered(self) -> bool:
-        """Whether all users are there. Of an open loop each process has its share, and one user for it."""
+        """Whether all users are there, in equal shares. Of an open loop each process has one."""
         users = [worker.users for worker in self]
-        return set(users) == {1} if self._job.load.open_loop else sum(users) == self._job.users
+        if self._job.load.open_loop:
+            return set(users) == {1}
+        return sum(users) == self._job.users and max(users) - min(users) <= 1
 
     def over(self) -> bool:
         return all(worker.over is not None for worker in self)

@@ -172,6 +172,7 @@ class Relay:
         if not free:
             self._runner.send_message(TYPE, {"do": "wait"}, node_id)
             return
+        self._runner.admit(node_id)
         worker = self._numbers[node_id] = free[0]
         self._nodes[worker] = Node(node_id, facts["token"])
         self._pipes.say("came", worker=worker, host=facts["host"], pid=facts["pid"])

@@ -211,6 +211,12 @@ class GuardedMaster(MasterRunner):  # type: ignore[misc]
     dropped = 0
     """Messages of those that are one too many."""
 
+    def admit(self, client_id: str) -> None:
+        """Let it have users, whether or not its word to Locust has come: a master before this one, at its
+        end, may have taken that, and the worker says it only once."""
+        if client_id not in self.clients:
+            self.handle_message(client_id, Message("client_ready", -1, client_id))
+
     def handle_message(self, client_id: str, msg: Message) -> None:
         known = client_id in self.clients
         if msg.type in _UNREAD or not (known or msg.type in ("client_ready", TYPE)):

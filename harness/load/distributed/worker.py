@@ -108,7 +108,6 @@ def join(runner: Any, channel: ViaMaster, token: str, wants: int | None, tell: C
         if not runner.greenlet:  # Locust's master, at its end, has told it to quit
             raise SystemExit(0)
         if not known:
-            runner.connect_to_master()  # a master that has just ended may have taken the last one
             facts = {"host": socket.gethostname(), "pid": os.getpid(), "versions": versions()}
             channel.say("hello", token=token, wants=wants, **facts)
         order = channel.next_order(None if known else wait_s)
