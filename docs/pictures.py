@@ -18,12 +18,13 @@ from rich.terminal_theme import SVG_EXPORT_THEME
 from rich.text import Text
 
 DOCS = Path(__file__).parent
-COLUMNS, WIDTH_PX = 130, 1160
+COLUMNS, WIDTH_PX = 140, 1160
 BROWSER = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
 
 PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #1c1f26; color: #d7dae0; font: 13px/1.35 "DejaVu Sans Mono", monospace; }}
-pre {{ margin: 0; padding: 18px 22px; white-space: pre; font: inherit; }}
+pre {{ margin: 0; padding: 18px 22px; width: {columns}ch; font: inherit; }}
+pre {{ white-space: pre-wrap; word-break: break-all; }}
 </style><pre>{text}</pre>"""
 
 
@@ -46,7 +47,7 @@ def printed(command: list[str]) -> str:
 
 def as_html(ansi: str) -> str:
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), color_system="truecolor")
-    console.print(Text.from_ansi(ansi), soft_wrap=True)
+    console.print(Text.from_ansi(ansi), soft_wrap=True)  # the page breaks a line where a terminal does
     return console.export_html(code_format="{code}", inline_styles=True, theme=SVG_EXPORT_THEME)
 
 
@@ -63,8 +64,9 @@ def main(run: Path) -> None:
     shown = f"$ harness run scenarios/demo.yaml\n{table}"
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "terminal.html"
-        page.write_text(PAGE.format(text=as_html(shown)), encoding="utf-8")
-        picture(page.as_uri(), DOCS / "terminal.png", 40 + 18 * len(shown.splitlines()))
+        page.write_text(PAGE.format(text=as_html(shown), columns=COLUMNS), encoding="utf-8")
+        height = sum(max(1, -(-len(each.plain) // COLUMNS)) for each in Text.from_ansi(shown).split())
+        picture(page.as_uri(), DOCS / "terminal.png", 40 + 18 * height)
 
 
 if __name__ == "__main__":

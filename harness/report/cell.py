@@ -23,6 +23,15 @@ def missing(why: str) -> Cell:
     return Cell(DASH, why=why)
 
 
+def reasons(cells: Iterable[Cell]) -> tuple[str, str]:
+    """Why some have a dash, and why others have no more than a lower limit; each reason once."""
+    dashes, limits = dict[str, None](), dict[str, None]()
+    for cell in cells:
+        if cell.why:
+            (dashes if cell.text == DASH else limits)[cell.why] = None
+    return "; ".join(dashes), "; ".join(limits)
+
+
 def footnotes(cells: Iterable[Cell]) -> dict[str, int]:
     """Each reason once, numbered from 1."""
     reasons = dict.fromkeys(cell.why for cell in cells if cell.why)

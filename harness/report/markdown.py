@@ -14,6 +14,7 @@ from harness.report.answer import (
     objective_line,
     verdict_line,
 )
+from harness.report.cell import reasons
 from harness.report.environment import provider, ran_on, served_by
 from harness.report.format import when
 from harness.report.gpus import energy_line, used_any
@@ -64,16 +65,16 @@ def _table(run: RunResult) -> list[str]:
     lines = [_line(titles), _line(["--:" if c.numeric else ":--" for c in drawn])]
     lines += [_line([f"{c.text} ({c.small})" if c.small else c.text for c in r.cells]) for r in table]
     idle = ", and what an idle GPU would have used" if any(map(used_any, run.points)) else ""
-    why = dict.fromkeys(c.why for row in table for c in row.cells if c.why)
+    no_value, no_upper_limit = reasons(cell for row in table for cell in row.cells)
     lines += [
         "",
         f"In parentheses: the 95% interval, and the share of errors{idle}. Latency counts from the intended "
         "send, and leaves out the initial transient.",
     ]
-    if why:
-        lines += ["", "No value: " + plain("; ".join(why)) + "."]
-    if any(cell.small for row in table for cell in row.cells if cell.why):
-        lines += ["", plain(AT_LEAST) + "."]
+    if no_value:
+        lines += ["", f"No value: {plain(no_value)}."]
+    if no_upper_limit:
+        lines += ["", plain(f"≥: {AT_LEAST}. No upper limit: {no_upper_limit}") + "."]
     if settling_line(run):
         lines += ["", plain(settling_line(run)) + "."]
     return lines

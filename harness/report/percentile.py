@@ -10,7 +10,7 @@ from harness.report.format import count, ms, number, span
 from harness.schema.percentiles import PERCENTILES, figure_title, share
 from harness.schema.result import Latency, RunResult
 
-AT_LEAST = "≥: in 95 of 100 samples the truth is over this; beside it stands the sample's own value"
+AT_LEAST = "in 95 of 100 samples the truth is over this; beside it stands the sample's own value"
 
 
 def percentile_cell(latency: Latency, name: str, succeeded: int) -> Cell:

@@ -62,7 +62,7 @@ def columns(run: RunResult) -> tuple[Column, ...]:
             for name in PERCENTILES
             if name in _RANKS or _any(run, name)
         ),
-        Column("errors", "", 4, _errors),
+        Column("errors", "", 2 if any(p.errors for p in run.points) else 4, _errors),
         Column("bottleneck", "", 3, _bottleneck, numeric=False),
         Column("queue", "ms", 6, _server_ms("queue_s")),
         Column("compute", "ms", 6, _compute),

@@ -21,6 +21,7 @@ from harness.report.answer import (
     run_standing,
     verdict_line,
 )
+from harness.report.cell import reasons
 from harness.report.format import DASH
 from harness.report.gpus import energy_line
 from harness.report.percentile import AT_LEAST, settling_line
@@ -56,11 +57,12 @@ def print_table(run: RunResult, console: Console, page: Path | None = None) -> N
             console.print(name.append_text(line(reason, "default")), soft_wrap=not console.is_terminal)
         for failed in error_lines(row.point):
             console.print(line(f"{row.point.id}: {failed}"), soft_wrap=not console.is_terminal)
-    open_cells = [cell for row in rows(run, shown) for cell in row.cells if cell.why]
-    if open_cells:
-        _say(console, DASH, "; ".join(dict.fromkeys(cell.why for cell in open_cells)))
-    if any(cell.small for cell in open_cells):
-        console.print(line(AT_LEAST), soft_wrap=True)
+    no_value, no_upper_limit = reasons(cell for row in rows(run, shown) for cell in row.cells)
+    if no_value:
+        _say(console, DASH, no_value)
+    if no_upper_limit:
+        _say(console, "≥", AT_LEAST)
+        _say(console, "no upper limit", no_upper_limit)
     if settling_line(run):
         _say(console, "to settle", settling_line(run))
     standing = run_standing(run)
