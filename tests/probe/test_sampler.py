@@ -19,6 +19,7 @@ from harness.analysis.host import host_figures
 from harness.probe.sampler import Sampler
 from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuReading, Window
+from tests.e2e.conftest import wait_for
 from tests.nvml import NvmlDouble
 
 
@@ -73,16 +74,17 @@ def test_a_busy_process_of_a_known_share_comes_out_in_the_figures() -> None:
         process.stdout.readline()
         with Sampler(lambda: [process.pid], list) as sampler:
             start = process_cpu_s(process.pid), time.monotonic_ns()
-            time.sleep(2)
+            # How long that takes depends on what else runs here.
+            wait_for(lambda: process_cpu_s(process.pid) > start[0] + 0.5, limit_s=120)
             end = process_cpu_s(process.pid), time.monotonic_ns()
     finally:
         process.kill()
         process.communicate()
     window = Window(start[1], end[1])
     figures = host_figures(sampler.host, window, requests=0, cores=2)
-    # against the kernel's own count at the edges, because the share depends on what else runs here
-    assert figures.server_cpu_cores == pytest.approx((end[0] - start[0]) / window.seconds, abs=0.05)
-    assert figures.server_cpu_cores is not None and 0.05 < figures.server_cpu_cores < 0.5
+    # against the kernel's own count at the edges
+    assert figures.server_cpu_cores is not None
+    assert figures.server_cpu_cores * window.seconds == pytest.approx(end[0] - start[0], abs=0.1)
     assert figures.host_busy_cores is not None
     assert figures.host_busy_cores >= figures.server_cpu_cores - 0.05
 
