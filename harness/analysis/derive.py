@@ -112,6 +112,8 @@ def derive(
     return PointResult(
         id=point.id,
         params=point.params,
+        workload=point.workload,
+        configuration=point.configuration,
         point=point,
         verdict=judgement.verdict,
         reasons=judgement.reasons,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal, get_args
+from typing import get_args
 
+from harness.analysis.objective import Standing, standing
 from harness.report.format import count, ms, number, setting, span
 from harness.schema.percentiles import PERCENTILES, figure_title, limit_key, share
-from harness.schema.result import ObjectiveCheck, PointResult, RunResult, Verdict
+from harness.schema.result import PointResult, RunResult, Verdict
 from harness.schema.scenario import Objective
-
-Standing = Literal["met", "missed", "unknown", "none"]
-"""How a point, or a run, stands against its objective; "none" where there is no objective."""
 
 
 def verdicts(run: RunResult) -> dict[Verdict, int]:
@@ -30,14 +28,6 @@ def verdict_line(run: RunResult) -> str:
         else f"{measured} of {count(planned, 'planned point')}"
     )
     return f"{said} measured{': ' if counts else ''}{counts}"
-
-
-def standing(checks: tuple[ObjectiveCheck, ...]) -> Standing:
-    if not checks:
-        return "none"
-    if any(c.met is False for c in checks):
-        return "missed"
-    return "unknown" if any(c.met is None for c in checks) else "met"
 
 
 def run_standing(run: RunResult) -> Standing:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from harness.analysis.objective import Standing, standing
 from harness.report import gpus
-from harness.report.answer import Standing, standing
 from harness.report.cell import Cell, missing
 from harness.report.format import ms, number, percent, setting, span
 from harness.report.percentile import percentile_cell

@@ -10,9 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from harness.analysis.objective import Standing
 from harness.console import line
 from harness.report.answer import (
-    Standing,
     best,
     best_line,
     bottleneck_line,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.schema.expansion import expand
 from harness.schema.model import ModelArtifact, Parity, ParityCase
 from harness.schema.percentiles import figure_title
-from harness.schema.point import Point, expand
+from harness.schema.point import Point
 from harness.schema.result import (
     Bottleneck,
     ClassFigures,

@@ -1,0 +1,1 @@
+"""What the points of a run answer, a workload at a time."""
