@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
+from harness.report.answer import short_names
 from harness.report.charts.chart import Chart, Trace, axis, escaped, styles
 from harness.report.charts.marks import Mark, apart, joined, limit, name_of, trace_of
 from harness.report.format import setting
-from harness.report.rows import short_names
 from harness.schema.percentiles import PERCENTILES, figure_title, share
 from harness.schema.result import PointResult, RunResult
 

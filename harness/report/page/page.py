@@ -84,7 +84,7 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         charts={chart.id: chart for chart in charts},
         pair=[chart.id for chart in charts if chart.traces and chart.id in ("size", "batch", "max_batch")],
         flat=[chart.note for chart in charts if not chart.traces],
-        best=answer.best(run),
+        told=answer.told(run),
         point=details,
         where=environment,
         gpus=gpus,
@@ -112,11 +112,9 @@ def _charts(run: RunResult, series: Mapping[str, PointSeries]) -> list[Chart]:
 
 
 def _chosen(run: RunResult, series: Mapping[str, PointSeries]) -> str | None:
-    """The point to look at first: the best, else the first that has a series."""
-    best = answer.best(run)
-    if best is not None and best.id in series:
-        return best.id
-    return next((p.id for p in run.points if p.id in series), None)
+    """The point to look at first: the first workload's best, else the first that has a series."""
+    ids = (*(each.best for each in run.answers), *(p.id for p in run.points))
+    return next((id_ for id_ in ids if id_ in series), None)
 
 
 def _data(run: RunResult, series: Mapping[str, PointSeries], charts: Sequence[Chart]) -> dict[str, Any]:
