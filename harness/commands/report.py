@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness import atomic
-from harness.answers.answers import answers
+from harness.choice.workloads import answers
 from harness.commands.derived import Derived, derived
 from harness.commands.progress import Progress
 from harness.plain_text import written

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from harness.analysis.objective import Standing, standing
-from harness.answers.configurations import varied
+from harness.choice.configurations import varied
 from harness.report.format import count, ms, number, setting, span
 from harness.schema.answer import Answer
 from harness.schema.percentiles import PERCENTILES, figure_title, limit_key, share

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from harness.analysis.objective import Standing, standing
-from harness.answers.answers import by_workload
+from harness.choice.workloads import by_workload
 from harness.report import gpus
 from harness.report.answer import short_names
 from harness.report.cell import Cell, missing

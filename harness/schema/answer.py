@@ -9,7 +9,7 @@ from harness.schema.point import Setting
 
 Rule = Literal["objective", "knee"]
 """What decides: the highest throughput that holds the objective or, without one, the knee of throughput over
-latency. Both are in `harness.answers.scores`."""
+latency. Both are in `harness.choice.scores`."""
 
 
 class Ratio(Frozen):

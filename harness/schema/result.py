@@ -278,7 +278,9 @@ class PointResult(Frozen):
     """How late the client itself was; null in a closed loop."""
     classes: tuple[ClassFigures, ...]
     load_processes: tuple[LoadProcess, ...] = ()
-    answers: AnswerCheck | None = None
+    answer_check: AnswerCheck | None = Field(
+        default=None, validation_alias=AliasChoices("answer_check", "answers")
+    )
     """Whether the model said the same under load as it first did; null where no answers were compared."""
     in_flight_mean: float | None = None
     """Requests in flight on average, by the samples; by Little's law, throughput times service time."""

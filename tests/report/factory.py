@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.answers.answers import answers
+from harness.choice.workloads import answers
 from harness.schema.expansion import expand
 from harness.schema.model import ModelArtifact, Parity, ParityCase
 from harness.schema.percentiles import figure_title

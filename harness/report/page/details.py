@@ -153,7 +153,7 @@ def how_measured(point: PointResult) -> list[Fact]:
         ("Ended by", ENDED[point.stopped_by] if point.stopped_by else "it didn't come to its end"),
         ("Left out", left_out),
         ("Steady", cut.why if cut else None),
-        *([("Answers", _same_answers(point.answers))] if point.answers else []),
+        *([("Answers", _same_answers(point.answer_check))] if point.answer_check else []),
         *([("Computed by", point.execution_provider)] if point.execution_provider else []),
         ("In flight, mean", None if point.in_flight_mean is None else number(point.in_flight_mean)),
     ]

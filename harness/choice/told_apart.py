@@ -14,7 +14,7 @@ from functools import cache
 
 from scipy.stats import studentized_range
 
-from harness.answers.scores import Score
+from harness.choice.scores import Score
 from harness.schema.answer import Ratio
 
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from harness.analysis.objective import standing
-from harness.answers.comparison import is_more, ratio
-from harness.answers.configurations import complexity, is_default, varied
-from harness.answers.scores import Score, rule_of, score
+from harness.choice.configurations import complexity, is_default, varied
+from harness.choice.scores import Score, rule_of, score
+from harness.choice.told_apart import is_more, ratio
 from harness.schema.answer import Answer, Rule
 from harness.schema.result import PointResult
 

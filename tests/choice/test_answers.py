@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.answers.answers import answers
-from harness.answers.comparison import ratio
-from harness.answers.scores import Score
+from harness.choice.scores import Score
+from harness.choice.told_apart import ratio
+from harness.choice.workloads import answers
 from harness.schema.answer import Answer
 from harness.schema.expansion import expand
 from harness.schema.result import PointResult, Verdict
 from harness.schema.scenario import Load, Objective, RequestClass, Scenario, Server
-from tests.answers.simulated import measured
+from tests.choice.simulated import measured
 from tests.report import factory
 
 

@@ -1,1 +1,0 @@
-"""What the points of a run answer, a workload at a time."""
