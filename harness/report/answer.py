@@ -140,7 +140,7 @@ def _notes(answer: Answer, points: Mapping[str, PointResult], chosen: Sequence[s
         yield f"{_times(answer.over_default.value)}{known} times the {decides} of the default configuration"
     if answer.ties:
         others = count(len(answer.ties), "other configuration")
-        yield f"{others} can't be told from it: {_some(answer.ties, points, chosen)}"
+        yield f"{others} can't be told from it: {_others(answer, points, chosen)}"
         if answer.simplest == answer.best:
             yield "it is the simplest of them"
         elif answer.simplest is not None:
@@ -159,6 +159,19 @@ _FIRST = 3
 def _some(ids: Sequence[str], points: Mapping[str, PointResult], chosen: Sequence[str]) -> str:
     words = [_at(points[id_], chosen) for id_ in ids[:_FIRST]]
     rest = [f"{len(ids) - _FIRST} more"] if len(ids) > _FIRST else []
+    return "; ".join([*words, *rest])
+
+
+def _others(answer: Answer, points: Mapping[str, PointResult], chosen: Sequence[str]) -> str:
+    """The first of the ties, by what they have other than the best."""
+    assert answer.best is not None
+    best = points[answer.best].point
+    words = []
+    for tie in (points[id_].point for id_ in answer.ties[:_FIRST]):
+        other = [path for path in chosen if tie.configuration.get(path) != best.configuration.get(path)]
+        load = "" if tie.load == best.load else tie.load.label
+        words.append(", ".join(filter(None, (settings_words(tie.configuration, other), load))))
+    rest = [f"{len(answer.ties) - _FIRST} more"] if len(answer.ties) > _FIRST else []
     return "; ".join([*words, *rest])
 
 

@@ -144,7 +144,7 @@ def test_the_answers_come_first_one_a_workload():
     ]
     of_256 = next(answer for answer in RUN.answers if answer.workload["requests.text.tokens"] == 256)
     assert of_256.ties and of_256.undecided
-    assert "  1 other configuration can't be told from it: max_batch 16, concurrency 1\n" in before
+    assert "  1 other configuration can't be told from it: max_batch 16\n" in before
     assert "  1 point can't be judged and may be better: max_batch 1, concurrency 8\n" in before
 
 
