@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from harness.analysis.objective import Standing, standing
-from harness.choice.configurations import varied
+from harness.choice.configurations import complexity, varied
 from harness.report.format import count, ms, number, setting, span
 from harness.schema.answer import Answer
 from harness.schema.percentiles import PERCENTILES, figure_title, limit_key, share
@@ -116,6 +116,22 @@ def told(run: RunResult) -> tuple[Told, ...]:
     given = varied([answer.workload for answer in run.answers])
     chosen = varied([p.point.configuration for p in run.points])
     return tuple(_told(answer, points, given, chosen) for answer in run.answers)
+
+
+def overall_line(run: RunResult) -> str:
+    """Whether one configuration will do for all workloads; empty where there is one workload or one
+    configuration."""
+    points = {p.id: p.point.configuration for p in run.points}
+    chosen = varied(list(points.values()))
+    named_ = [(answer.best, *answer.ties) for answer in run.answers if answer.best is not None]
+    if len(named_) < 2 or not chosen:
+        return ""
+    each = [[points[id_] for id_ in ids] for ids in named_]
+    common = [one for one in each[0] if all(one in others for others in each[1:])]
+    if not common:
+        return "no configuration is the best at every workload"
+    simplest = settings_words(min(common, key=lambda one: complexity(one, chosen)), chosen)
+    return f"{simplest} is the best at every workload, or can't be told from it"
 
 
 def _told(

@@ -11,6 +11,7 @@ from harness.report.answer import (
     bottleneck_line,
     error_lines,
     objective_line,
+    overall_line,
     told,
     verdict_line,
 )
@@ -31,6 +32,7 @@ def summary(run: RunResult) -> str:
         "",
         *([f"> {plain(run.model.note)}", ""] if run.model and run.model.note else []),
         *(each for answer in told(run) for each in _answer(answer)),
+        *([f"- **Over all workloads**: {plain(overall_line(run))}"] if overall_line(run) else []),
         f"- **Objective**: {plain(objective_line(run))}",
         f"- **Points**: {plain(verdict_line(run))}",
         f"- **Ran on**: {plain(ran_on(run))}",

@@ -19,6 +19,7 @@ from harness.report.answer import (
     error_lines,
     named,
     objective_line,
+    overall_line,
     run_standing,
     told,
     verdict_line,
@@ -52,6 +53,8 @@ def print_table(
     listed = None if everything or len(run.points) <= MOST_ROWS else named(run.answers, MOST_ROWS)
     for answer in told(run):
         _say_answer(console, answer)
+    if overall_line(run):
+        _say(console, "over all workloads", overall_line(run))
     _say(console, "objective", objective_line(run), STANDINGS[run_standing(run)])
     _say(console, "points", verdict_line(run))
     console.print()

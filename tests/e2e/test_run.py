@@ -90,7 +90,7 @@ def test_a_run_opens_in_a_browser_and_its_report_is_made_again_from_the_folder_a
     visit(browser, run / "report.html")
     assert [row["id"] for row in rows(browser)] == [point["id"] for point in document["points"]]
     assert len(document["points"]) == 2
-    assert {"curve", "max_batch", "percentiles", "breakdown"} <= drawn(browser)
+    assert {"curve", "percentiles", "breakdown"} <= drawn(browser)
     assert complaints(browser) == []
     assert requested(browser) == []
 

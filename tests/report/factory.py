@@ -70,6 +70,13 @@ MANY = DEMO.model_copy(
 )
 """200 points."""
 
+THOUSAND = MANY.model_copy(
+    update={
+        "server": Server(max_batch=(1, 4, 8, 16, 32), queue_delay_us=(0, 500), instances=(1, 2, 4, 8)),
+        "load": Load(concurrency=(1, 4, 8, 16, 64)),
+    }
+)
+
 
 def environment(*, gpu: bool) -> Environment:
     gpus = (

@@ -325,7 +325,7 @@ def test_the_environment_is_told_in_full_and_hostile_text_stays_text(show):
     ]
     run = TWO.model_copy(update={"environment": where, "other_models": (named,), "points": tuple(points)})
     browser = show(run, samples.series_for(run, gpu_factory.readings))  # an alert would fail every call
-    assert browser.execute_script("return document.scripts.length") == 3
+    assert browser.execute_script("return document.querySelectorAll('script:not([type])').length") == 7
     assert (
         browser.execute_script("return document.querySelectorAll('main b, #environment script').length") == 0
     )

@@ -146,13 +146,13 @@ const page = (() => {
   const redraw = () => Object.values(drawn).forEach((again) => again());
 
   function start() {
-    read();
-    listeners.forEach((listener) => listener("all"));
-    addEventListener("hashchange", () => {
-      if (byId(decodeURIComponent(location.hash.slice(1)))) return; // a place on the page, not a choice
+    whenever(() => (byId("percentile").value = state.percentile));
+    const again = () => {
       read();
       listeners.forEach((listener) => listener("all"));
-    });
+    };
+    again();
+    addEventListener("hashchange", () => byId(location.hash.slice(1)) ?? again()); // else it is a place on the page
     // Links to places on the page leave the address to what is chosen.
     document.querySelectorAll('nav a[href^="#"]').forEach((link) => link.addEventListener("click", (event) => {
       event.preventDefault();
