@@ -13,6 +13,7 @@ import typer
 import harness
 from harness import terminal
 from harness.cli_options import (
+    All,
     DryRun,
     Dtype,
     GrpcCa,
@@ -159,6 +160,7 @@ def run(
     metrics_url: MetricsUrl = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    everything: All = False,
     as_json: Json = False,
 ) -> None:
     """Measure a scenario; print a table, write a page, and end with an exit code."""
@@ -192,7 +194,7 @@ def run(
         probe=probe,
         metrics_url=metrics_url,
     )
-    terminal.print_json(result) if as_json else story.show(result)
+    terminal.print_json(result) if as_json else story.show(result, everything=everything)
     raise typer.Exit(story.exit_code(result))
 
 
@@ -249,6 +251,7 @@ def probe(
 @app.command()
 def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    everything: All = False,
     as_json: Json = False,
 ) -> None:
     """Derive a run's figures again from its raw samples, and rebuild its page and files."""
@@ -256,7 +259,7 @@ def report(
     from harness.commands import run as run_story
 
     result = story.rebuild(run_folder)
-    terminal.print_json(result) if as_json else run_story.show(result)
+    terminal.print_json(result) if as_json else run_story.show(result, everything=everything)
 
 
 @app.command()

@@ -114,6 +114,9 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on with a run that was cut off: the one named, else the latest."),
 ]
+All = Annotated[
+    bool, typer.Option("--all", help="List every point, not only those that the answers name (of over 24).")
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the points and the expected time, and measure nothing.")
 ]

@@ -10,7 +10,8 @@ import pytest
 
 from harness import descriptors
 from harness.schema.errors import InputError
-from harness.schema.point import Point, expand
+from harness.schema.expansion import expand
+from harness.schema.point import Point
 from harness.schema.scenario import Scenario
 
 

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "harness"
 
 ONE_THOUGHT = {
+    "answer.py": "its record, and the report's words for it",
     "environment.py": "read by the probe, said in words by the report",
     "export.py": "the model's, and the story about it",
     "gpu_check.py": "the story, its record and its page",

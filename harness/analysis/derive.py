@@ -112,6 +112,8 @@ def derive(
     return PointResult(
         id=point.id,
         params=point.params,
+        workload=point.workload,
+        configuration=point.configuration,
         point=point,
         verdict=judgement.verdict,
         reasons=judgement.reasons,
@@ -131,7 +133,7 @@ def derive(
         send_lag_p99_s=facts.send_lag_p99_s,
         classes=tuple(_class_figures(point, measured, _between(first, last, ok), latency)),
         load_processes=observed.load_processes,
-        answers=observed.answers,
+        answer_check=observed.answer_check,
         in_flight_mean=facts.in_flight_mean,
         server=observed.server,
         time_s=time_s,

@@ -29,7 +29,7 @@ def notes_on(evidence: Evidence) -> Iterator[str]:
         yield "Triton's statistics could not be read, so its count was not compared with the client's"
     elif facts.server.cache_hits and point.server.response_cache:
         yield f"{facts.server.cache_hits} answers came from the response cache, as asked"
-    seen = observed.answers
+    seen = observed.answer_check
     if seen is not None and 0 < seen.different <= point.validity.different_answers * seen.compared:
         yield different_words(seen)
     if facts.errors:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from harness.analysis.quantile import Quantile, requests_needed
 from harness.schema.percentiles import PERCENTILES, limit_key, share
 from harness.schema.result import Interval, ObjectiveCheck
 from harness.schema.scenario import Objective
+
+Standing = Literal["met", "missed", "unknown", "none"]
+"""How a point, or a run, stands against its objective; "none" where there is no objective."""
+
+
+def standing(checks: Iterable[ObjectiveCheck]) -> Standing:
+    """Of all limits together: one that is missed decides, and then one that can't be told."""
+    found = {check.met for check in checks}
+    if False in found:
+        return "missed"
+    if None in found:
+        return "unknown"
+    return "met" if found else "none"
 
 
 def limits_latency(objective: Objective) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness import atomic
+from harness.choice.workloads import answers
 from harness.commands.derived import Derived, derived
 from harness.commands.progress import Progress
 from harness.plain_text import written
@@ -61,6 +62,7 @@ def collect(folder: RunFolder, known: dict[str, Derived]) -> RunResult:
             f"no point was finished in {folder.path}: `harness run {folder.path} --resume` goes on", *faults
         )
     scenario, models, environment, records = folder.about(len({point.dtype for point in begun}))
+    points = tuple(_as_measured(known[point.id].result, seen, environment) for point, seen in finished)
     complete = planned is not None and {point.id for point, _ in finished}.issuperset(planned)
     return RunResult(
         run_id=folder.run_id,
@@ -72,7 +74,8 @@ def collect(folder: RunFolder, known: dict[str, Derived]) -> RunResult:
         model=models[0] if models else None,
         other_models=models[1:],
         environment=environment,
-        points=tuple(_as_measured(known[point.id].result, seen, environment) for point, seen in finished),
+        points=points,
+        answers=answers(points),
         faults=(*records, *faults),
     )
 

@@ -18,7 +18,8 @@ from harness.commands.progress import Progress
 from harness.model.catalog import CATALOG
 from harness.plain_text import quoted
 from harness.schema.errors import InputError
-from harness.schema.point import Point, expand
+from harness.schema.expansion import expand
+from harness.schema.point import Point
 from harness.schema.scenario import Scenario
 from harness.store.run_folder import RunFolder, StoredScenario, latest_unfinished, open_run
 from harness.store.scenario_file import LoadedScenario, load_scenario

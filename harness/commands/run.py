@@ -191,9 +191,9 @@ def exit_code(result: RunResult) -> ExitCode:
     return ExitCode.OBJECTIVE_MISSED if any(c.met is False for c in checks) else ExitCode.FINE
 
 
-def show(result: RunResult) -> None:
-    """The table, on stdout."""
+def show(result: RunResult, *, everything: bool = False) -> None:
+    """The answers and the table, on stdout; `everything`: each point, however many there are."""
     console = TerminalConsole()
     if not console.is_terminal:
         console = TerminalConsole(width=PLAIN_WIDTH)
-    print_table(result, console, page=Path(result.path) / "report.html")
+    print_table(result, console, page=Path(result.path) / "report.html", everything=everything)

@@ -276,7 +276,7 @@ class Session:
             host_cores=host_cores(),
             execution_provider=server.execution_provider,
             loaded=server.loaded,
-            answers=_compared(first_answers, job) if first_answers is not None else None,
+            answer_check=_compared(first_answers, job) if first_answers is not None else None,
             gpus=readings.gpus,
             no_gpu=readings.no_gpu,
             gpu_probe=readings.gpu_probe,

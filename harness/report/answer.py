@@ -1,17 +1,20 @@
-"""The answer in a few sentences: did it hold, how fast is it at best, what limits it."""
+"""The answers in a few sentences: did it hold, how fast is it at best, what limits it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
 
+from harness.analysis.objective import Standing, standing
+from harness.choice.configurations import complexity, varied
 from harness.report.format import count, ms, number, setting, span
+from harness.schema.answer import Answer
 from harness.schema.percentiles import PERCENTILES, figure_title, limit_key, share
-from harness.schema.result import ObjectiveCheck, PointResult, RunResult, Verdict
+from harness.schema.point import Setting
+from harness.schema.result import PointResult, RunResult, Verdict
 from harness.schema.scenario import Objective
-
-Standing = Literal["met", "missed", "unknown", "none"]
-"""How a point, or a run, stands against its objective; "none" where there is no objective."""
 
 
 def verdicts(run: RunResult) -> dict[Verdict, int]:
@@ -32,14 +35,6 @@ def verdict_line(run: RunResult) -> str:
     return f"{said} measured{': ' if counts else ''}{counts}"
 
 
-def standing(checks: tuple[ObjectiveCheck, ...]) -> Standing:
-    if not checks:
-        return "none"
-    if any(c.met is False for c in checks):
-        return "missed"
-    return "unknown" if any(c.met is None for c in checks) else "met"
-
-
 def run_standing(run: RunResult) -> Standing:
     """The worst standing of the valid points; the figures of the others may not be used to judge."""
     found = {standing(p.objective) for p in run.points if p.verdict == "valid"}
@@ -53,7 +48,8 @@ def objective_line(run: RunResult) -> str:
     """One sentence on the objective and how many of the valid points hold it."""
     limits = next((objective_words(p.point.objective) for p in run.points), "")
     if not limits:
-        return "no objective was set"
+        knee = "; the knee decides, the most throughput over mean latency"
+        return "no objective was set" + (knee if _loads(run.points) > 1 else "")
     valid = [p for p in run.points if p.verdict == "valid"]
     if not valid:
         return f"{limits}: can't be judged, because no point is valid"
@@ -86,25 +82,151 @@ def objective_words(objective: Objective) -> str:
     return ", ".join(words)
 
 
-def best(run: RunResult) -> PointResult | None:
-    """The valid point with the highest throughput among those that hold the objective, if there is one."""
-    fit = [
-        p
-        for p in run.points
-        if p.verdict == "valid"
-        and standing(p.objective) in ("met", "none")
-        and p.throughput_inferences_per_s is not None
-    ]
-    return max(fit, key=lambda p: p.throughput_inferences_per_s or 0.0, default=None)
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One answer in words. `point` is its best, and null where there is none."""
+
+    workload: str
+    """What tells it from the other workloads; empty where there is only one."""
+    point: PointResult | None
+    line: str
+    """Its best point, or why there is none."""
+    notes: tuple[str, ...]
+    """How sure that is, a clause each."""
+
+    @property
+    def name(self) -> str:
+        return f"best at {self.workload}" if self.workload else "best"
 
 
-def best_line(run: RunResult) -> str:
-    """The best point in words, or why there is none."""
-    point = best(run)
-    if point is None:
-        return "no valid point holds the objective" if run.points else "nothing was measured"
-    rate = number(point.throughput_inferences_per_s or 0.0)
-    return f"{rate} inferences/s{_tail(point)} at {point_words(point)}"
+def named(answers: Sequence[Answer], most: int) -> set[str]:
+    """Ids of the points that the answers name, so many in all: of each workload the best, the simplest of its
+    ties and the default, then other ties, then what can't be judged."""
+    share = max(1, most // max(1, len(answers)))
+    found = set[str]()
+    for answer in answers:
+        wanted = (answer.best, answer.simplest, answer.default, *answer.ties, *answer.undecided)
+        found |= set(list(dict.fromkeys(id_ for id_ in wanted if id_ is not None))[:share])
+    return found
+
+
+def told(run: RunResult) -> tuple[Told, ...]:
+    """The answers of a run, one for each workload."""
+    points = {p.id: p for p in run.points}
+    given = varied([answer.workload for answer in run.answers])
+    chosen = varied([p.point.configuration for p in run.points])
+    return tuple(_told(answer, points, given, chosen) for answer in run.answers)
+
+
+def overall_line(run: RunResult) -> str:
+    """Whether one configuration will do for all workloads; empty where there is one workload or one
+    configuration."""
+    points = {p.id: p.point.configuration for p in run.points}
+    chosen = varied(list(points.values()))
+    named_ = [(answer.best, *answer.ties) for answer in run.answers if answer.best is not None]
+    if len(named_) < 2 or not chosen:
+        return ""
+    each = [[points[id_] for id_ in ids] for ids in named_]
+    common = [one for one in each[0] if all(one in others for others in each[1:])]
+    if not common:
+        return "no configuration is the best at every workload"
+    simplest = settings_words(min(common, key=lambda one: complexity(one, chosen)), chosen)
+    return f"{simplest} is the best at every workload, or can't be told from it"
+
+
+def _told(
+    answer: Answer, points: Mapping[str, PointResult], given: Sequence[str], chosen: Sequence[str]
+) -> Told:
+    workload = settings_words(answer.workload, given)
+    if answer.best is None:
+        return Told(workload, None, answer.why or "nothing can be named", ())
+    best = points[answer.best]
+    rate = number(best.throughput_inferences_per_s or 0.0)
+    line = f"{rate} inferences/s{_tail(best)} at {_at(best, chosen)}"
+    return Told(workload, best, line, tuple(_notes(answer, points, chosen)))
+
+
+def _notes(answer: Answer, points: Mapping[str, PointResult], chosen: Sequence[str]) -> Iterator[str]:
+    decides = "throughput" if answer.rule == "objective" else "throughput over mean latency"
+    if answer.default == answer.best and chosen:
+        yield "it is the default configuration"
+    if answer.over_default is not None:
+        interval = answer.over_default.interval_95
+        known = f" ({span(interval, _times)})" if interval else ""
+        yield f"{_times(answer.over_default.value)}{known} times the {decides} of the default configuration"
+    if answer.ties:
+        others = count(len(answer.ties), "other configuration")
+        yield f"{others} can't be told from it: {_others(answer, points, chosen)}"
+        if answer.simplest == answer.best:
+            yield "it is the simplest of them"
+        elif answer.simplest is not None:
+            simplest = points[answer.simplest].point.configuration
+            yield f"the simplest of them is {settings_words(simplest, chosen)}"
+    if answer.undecided:
+        which = _some(answer.undecided, points, chosen)
+        yield f"{count(len(answer.undecided), 'point')} can't be judged and may be better: {which}"
+    if answer.at_highest_load and _loads(points.values()) > 1:
+        yield "that is the highest load that was tried: it may do more"
+
+
+_FIRST = 3
+
+
+def _some(ids: Sequence[str], points: Mapping[str, PointResult], chosen: Sequence[str]) -> str:
+    words = [_at(points[id_], chosen) for id_ in ids[:_FIRST]]
+    rest = [f"{len(ids) - _FIRST} more"] if len(ids) > _FIRST else []
+    return "; ".join([*words, *rest])
+
+
+def _others(answer: Answer, points: Mapping[str, PointResult], chosen: Sequence[str]) -> str:
+    """The first of the ties, by what they have other than the best."""
+    assert answer.best is not None
+    best = points[answer.best].point
+    words = []
+    for tie in (points[id_].point for id_ in answer.ties[:_FIRST]):
+        other = [path for path in chosen if tie.configuration.get(path) != best.configuration.get(path)]
+        load = "" if tie.load == best.load else tie.load.label
+        words.append(", ".join(filter(None, (settings_words(tie.configuration, other), load))))
+    rest = [f"{len(answer.ties) - _FIRST} more"] if len(answer.ties) > _FIRST else []
+    return "; ".join([*words, *rest])
+
+
+def _at(point: PointResult, chosen: Sequence[str]) -> str:
+    """Where a point stands within its workload: its configuration and its load."""
+    configuration = settings_words(point.point.configuration, chosen)
+    return ", ".join(filter(None, (configuration, point.point.load.label)))
+
+
+def settings_words(settings: Mapping[str, Setting | None], paths: Sequence[str]) -> str:
+    """ "max_batch 8, instances 2": of these paths, those that it has."""
+    names = short_names(paths)
+    known = {path: settings.get(path) for path in paths}
+    return ", ".join(f"{names[path]} {setting(value)}" for path, value in known.items() if value is not None)
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """The last part of each dotted path, or as many parts as tell it from the others."""
+    paths = list(paths)
+
+    def tail(path: str, parts: int) -> str:
+        return ".".join(path.split(".")[-parts:])
+
+    names = {}
+    for path in paths:
+        others = [p for p in paths if p != path]
+        parts = 1
+        while parts < len(path.split(".")) and any(tail(o, parts) == tail(path, parts) for o in others):
+            parts += 1
+        names[path] = tail(path, parts)
+    return names
+
+
+def _loads(points: Iterable[PointResult]) -> int:
+    return len({p.point.load.label for p in points})
+
+
+def _times(value: float) -> str:
+    return f"{value:.2f}"
 
 
 def _tail(point: PointResult) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 from harness.plain_text import shown
 from harness.report.answer import (
-    best,
-    best_line,
+    Told,
     bottleneck_line,
     error_lines,
     objective_line,
+    overall_line,
+    told,
     verdict_line,
 )
 from harness.report.cell import reasons
@@ -25,15 +26,13 @@ from harness.schema.result import RunResult
 
 def summary(run: RunResult) -> str:
     """GitHub-flavoured Markdown."""
-    found = best(run)
     with_options = provider(run.environment)
     lines = [
         f"# {plain(run.model_name)}, {plain(run.scenario)}",
         "",
         *([f"> {plain(run.model.note)}", ""] if run.model and run.model.note else []),
-        f"- **Best**: {plain(best_line(run))}",
-        *([f"- **Bottleneck**: {plain(bottleneck_line(found))}"] if found and found.bottleneck else []),
-        *([f"- **Energy**: {plain(energy_line(found))}"] if found and energy_line(found) else []),
+        *(each for answer in told(run) for each in _answer(answer)),
+        *([f"- **Over all workloads**: {plain(overall_line(run))}"] if overall_line(run) else []),
         f"- **Objective**: {plain(objective_line(run))}",
         f"- **Points**: {plain(verdict_line(run))}",
         f"- **Ran on**: {plain(ran_on(run))}",
@@ -54,6 +53,16 @@ def summary(run: RunResult) -> str:
     if run.faults:
         lines += ["", "## What isn't whole of the run's folder", "", *(f"- {plain(f)}" for f in run.faults)]
     return "\n".join(lines) + "\n"
+
+
+def _answer(answer: Told) -> list[str]:
+    lines = [f"- **{plain(answer.name.capitalize())}**: {plain('; '.join((answer.line, *answer.notes)))}"]
+    point = answer.point
+    if point is not None and point.bottleneck is not None:
+        lines.append(f"  - **Bottleneck**: {plain(bottleneck_line(point))}")
+    if point is not None and energy_line(point):
+        lines.append(f"  - **Energy**: {plain(energy_line(point))}")
+    return lines
 
 
 def _table(run: RunResult) -> list[str]:

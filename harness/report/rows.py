@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from harness.analysis.objective import Standing, standing
+from harness.choice.workloads import by_workload
 from harness.report import gpus
-from harness.report.answer import Standing, standing
+from harness.report.answer import short_names
 from harness.report.cell import Cell, missing
 from harness.report.format import ms, number, percent, setting, span
 from harness.report.percentile import percentile_cell
@@ -39,8 +41,10 @@ class Row:
 
 
 def columns(run: RunResult) -> tuple[Column, ...]:
-    """What the scenario varies, the load, the verdict, then the figures."""
-    varied = dict.fromkeys(path for p in run.points for path in p.params if not path.startswith("load."))
+    """What is given, what is chosen, the load, the verdict, then the figures."""
+    params = dict.fromkeys(path for p in run.points for path in p.params if not path.startswith("load."))
+    given = [path for path in params if any(path in p.point.workload for p in run.points)]
+    varied = [*given, *(path for path in params if path not in given)]
     names = short_names(varied)
     return (
         *(
@@ -85,27 +89,16 @@ _GPU_COLUMNS = (
 )
 
 
-def rows(run: RunResult, shown: Iterable[Column]) -> tuple[Row, ...]:
-    """One row a measured point, in the order of the run."""
+def rows(run: RunResult, shown: Iterable[Column], listed: Collection[str] | None = None) -> tuple[Row, ...]:
+    """One row a measured point, a workload after the other, each in the order of the run; of the points with
+    these ids, where some are listed."""
     shown = tuple(shown)
-    return tuple(Row(p, tuple(c.cell(p) for c in shown), objective_standing(p)) for p in run.points)
-
-
-def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """The last part of each dotted path, or as many parts as tell it from the others."""
-    paths = list(paths)
-
-    def tail(path: str, parts: int) -> str:
-        return ".".join(path.split(".")[-parts:])
-
-    names = {}
-    for path in paths:
-        others = [p for p in paths if p != path]
-        parts = 1
-        while parts < len(path.split(".")) and any(tail(o, parts) == tail(path, parts) for o in others):
-            parts += 1
-        names[path] = tail(path, parts)
-    return names
+    return tuple(
+        Row(point, tuple(column.cell(point) for column in shown), objective_standing(point))
+        for group in by_workload(run.points)
+        for point in group
+        if listed is None or point.id in listed
+    )
 
 
 def _any(run: RunResult, name: str) -> bool:

@@ -182,6 +182,14 @@ class PointLoad(_AnyLoad):
         return _flat(self, shape, value, lists=False)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Everything in it that decides what is sent, by the dotted path that `Load.choices` gives it."""
+        of_shape = {
+            self.shape.path(name): getattr(self.shape, name) for name in type(self.shape).model_fields
+        }
+        return of_shape | {"load.arrivals": self.arrivals, "load.cv": self.cv}
+
+    @property
     def open_loop(self) -> bool:
         return self.shape.users is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, AliasChoices, Field
 
 from harness.schema.frozen import Frozen
 from harness.schema.point import ServerSettings
@@ -52,7 +52,9 @@ class Observed(Frozen):
     loaded: ServerSettings | None = None
     """How the model was configured on a server that already ran, its `instances` those of all GPUs together;
     None on one of ours, where it is as the point says."""
-    answers: AnswerCheck | None = None
+    answer_check: AnswerCheck | None = Field(
+        default=None, validation_alias=AliasChoices("answer_check", "answers")
+    )
     """None where none was compared."""
     gpus: tuple[GpuEnvironment, ...]
     no_gpu: str | None

@@ -20,6 +20,7 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 GpuIndex = Annotated[int, Field(ge=0, le=255)]
 PrecisionShare = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+SettingPath = Annotated[str, Field(min_length=1, max_length=200)]
 FileName = Annotated[str, Field(min_length=1, max_length=1024)]
 Arrivals = Literal["constant", "poisson", "gamma"]
 

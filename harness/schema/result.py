@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
+from harness.schema.answer import Answer
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
 from harness.schema.percentiles import Percentiles
-from harness.schema.point import Point, ServerSettings
+from harness.schema.point import Point, ServerSettings, Setting
 
 SCHEMA_VERSION: Literal[2] = 2
 """Version 1 has `limiter` for `bottleneck`; it is still read."""
@@ -248,6 +249,10 @@ class PointResult(Frozen):
 
     id: str
     params: dict[str, str | int | float | bool]
+    workload: dict[str, Setting | None] = Field(default_factory=dict)
+    """What was given, by dotted path: sizes of data, the client's batch, what the scenario declares."""
+    configuration: dict[str, Setting | None] = Field(default_factory=dict)
+    """What was chosen, by dotted path: how the model is served."""
     point: Point
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -273,7 +278,9 @@ class PointResult(Frozen):
     """How late the client itself was; null in a closed loop."""
     classes: tuple[ClassFigures, ...]
     load_processes: tuple[LoadProcess, ...] = ()
-    answers: AnswerCheck | None = None
+    answer_check: AnswerCheck | None = Field(
+        default=None, validation_alias=AliasChoices("answer_check", "answers")
+    )
     """Whether the model said the same under load as it first did; null where no answers were compared."""
     in_flight_mean: float | None = None
     """Requests in flight on average, by the samples; by Little's law, throughput times service time."""
@@ -385,6 +392,8 @@ class RunResult(Frozen):
     environment: Environment | None
     """Null where the run's folder doesn't say it any more."""
     points: tuple[PointResult, ...]
+    answers: tuple[Answer, ...] = ()
+    """One for each workload, in the order in which they were first measured."""
     faults: tuple[str, ...] = ()
     """What isn't whole of the run's folder, a sentence for each file, with what follows from it."""
 

@@ -1,7 +1,8 @@
 """What a user asks for: the YAML file under `scenarios/`, parsed once, then frozen.
 
 A list is varied, one point for each value; a plain value is fixed. This file says what is well-formed,
-`harness.schema.load` for the load; `harness.schema.point` expands it, and the model says which axes exist.
+`harness.schema.load` for the load; `harness.schema.expansion` expands it, and the model says which axes
+exist.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from harness.schema.quantities import (
     PrecisionShare,
     RatePerS,
     Seconds,
+    SettingPath,
     Threads,
 )
 
@@ -231,6 +233,12 @@ class Scenario(Frozen):
     load: Load
     measure: Measure = Measure()
     objective: Objective = Objective()
+    given: Annotated[tuple[SettingPath, ...], Field(max_length=64)] = ()
+    """Settings that are given though harness would take them for chosen or found, by their dotted path:
+    `[protocol, load.rate_per_s]`. There is one answer for each combination of what is given."""
+    chosen: Annotated[tuple[SettingPath, ...], Field(max_length=64)] = ()
+    """Settings that may be chosen though harness would take them for given: `[requests.text.tokens]`, where
+    texts can be padded to any of the lengths."""
     validity: Validity = Validity()
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
     """Everything that is drawn (payloads, classes, arrivals) is drawn from this: the same in every run."""

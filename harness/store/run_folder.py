@@ -40,10 +40,11 @@ from harness.clock import stamp
 from harness.plain_file import check_plain, open_plain
 from harness.plain_text import written
 from harness.schema.errors import HarnessError, InputError, NotWritable
+from harness.schema.expansion import expand
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
 from harness.schema.observed import Observed
-from harness.schema.point import Point, expand
+from harness.schema.point import Point
 from harness.schema.result import Environment, RunResult
 from harness.schema.scenario import Scenario
 from harness.store import record, run_points, whole

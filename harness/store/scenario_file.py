@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from harness import yaml_file
 from harness.confined import confined
 from harness.schema.errors import InputError
+from harness.schema.expansion import expand
 from harness.schema.faults import Where, explained, nearest, short
-from harness.schema.point import Point, expand
+from harness.schema.point import Point
 from harness.schema.scenario import Scenario
 from harness.store.scenario_keys import accepted
 from harness.yaml_file import MAX_DEPTH, Document

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from harness.analysis.facts import Facts
+from harness.schema.expansion import expand
 from harness.schema.observed import Observed
-from harness.schema.point import Point, expand
+from harness.schema.point import Point
 from harness.schema.result import (
     GpuFigures,
     HostFigures,

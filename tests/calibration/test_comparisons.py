@@ -29,8 +29,8 @@ from harness.schema.calibration import (
     NoisyPoint,
     TruthCase,
 )
+from harness.schema.expansion import expand
 from harness.schema.load import PointLoad
-from harness.schema.point import expand
 from harness.schema.samples import REQUEST, Measured, Phase, Status, Window
 from harness.schema.shapes.rate import Rate
 from tests.report.factory import DEMO, point_result

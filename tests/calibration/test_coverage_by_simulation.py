@@ -20,8 +20,8 @@ from harness.calibration.station import Drive, Station
 from harness.commands.calibrate import FULL, SEED
 from harness.load.arrivals import draws, schedule
 from harness.schema.calibration import Coverage
+from harness.schema.expansion import expand
 from harness.schema.load import PointLoad
-from harness.schema.point import expand
 from harness.schema.result import Interval, Latency, SteadyState
 from harness.schema.samples import REQUEST, Measured, Phase, Status, Window
 from harness.schema.scenario import Measure

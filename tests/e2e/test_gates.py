@@ -196,7 +196,7 @@ def test_answers_that_depend_on_what_was_batched_with_them(workplace: Workplace)
         url = f"http://127.0.0.1:{server.http_port}"
         text = SHORT.replace("concurrency: 2", "concurrency: 4") + NEIGHBOURS
         point = only(workplace.run("run", workplace.scenario(text), "--url", url, "--json"))
-        answers = point["answers"]
+        answers = point["answer_check"]
         assert 0 < answers["different"] <= answers["compared"]
         assert f"{answers['different']} of {answers['compared']} answers that were compared differ" in reason(
             point

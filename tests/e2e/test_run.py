@@ -90,7 +90,7 @@ def test_a_run_opens_in_a_browser_and_its_report_is_made_again_from_the_folder_a
     visit(browser, run / "report.html")
     assert [row["id"] for row in rows(browser)] == [point["id"] for point in document["points"]]
     assert len(document["points"]) == 2
-    assert {"curve", "max_batch", "percentiles", "breakdown"} <= drawn(browser)
+    assert {"curve", "percentiles", "breakdown"} <= drawn(browser)
     assert complaints(browser) == []
     assert requested(browser) == []
 
@@ -228,7 +228,7 @@ def test_a_server_that_is_already_running_is_measured(workplace: Workplace) -> N
         assert (point["point"]["server"]["max_batch"], point["loaded"]["max_batch"]) == (None, 16)
         assert "the 2 instances were busy" in point["bottleneck"]["why"]
         assert point["host"]["server_cpu_cores"] is None, "processes of somebody else's server aren't seen"
-        assert point["answers"]["compared"] > 0 and point["answers"]["different"] == 0
+        assert point["answer_check"]["compared"] > 0 and point["answer_check"]["different"] == 0
         counts_agree(Path(document["path"]), point)
 
 

@@ -31,10 +31,10 @@ def requested(browser):
 
 
 def drawn(browser):
-    """Ids of the charts that have a plot with at least one mark in it."""
+    """Ids of the charts that have a plot with at least one mark in it, and are not hidden."""
     return set(
         browser.execute_script(
-            "return [...document.querySelectorAll('.js-plotly-plot')].filter(p => !p.hidden &&"
+            "return [...document.querySelectorAll('.js-plotly-plot')].filter(p => p.offsetParent &&"
             " p.querySelector('svg.main-svg .point, svg.main-svg .js-line')).map(p => p.id)"
         )
     )
@@ -64,8 +64,28 @@ def choose(browser, select, value):
 
 
 def data_of(browser, chart):
+    """The traces that are visible."""
     return browser.execute_script(
-        "return document.getElementById(arguments[0]).data.filter(t => t.visible !== false)"
-        ".map(t => ({name: t.name, x: t.x, y: t.y, marker: t.marker && t.marker.color}))",
+        "const all = document.getElementById(arguments[0]).data ?? [];"
+        "return all.filter(t => t.visible !== false).map(t => ({"
+        " name: t.name, x: t.x, y: t.y, ids: t.customdata, text: t.text, hover: t.hovertext, on: t.xaxis,"
+        " marker: t.marker?.color, symbol: t.marker?.symbol, hatches: t.marker?.pattern?.shape,"
+        " error_x: t.error_x, error_y: t.error_y, opacity: t.opacity}))",
         chart,
+    )
+
+
+def layout_of(browser, chart):
+    return browser.execute_script("return document.getElementById(arguments[0]).layout", chart)
+
+
+def note_of(browser, chart):
+    return browser.find_element("id", f"{chart}-note").text
+
+
+def listed(browser):
+    """Ids of the rows of the table of points that are there to be seen."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#points-table tbody tr')].filter(tr => !tr.hidden)"
+        ".map(tr => tr.dataset.id)"
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.choice.workloads import answers
+from harness.schema.expansion import expand
 from harness.schema.model import ModelArtifact, Parity, ParityCase
 from harness.schema.percentiles import figure_title
-from harness.schema.point import Point, expand
+from harness.schema.point import Point
 from harness.schema.result import (
     Bottleneck,
     ClassFigures,
@@ -67,6 +69,13 @@ MANY = DEMO.model_copy(
     }
 )
 """200 points."""
+
+THOUSAND = MANY.model_copy(
+    update={
+        "server": Server(max_batch=(1, 4, 8, 16, 32), queue_delay_us=(0, 500), instances=(1, 2, 4, 8)),
+        "load": Load(concurrency=(1, 4, 8, 16, 64)),
+    }
+)
 
 
 def environment(*, gpu: bool) -> Environment:
@@ -411,6 +420,7 @@ def run_of(
         model=model or artifact(),
         environment=environment(gpu=gpu),
         points=results,
+        answers=answers(results),
     )
 
 

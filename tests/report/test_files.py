@@ -13,8 +13,8 @@ import yaml
 from harness.report.markdown import summary
 from harness.report.page.resolved import resolved_scenario
 from harness.report.perf_analyzer_csv import CLOSED, OPEN, csv_files
+from harness.schema.expansion import expand
 from harness.schema.load import Load
-from harness.schema.point import expand
 from harness.schema.result import (
     Bottleneck,
     Environment,

@@ -100,7 +100,10 @@ def test_no_cell_of_the_csv_is_a_formula(name):
 
 
 def data_of_page(text):
-    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    """All that its scripts read."""
+    return [
+        json.loads(found) for found in re.findall(r'application/json" id="[^"]*">(.*?)</script>', text, re.S)
+    ]
 
 
 def strings(value):
@@ -114,12 +117,13 @@ def strings(value):
 @pytest.mark.parametrize("run", [RUN, ON_GPUS], ids=["run", "on GPUs"])
 def test_the_page_shows_what_acts_as_its_escape_also_in_its_charts(run):
     text = page_html(run, samples.series_for(run))
-    own = text.rsplit("<script>", 2)  # plotly's own code, and the page's
-    assert "title" in own[0] and not ACTING.search(own[0])
+    own = text.partition("<script>")[0]  # behind it are plotly's code and the page's
+    assert "title" in own and not ACTING.search(own)
     told = strings(data_of_page(text))
     assert any(r"\x1b]0;title\x07" in s for s in told)
     assert [ascii(s) for s in told if ACTING.search(s) or "\n" in s] == []
-    assert text.count("<script") == 3
+    assert text.count("<script>") == 7
+    assert text.count("<script") == 7 + 1 + len(run.points)
 
 
 def test_the_page_of_honest_names_has_them_as_they_are():

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.analysis.columns import gather
-from harness.report.charts.dots import MOST_DOTS, Dots, thinned
 from harness.report.page import series
+from harness.report.page.dots import MOST_DOTS, Dots, thinned
 from harness.report.page.series import MOST_QUANTILES, MOST_READINGS
 from harness.schema.samples import REQUEST, GpuReading, HostReading, Phase, Status, Window
 from tests.report import factory, gpu_factory, samples

@@ -10,7 +10,10 @@ from tests.report import factory
 RUN = factory.run_of(verdicts={5: "invalid", 2: "inconclusive"}, without_server=(7,))
 
 
-def printed(run, width, *, terminal=False, page=None):
+MANY = factory.run_of(factory.MANY)
+
+
+def printed(run, width, *, terminal=False, page=None, everything=False):
     out = io.StringIO()
     print_table(
         run,
@@ -18,6 +21,7 @@ def printed(run, width, *, terminal=False, page=None):
             file=out, width=width, force_terminal=terminal, color_system="standard" if terminal else "auto"
         ),
         page,
+        everything=everything,
     )
     return out.getvalue()
 
@@ -39,7 +43,7 @@ def test_where_no_table_fits_the_figures_stand_below_each_other():
     assert "|" not in text
     assert text.count("  throughput: ") == text.count("  p99: ") == len(RUN.points)
     first = RUN.points[0]
-    assert f"{first.id}: {first.verdict}\n  max_batch: 1\n" in text
+    assert f"{first.id}: {first.verdict}\n  tokens: 16\n  max_batch: 1\n" in text
     assert f"  throughput: {number(first.throughput_inferences_per_s)} inf/s\n" in text
     assert "  p99: –\n" in text
 
@@ -129,3 +133,37 @@ def test_brackets_in_a_name_are_not_markup():
 def test_no_point_at_all_is_said():
     text = printed(factory.run_of(measured=0), 100)
     assert "points: 0 of 12 planned points measured" in text and "best" not in text
+
+
+def test_the_answers_come_first_one_a_workload():
+    before, _, _ = printed(RUN, 160).partition("| max_batch")
+    assert [line.split(":")[0] for line in before.splitlines() if line.startswith("best at")] == [
+        "best at tokens 16",
+        "best at tokens 64",
+        "best at tokens 256",
+    ]
+    of_256 = next(answer for answer in RUN.answers if answer.workload["requests.text.tokens"] == 256)
+    assert of_256.ties and of_256.undecided
+    assert "  1 other configuration can't be told from it: max_batch 16\n" in before
+    assert "  1 point can't be judged and may be better: max_batch 1, concurrency 8\n" in before
+
+
+def test_rows_are_grouped_by_what_is_given():
+    header, _, *lines = table_lines(printed(RUN, 160))
+    assert header.split("|")[0].strip() == "tokens"
+    assert [int(line.split("|")[0]) for line in lines] == [16] * 4 + [64] * 4 + [256] * 4
+
+
+def test_of_many_points_those_are_listed_that_the_answers_name_and_all_on_request():
+    text = printed(MANY, 160)
+    lines = table_lines(text)[2:]
+    best = {each.best for each in MANY.answers}
+    assert len(MANY.answers) == 5 and len(lines) == 20 < len(MANY.points) == 200
+    assert "listed: 20 of 200 points, those that the answers name; --all lists them all" in text
+    for workload in MANY.answers:
+        (point,) = (p for p in MANY.points if p.id == workload.best)
+        assert point.id in best
+        assert any(ms(point.latency_s.p99) in line for line in lines)
+    assert len(text.splitlines()) < 90
+    assert len(table_lines(printed(MANY, 160, everything=True))) == 202
+    assert "listed" not in printed(RUN, 160)

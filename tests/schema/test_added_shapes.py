@@ -12,7 +12,8 @@ import pytest
 from harness.extensions import extensions
 from harness.load.arrivals import schedule, warmup_load
 from harness.schema.errors import InputError
-from harness.schema.point import Point, expand, point_at
+from harness.schema.expansion import expand, point_at
+from harness.schema.point import Point
 from harness.schema.scenario import Scenario
 from harness.schema.shapes.all_shapes import shapes
 from harness.store.scenario_file import json_schema, load_scenario

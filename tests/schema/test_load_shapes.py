@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from harness.load.arrivals import schedule, warmup_load
 from harness.schema.errors import InputError
+from harness.schema.expansion import expand
 from harness.schema.load import Load, PointLoad
-from harness.schema.point import Point, expand
+from harness.schema.point import Point
 from harness.schema.scenario import Scenario
 from harness.schema.shapes.all_shapes import shapes
 from harness.schema.shapes.profile import GivenTimes, Profile, RateOverTime, Segment

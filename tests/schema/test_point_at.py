@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.schema.errors import InputError
-from harness.schema.point import expand, point_at
+from harness.schema.expansion import expand, point_at
 from harness.schema.scenario import Scenario
 
 

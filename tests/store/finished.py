@@ -7,8 +7,9 @@ from pathlib import Path
 
 from harness.commands import report
 from harness.commands.derived import derived, keep
+from harness.schema.expansion import expand
 from harness.schema.observed import Observed
-from harness.schema.point import Point, expand
+from harness.schema.point import Point
 from harness.schema.result import PointResult
 from harness.schema.samples import GpuReading, HostReading, Window
 from harness.store.run_folder import RunFolder, create_run

@@ -15,7 +15,8 @@ from harness.commands import report
 from harness.commands.progress import Progress
 from harness.commands.resumable import resumable
 from harness.schema.errors import InputError
-from harness.schema.point import Point, expand
+from harness.schema.expansion import expand
+from harness.schema.point import Point
 from harness.schema.result import RunResult
 from harness.store.run_folder import RunFolder, latest_unfinished, open_run
 from tests.analysis.samples import point

@@ -6,6 +6,7 @@ Their paths, the host's name and the kernel's were changed; page, logs and load 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ from harness.store.run_folder import RunFolder, latest_unfinished, open_run
 
 RUNS = Path(__file__).parents[1] / "data" / "runs_of_0_1"
 NAMES = ["wires", "server-died"]
+ANSWERED = re.compile(r"result\.(answers\.|points\.\d+\.(workload|configuration)\.)")
+"""What later versions say of each point and of the run, made of what was measured."""
+
 QUIET = Progress(quiet=True)
 
 
@@ -63,8 +67,12 @@ def test_its_figures_are_those_that_it_was_made_with(received: Path, name: str) 
         late = [place for place in then if place.startswith("result.points.1.objective.0.")]
         assert [then.pop(place) for place in late] != [now[place] for place in late]
     assert len(then) > 300 and {place: now[place] for place in then} == then
+    added = {place for place in added if not ANSWERED.match(place)}
     since = {place.rpartition(".")[0].rpartition(".")[2] for place in added}
     assert since == {"sample", "at_least", "more_s"}, "what can be said of a percentile that is open"
+    (answer,) = rebuilt.answers
+    good = [point.id for point in rebuilt.points if point.verdict == "valid"]
+    assert answer.best in good or (answer.best is None and answer.why)
     assert (received / name / "report.html").stat().st_size > 100_000
     assert not list((received / name).rglob("point.json")), "to look at it is no reason to change it"
 

@@ -12,7 +12,7 @@ from harness import yaml_file
 from harness.commands.dry_run import RELOAD_S, plan
 from harness.model.check import check_classes
 from harness.schema.errors import InputError
-from harness.schema.point import expand
+from harness.schema.expansion import expand
 from harness.schema.scenario import Scenario
 from harness.store.scenario_file import json_schema, load_scenario
 from tests.store.broken_scenarios import GOOD

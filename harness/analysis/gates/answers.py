@@ -48,7 +48,7 @@ def cached_answers(evidence: Evidence) -> Iterator[str]:
     limit="different_answers",
 )
 def different_answers(evidence: Evidence) -> Iterator[str]:
-    seen, limit = evidence.observed.answers, evidence.point.validity.different_answers
+    seen, limit = evidence.observed.answer_check, evidence.point.validity.different_answers
     if seen is not None and seen.different > limit * seen.compared:
         yield f"{different_words(seen)}: batches, instances or precision change what the model says"
 

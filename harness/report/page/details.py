@@ -10,6 +10,7 @@ from harness.report.cell import Cell, footnotes
 from harness.report.environment import GPU_FACTS
 from harness.report.format import count, memory, ms, number, percent, span
 from harness.report.gpus import FACTS as GPU_FIGURES
+from harness.report.page.overview import TIME_PARTS
 from harness.report.percentile import figure_cell, settling
 from harness.schema.percentiles import PERCENTILES, figure_title
 from harness.schema.result import (
@@ -24,16 +25,6 @@ from harness.schema.result import (
 
 Fact = tuple[str, str | None]
 """A name and a value in words; None for what was not observed."""
-
-TIME_PARTS = {
-    "client": "client_s",
-    "network": "network_s",
-    "queue": "queue_s",
-    "input": "input_s",
-    "compute": "compute_s",
-    "output": "output_s",
-}
-"""Where a request spends its time, in order, and the fields of TimeSplit."""
 
 ENDED = {
     "duration": "its time (duration_s)",
@@ -153,7 +144,7 @@ def how_measured(point: PointResult) -> list[Fact]:
         ("Ended by", ENDED[point.stopped_by] if point.stopped_by else "it didn't come to its end"),
         ("Left out", left_out),
         ("Steady", cut.why if cut else None),
-        *([("Answers", _same_answers(point.answers))] if point.answers else []),
+        *([("Answers", _same_answers(point.answer_check))] if point.answer_check else []),
         *([("Computed by", point.execution_provider)] if point.execution_provider else []),
         ("In flight, mean", None if point.in_flight_mean is None else number(point.in_flight_mean)),
     ]

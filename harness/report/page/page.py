@@ -11,6 +11,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,10 @@ from harness.atomic import replacing_path
 from harness.plain_text import shown, shown_lines
 from harness.report import answer, environment, format, gpus
 from harness.report.cell import Cell, footnotes
-from harness.report.charts import points as point_charts
-from harness.report.charts.breakdown import breakdown
-from harness.report.charts.chart import Chart
-from harness.report.charts.distribution import percentile_curves
-from harness.report.charts.dots import thinned
-from harness.report.page import details
+from harness.report.page import details, overview
+from harness.report.page.dots import thinned
 from harness.report.page.resolved import resolved_scenario
-from harness.report.page.series import GpuSeries, PointSeries, coarser
+from harness.report.page.series import GpuSeries, PointSeries, coarser, fewer
 from harness.report.percentile import AT_LEAST, settling_line
 from harness.report.rows import columns, rows
 from harness.schema.percentiles import figure_title
@@ -42,6 +39,17 @@ MOST_DOTS_A_PAGE = 60_000
 
 MOST_GPU_READINGS_A_PAGE = 30_000
 """The same for what is drawn of GPUs over time."""
+
+MOST_HOST_READINGS_A_PAGE = 40_000
+"""The same for what is drawn of the host over time."""
+
+MOST_QUANTILES_A_PAGE = 100_000
+"""The same for the curves of all percentiles."""
+
+MOST_ROWS = 200
+"""Rows of a table that are listed without being asked for, so that 1,000 points still open quickly."""
+
+SCRIPTS = ("page.js", "filters.js", "table.js", "charts.js", "point.js", "start.js")
 
 GPU_UNITS = {"power_w": 1.0, "memory_bytes": 2**30, "sm_clock_hz": 1e6}
 """What a unit of the page's GPU charts is, W, GiB and MHz; the others are shares and drawn in percent."""
@@ -60,11 +68,12 @@ def write_page(run: RunResult, series: Mapping[str, PointSeries], path: Path) ->
 
 def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
     """The page's text."""
-    charts = _charts(run, series)
-    scripts = [Markup(_plotly()), Markup(_text("page.js"))]
+    scripts = [Markup(_plotly()), *(Markup(_text(name)) for name in SCRIPTS)]
     drawn = [c for c in columns(run) if not c.elsewhere]
     table = rows(run, drawn)
-    template = _templates().get_template("page.html.j2")
+    data = _data(run, series)
+    templates = _templates()
+    template = templates.get_template("page.html.j2")
     return template.render(
         run=run,
         maker=version(),
@@ -81,60 +90,103 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         models=(*((run.model,) if run.model else ()), *run.other_models),
         gpu_table=details.gpu_table(run),
         gpus_there=details.gpus_there(run.environment),
-        charts={chart.id: chart for chart in charts},
-        pair=[chart.id for chart in charts if chart.traces and chart.id in ("size", "batch", "max_batch")],
-        flat=[chart.note for chart in charts if not chart.traces],
-        best=answer.best(run),
-        point=details,
+        filtered=data["settings"],
+        listed=data["listed"],
+        heat=_heat(data["settings"]),
+        marks=_marks(run),
+        told=answer.told(run),
         where=environment,
         gpus=gpus,
-        percentiles=point_charts.percentiles(run),
-        percentile=point_charts.default_percentile(run),
+        percentiles=data["percentiles"],
+        percentile=data["percentile"],
         drawable=[p for p in run.points if p.id in series],
-        chosen=_chosen(run, series),
+        chosen=data["chosen"],
         scenario=escape(shown_lines(resolved_scenario(run))),
         style=Markup(_text("page.css")),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
-        data=Markup(_json(_data(run, series, charts))),
+        data=Markup(_json(data)),
+        own_data=_own_data(run, series, templates),
     )
 
 
-def _charts(run: RunResult, series: Mapping[str, PointSeries]) -> list[Chart]:
-    return [
-        point_charts.latency_throughput(run),
-        point_charts.latency_size(run),
-        point_charts.latency_batch(run),
-        point_charts.latency_max_batch(run),
-        breakdown(run),
-        percentile_curves(run, series),
-    ]
+def _heat(settings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is chosen and varies, that with the most values first."""
+    chosen = [each for each in settings if each["role"] == "configuration"]
+    return sorted(chosen, key=lambda each: -len(each["values"]))
+
+
+def _marks(run: RunResult) -> dict[str, list[str]]:
+    """What the answers call a point among others, by its id."""
+    found: dict[str, list[str]] = {}
+    if len(run.points) < 2:
+        return found
+    for answer_ in run.answers:
+        called = [
+            ("best", [answer_.best]),
+            ("tie", answer_.ties),
+            ("simplest", [answer_.simplest] if answer_.ties else []),
+            ("default", [answer_.default] if answer_.default else []),
+            ("may be better", answer_.undecided),
+        ]
+        for word, ids in called:
+            for id_ in ids:
+                if id_ is not None:
+                    found.setdefault(id_, []).append(word)
+    return found
 
 
 def _chosen(run: RunResult, series: Mapping[str, PointSeries]) -> str | None:
-    """The point to look at first: the best, else the first that has a series."""
-    best = answer.best(run)
-    if best is not None and best.id in series:
-        return best.id
-    return next((p.id for p in run.points if p.id in series), None)
+    """The point to look at first: the first workload's best, else the first that has a series."""
+    ids = (*(each.best for each in run.answers), *(p.id for p in run.points))
+    return next((id_ for id_ in ids if id_ in series), None)
 
 
-def _data(run: RunResult, series: Mapping[str, PointSeries], charts: Sequence[Chart]) -> dict[str, Any]:
-    most, most_gpu = max(200, MOST_DOTS_A_PAGE // max(len(run.points), 1)), _most_gpu(series)
-    return {
-        "charts": {
-            chart.id: {
-                "traces": chart.traces,
-                "layout": chart.layout,
-                "height": chart.height,
-                "percentiles": chart.by_percentile,
-            }
-            for chart in charts
-            if chart.traces
-        },
-        "points": {p.id: _point(p, series[p.id], most, most_gpu) for p in run.points if p.id in series},
+def _data(run: RunResult, series: Mapping[str, PointSeries]) -> dict[str, Any]:
+    """What the scripts know when the page opens."""
+    return overview.overview(run) | {
+        "percentiles": overview.percentiles(run),
+        "percentile": overview.default_percentile(run),
+        "listed": None if len(run.points) <= MOST_ROWS else sorted(answer.named(run.answers, MOST_ROWS // 2)),
+        "drawable": [p.id for p in run.points if p.id in series],
+        "chosen": _chosen(run, series),
         "cores": run.environment.cores if run.environment else None,
     }
+
+
+def _own_data(run: RunResult, series: Mapping[str, PointSeries], templates: Environment) -> dict[str, Markup]:
+    """By id, what the scripts read of a point when it is first looked at."""
+    template = templates.get_template("point.html.j2")
+    most = Most.of(run, series)
+    found = {}
+    for p in run.points:
+        if p.id in series:
+            told = template.render(
+                p=p, point=details, format=format, gpus=gpus, gpu_name=gpu_name, figure_title=figure_title
+            )
+            told = told.replace("\n", " ")  # which `_json` would show as what it is
+            found[p.id] = Markup(_json({"details": told} | _point(p, series[p.id], most)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """How much is drawn of each point: its share of the page's."""
+
+    dots: int
+    quantiles: int
+    host: int
+    gpu: int
+
+    @classmethod
+    def of(cls, run: RunResult, series: Mapping[str, PointSeries]) -> Most:
+        points = max(len(run.points), 1)
+        return cls(
+            dots=max(150, MOST_DOTS_A_PAGE // points),
+            quantiles=max(100, MOST_QUANTILES_A_PAGE // points),
+            host=max(40, MOST_HOST_READINGS_A_PAGE // points),
+            gpu=_most_gpu(series),
+        )
 
 
 def _most_gpu(series: Mapping[str, PointSeries]) -> int:
@@ -142,9 +194,9 @@ def _most_gpu(series: Mapping[str, PointSeries]) -> int:
     return max(40, MOST_GPU_READINGS_A_PAGE // max(sum(len(s.gpu or ()) for s in series.values()), 1))
 
 
-def _point(point: PointResult, series: PointSeries, most: int, most_gpu: int) -> dict[str, Any]:
+def _point(point: PointResult, series: PointSeries, most: Most) -> dict[str, Any]:
     """One point's series with short keys' worth of digits: milliseconds of time, four digits of latency."""
-    dots = thinned(series.dots, most)
+    dots, curve = thinned(series.dots, most.dots), series.quantiles.fewer(most.quantiles)
     steady = point.steady_state
     drawn: dict[str, Any] = {
         "transient": {
@@ -163,13 +215,19 @@ def _point(point: PointResult, series: PointSeries, most: int, most_gpu: int) ->
             "error": dots.error.astype(int).tolist(),
             "warmup": dots.warmup.astype(int).tolist(),
         },
+        "quantiles": {
+            "of": curve.of,
+            "share": curve.share.tolist(),
+            "latency_ms": _short(curve.latency_s * 1e3, 5),
+        },
         "host": None,
         "gpu": None,
     }
     if series.host is not None:
-        drawn["host"] = {name: _short(getattr(series.host, name), 5) for name in series.host.__slots__}
+        host = fewer(series.host, most.host)
+        drawn["host"] = {name: _short(getattr(host, name), 5) for name in host.__slots__}
     if series.gpu is not None:
-        drawn["gpu"] = [_gpu(coarser(g, most_gpu)) for g in series.gpu]
+        drawn["gpu"] = [_gpu(coarser(g, most.gpu)) for g in series.gpu]
     return drawn
 
 

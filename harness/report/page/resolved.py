@@ -40,7 +40,7 @@ def _put(spec: dict[str, Any], path: list[str], values: list[Any]) -> None:
 
 def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_none(v) for k, v in value.items() if v is not None and v != {}}
+        return {k: _without_none(v) for k, v in value.items() if v not in (None, {}, [])}
     if isinstance(value, list):
         return [_without_none(v) for v in value]
     return value

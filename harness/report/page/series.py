@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness.report.charts.dots import Dots, Floats, dots_of
+from harness.report.page.dots import Dots, Floats, dots_of
 from harness.schema.samples import GpuReading, HostReading, Measured, Window
 
 MOST_QUANTILES = 500
@@ -25,6 +25,13 @@ class Quantiles:
     latency_s: Floats
     of: int
     """How many requests it is made of."""
+
+    def fewer(self, most: int) -> Quantiles:
+        """The same with at most so many places, the ends among them."""
+        if len(self.share) <= most:
+            return self
+        kept = np.unique(np.linspace(0, len(self.share) - 1, most).astype(np.int64))
+        return Quantiles(self.share[kept], self.latency_s[kept], self.of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +205,18 @@ def coarser(gpu: GpuSeries, most: int) -> GpuSeries:
         time_s=tuple(gpu.time_s[b][len(gpu.time_s[b]) // 2] for b in blocks),
         levels={name: tuple(_mean(values[b]) for b in blocks) for name, values in gpu.levels.items()},
     )
+
+
+def fewer(host: HostSeries, most: int) -> HostSeries:
+    """Means of consecutive values where there are more than `most`, placed at the last one."""
+    step = -(-len(host.time_s) // most)
+    blocks = [slice(start, start + step) for start in range(0, len(host.time_s), max(step, 1))]
+    means = {
+        name: tuple(_mean(getattr(host, name)[b]) for b in blocks)
+        for name in HostSeries.__slots__
+        if name != "time_s"
+    }
+    return HostSeries(time_s=tuple(host.time_s[b][-1] for b in blocks), **means)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,0 +1,1 @@
+"""Which configuration the points of a run speak for, a workload at a time."""

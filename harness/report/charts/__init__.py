@@ -1,1 +1,0 @@
-"""The charts, as plain data that plotly draws."""
