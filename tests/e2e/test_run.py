@@ -75,6 +75,10 @@ def test_one_document_with_every_figure_of_a_real_model(workplace: Workplace) ->
     batched, alone = document["points"][1]["server"], document["points"][0]["server"]
     assert alone["mean_batch"] == 1
     assert batched["mean_batch"] > 1, "four users and a queue delay make batches"
+    (answer,) = document["answers"]
+    assert answer["rule"] == "objective" and answer["workload"] == document["points"][0]["workload"]
+    assert {answer["best"], *answer["ties"]} <= {point["id"] for point in document["points"]}
+    assert answer["default"] == document["points"][1]["id"], "a max batch of 8"
     assert "Python backend" in document["environment"]["backend"]
     assert document["model"]["parity"]["cases"]
     assert "[1/2]" in done.stderr, "plain lines where there is no terminal"
