@@ -39,8 +39,8 @@ format: $(VENV)/.for-test ## mend what can be mended by machine
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-pictures: $(VENV)/.for-test ## the README's pictures, of the run in the folder RUN
-	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python docs/pictures.py $(RUN)
+pictures: $(VENV)/.for-test ## the README's pictures, of the runs in the folders RUN and SWEEP
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python docs/pictures.py $(RUN) $(SWEEP)
 
 schema: $(VENV)/.for-demo ## the scenario's JSON schema, for editors
 	$(BIN)/harness schema > scenarios/scenario.schema.json

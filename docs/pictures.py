@@ -1,6 +1,8 @@
-"""`make pictures`: the README's pictures, of a real run: its page in a browser, its table in a terminal.
+"""`make pictures`: the README's pictures, of real runs: a page in a browser, its table in a terminal, and the
+charts of a sweep.
 
-Usage: python docs/pictures.py RUN, the folder of a run; what `harness report` prints of it is the terminal's.
+Usage: python docs/pictures.py RUN [SWEEP], folders of runs; what `harness report` prints of the first is the
+terminal's.
 """
 
 from __future__ import annotations
@@ -8,18 +10,25 @@ from __future__ import annotations
 import io
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import tempfile
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.terminal_theme import SVG_EXPORT_THEME
 from rich.text import Text
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
 
 DOCS = Path(__file__).parent
 COLUMNS, WIDTH_PX = 140, 1160
-BROWSER = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 
 PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #1c1f26; color: #d7dae0; font: 13px/1.35 "DejaVu Sans Mono", monospace; }}
@@ -51,23 +60,41 @@ def as_html(ansi: str) -> str:
     return console.export_html(code_format="{code}", inline_styles=True, theme=SVG_EXPORT_THEME)
 
 
-def picture(url: str, file: Path, height_px: int) -> None:
-    with tempfile.TemporaryDirectory() as profile:
-        size = f"--window-size={WIDTH_PX},{height_px}"
-        command = [*BROWSER, f"--user-data-dir={profile}", size, f"--screenshot={file}", url]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+@contextmanager
+def chromium() -> Iterator[webdriver.Chrome]:
+    options = Options()
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in (*FLAGS, f"--window-size={WIDTH_PX},1000"):
+        options.add_argument(flag)
+    # Named, because selenium would ask the network for them.
+    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    try:
+        yield browser
+    finally:
+        browser.quit()
 
 
-def main(run: Path) -> None:
-    picture((run / "report.html").absolute().as_uri(), DOCS / "page.png", 1000)
+def picture(browser: webdriver.Chrome, page: Path, file: Path, height_px: int, begins: str = "html") -> None:
+    """So much of the page, from the place that the CSS selector `begins` names."""
+    browser.get(page.absolute().as_uri())
+    top = f"return document.querySelector({begins!r}).getBoundingClientRect().top + scrollY"
+    clip = {"x": 0, "y": browser.execute_script(top), "width": WIDTH_PX, "height": height_px, "scale": 1}
+    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    file.write_bytes(b64decode(shot["data"]))
+
+
+def main(run: Path, sweep: Path | None = None) -> None:
     table = printed(["harness", "report", str(run)]).replace(str(Path.cwd()), "~/harness")
     shown = f"$ harness run scenarios/demo.yaml\n{table}"
-    with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "terminal.html"
-        page.write_text(PAGE.format(text=as_html(shown), columns=COLUMNS), encoding="utf-8")
-        height = sum(max(1, -(-len(each.plain) // COLUMNS)) for each in Text.from_ansi(shown).split())
-        picture(page.as_uri(), DOCS / "terminal.png", 40 + 18 * height)
+    height = sum(max(1, -(-len(each.plain) // COLUMNS)) for each in Text.from_ansi(shown).split())
+    with chromium() as browser, tempfile.TemporaryDirectory() as folder:
+        terminal = Path(folder) / "terminal.html"
+        terminal.write_text(PAGE.format(text=as_html(shown), columns=COLUMNS), encoding="utf-8")
+        picture(browser, terminal, DOCS / "terminal.png", 40 + 18 * height)
+        picture(browser, run / "report.html", DOCS / "page.png", 1000)
+        if sweep is not None:
+            picture(browser, sweep / "report.html", DOCS / "page-96.png", 900, begins="#charts")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

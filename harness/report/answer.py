@@ -230,8 +230,10 @@ def _times(value: float) -> str:
 
 
 def _tail(point: PointResult) -> str:
-    """The highest percentile up to p99 that there is, with its interval."""
-    for name in reversed([name for name in PERCENTILES if share(name) <= 0.99]):
+    """The highest percentile that the objective limits, else up to p99, of those that are known."""
+    limited = [n for n in PERCENTILES if getattr(point.point.objective, limit_key(n)) is not None]
+    usual = [name for name in PERCENTILES if share(name) <= 0.99]
+    for name in (*reversed(limited), *reversed(usual)):
         value, interval = getattr(point.latency_s, name), point.latency_s.interval_95.get(name)
         if value is not None:
             return f", {figure_title(name)} {ms(value)} ms" + (f" ({span(interval, ms)})" if interval else "")

@@ -12,7 +12,7 @@ from harness.report.answer import short_names
 from harness.report.cell import Cell, missing
 from harness.report.format import ms, number, percent, setting, span
 from harness.report.percentile import percentile_cell
-from harness.schema.percentiles import PERCENTILES, figure_title
+from harness.schema.percentiles import PERCENTILES, figure_title, limit_key
 from harness.schema.result import PointResult, RunResult
 
 
@@ -62,7 +62,7 @@ def columns(run: RunResult) -> tuple[Column, ...]:
         ),
         Column("throughput", "inf/s", 1, _throughput),
         *(
-            Column(figure_title(name), "ms", _RANKS.get(name, 9), _latency(name))
+            Column(figure_title(name), "ms", _rank(run, name), _latency(name))
             for name in PERCENTILES
             if name in _RANKS or _any(run, name)
         ),
@@ -80,6 +80,13 @@ def columns(run: RunResult) -> tuple[Column, ...]:
 
 _RANKS = {"p99": 0, "p50": 3, "p95": 5, "p90": 7}
 """The percentiles that a table always has; the others are there where some point has them."""
+
+
+def _rank(run: RunResult, name: str) -> int:
+    """What the objective limits is dearest."""
+    limited = any(getattr(p.point.objective, limit_key(name)) is not None for p in run.points)
+    return 0 if limited else _RANKS.get(name, 9)
+
 
 _GPU_COLUMNS = (
     Column("GPU utilization", "", 7, gpus.utilization, elsewhere=True),

@@ -64,14 +64,16 @@ def write_spools(folder: Path, requests: int, *, seed: int = 1) -> Window:
 
 
 def scenario(points: int) -> str:
+    """So many points; of more than 50, fifty for each size of data."""
+    sizes, delays = max(1, points // 50), min(points, 50)
     return json.dumps(
         {
             "model": "minilm",
             "requests": [
-                {"name": "short", "tokens": 16, "weight": 8},
+                {"name": "short", "tokens": [16 + size for size in range(sizes)], "weight": 8},
                 {"name": "long", "tokens": 128, "weight": 2},
             ],
-            "server": {"queue_delay_us": list(range(points))},
+            "server": {"queue_delay_us": list(range(delays))},
             "load": {"rate_per_s": RATE_PER_S, "arrivals": "poisson"},
             "measure": {
                 "warmup_s": 5,
@@ -109,7 +111,8 @@ def run(results: Path) -> None:
     from harness.store.run_folder import create_run
     from tests.report.factory import artifact, environment
 
-    windows = [Window(*json.loads(f.read_text())) for f in sorted(results.glob("window-*.json"))]
+    numbers = range(1, 1 + len(list(results.glob("window-*.json"))))
+    windows = [Window(*json.loads((results / f"window-{n}.json").read_text())) for n in numbers]
     file = results / "many.yaml"
     file.write_text(scenario(len(windows)))
     loaded = story.load(file)
@@ -144,8 +147,10 @@ def run(results: Path) -> None:
         began = time.monotonic()
         known[point.id] = derived(point, folder, observed)
         took["derive_s"] += time.monotonic() - began
+        began = time.monotonic()
         result = report.collect(folder, known)
         folder.write_result(result)
+        took["last_result_s"] = time.monotonic() - began
     began = time.monotonic()
     report.write_reports(folder, result, known, Progress(quiet=True))
     took["page_s"] = time.monotonic() - began

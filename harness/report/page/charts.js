@@ -192,9 +192,14 @@
     const y_axis = axis(`${title()} latency, ms`, ys.filter((v) => v !== null));
     const log = (v) => (y_axis.type === "log" ? Math.log10(v) : v);
     const names = Object.fromEntries([...lines.values()].flat().map(({ c }) => [x(c), label(c)]));
+    // Names of lines that end close together stand apart.
+    const span = y_axis.type === "log" ? [Math.min(...ys.filter((v) => v > 0)), Math.max(...ys)].map(log) : [0, Math.max(...ys)];
+    const pixels = (n) => ((log(n.y) - span[0]) / (span[1] - span[0] || 1)) * 270;
+    notes.sort((a, b) => a.y - b.y);
+    notes.forEach((n, i) => (n.up = i ? Math.max(0, pixels(notes[i - 1]) + notes[i - 1].up + 14 - pixels(n)) : 0));
     const layout = {
       xaxis: axis(x_title([...lines.values()].flat()[0]?.c), values, { tickvals: values, ticktext: values.map((v) => plain(names[v])) }), yaxis: y_axis, margin: { l: 64, r: 120, t: 20, b: 48 },
-      annotations: notes.map((n) => ({ text: plain(n.name), x: values.length && axis("", values).type === "log" ? Math.log10(n.x) : n.x, y: log(n.y), xanchor: "left", xshift: 8, showarrow: false, font: { size: 11, color: n.colour } })),
+      annotations: notes.map((n) => ({ text: plain(n.name), x: values.length && axis("", values).type === "log" ? Math.log10(n.x) : n.x, y: log(n.y), xanchor: "left", xshift: 8, yshift: n.up, showarrow: false, font: { size: 11, color: n.colour } })),
     };
     const configuration = data.configurations[one.configuration];
     byId(`figure-${id}`).hidden = traces.length === 0;
