@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from harness.probe.host import Host, Pids
-from harness.probe.thinning import MOST, Thinning
+from harness.probe.thinning import MOST, Thinning, of_hosts
 from harness.probe.watch.local_watch import local_watch
 from harness.probe.watch.two_machines import with_server
 from harness.probe.watch.watch import Watch
@@ -33,7 +33,7 @@ class Sampler:
         watch: Watch | None = None,
         most: int = MOST,
     ) -> None:
-        self._readings = Thinning(most)
+        self._readings = Thinning(of_hosts, most)
         self.host: list[HostReading] = self._readings.kept
         """`most` of them at most: of a long point they are further apart."""
         self.gpu: Sequence[GpuReading] = ()

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from harness.http_json import parsed
 from harness.plain_text import quoted
+from harness.probe.thinning import (
+    FIRST_OF_A_GPU,
+    MOST,
+    MOST_OF_A_GPU,
+    Thinning,
+    of_gpus,
+    of_hosts,
+)
 from harness.schema.result import GpuEnvironment
 from harness.schema.samples import GpuReading, HostReading
 
@@ -140,13 +149,19 @@ def _in_bounds(value: Any) -> Any:
 _JSON = json.JSONEncoder(separators=(",", ":"), default=_plain)
 
 
+def in_time(reading: GpuReading) -> tuple[int, int, int]:
+    """To order by: readings of several devices at one time by their numbers."""
+    return (reading.at_ns, reading.device, -1 if reading.mig_instance is None else reading.mig_instance)
+
+
 @dataclass(slots=True)
 class Spool:
-    """All that a reader has written."""
+    """All that a reader has written; of very many readings, fewer that stand for all."""
 
     hello: Hello | None = None
-    gpu: list[GpuReading] = field(default_factory=list)
-    host: list[HostReading] = field(default_factory=list)
+    of_gpus: dict[tuple[int, int | None], Thinning[GpuReading]] = field(default_factory=dict)
+    """By device and MIG device of it."""
+    of_host: Thinning[HostReading] = field(default_factory=lambda: Thinning(of_hosts, MOST))
     process_info: dict[int, ProcessInfo] = field(default_factory=dict)
     server: set[int] = field(default_factory=set)
     others: set[int] = field(default_factory=set)
@@ -191,9 +206,12 @@ class Spool:
     def _take(self, line: Line) -> None:
         match line:
             case GpuReading():
-                self.gpu.append(line)
+                key = (line.device, line.mig_instance)
+                if key not in self.of_gpus:
+                    self.of_gpus[key] = Thinning(of_gpus, MOST_OF_A_GPU, FIRST_OF_A_GPU)
+                self.of_gpus[key].add(line)
             case HostReading():
-                self.host.append(line)
+                self.of_host.add(line)
             case Hello():
                 self.hello = line
             case ProcessInfo():
@@ -207,6 +225,16 @@ class Spool:
                 self.learnt = line
             case End():
                 self.ended = True
+
+    @property
+    def gpu(self) -> list[GpuReading]:
+        """In the order of time; of a long point they are further apart."""
+        return sorted(chain.from_iterable(each.kept for each in self.of_gpus.values()), key=in_time)
+
+    @property
+    def host(self) -> list[HostReading]:
+        """The same of the machine."""
+        return self.of_host.kept
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from harness.probe.gpus import missing
 from harness.probe.reader.reader import INTERVAL_S
 from harness.probe.reader.reader_process import ReaderProcess
 from harness.probe.reader.spool import Spool
+from harness.probe.thinning import FIRST_OF_A_GPU
 from harness.probe.watch.foreign_processes import judged
 from harness.probe.watch.watch import Nothing, Seen, Watch, looked
 from harness.schema.result import GpuProbe
@@ -67,14 +68,14 @@ class LocalWatch:
         if spool.hello is None:
             why = self._failure or "the GPU probe said nothing"
             return Seen(no_gpu=why, problems=(why,))
-        problems = list(spool.problems)
+        problems, readings = list(spool.problems), spool.gpu
         if self._failure is not None:
-            last_ns = spool.gpu[-1].at_ns if spool.gpu else None
+            last_ns = readings[-1].at_ns if readings else None
             problems.append(cut_off(self._failure, last_ns, self._stopped_ns))
         return Seen(
             gpus=spool.devices(),
             no_gpu=spool.hello.unavailable,
-            gpu=judged(spool.gpu, spool.process_info, server, others),
+            gpu=judged(readings, spool.process_info, server, others),
             probe=probe_of(spool, ", ".join(spool.hello.sources or ()), self._interval_s),
             problems=tuple(problems),
         )
@@ -93,13 +94,14 @@ def wait_for_rest(path: Path) -> None:
 
 def probe_of(spool: Spool, source: str, interval_s: float) -> GpuProbe | None:
     """What the reading was and cost; None where there were no readings."""
-    if not spool.gpu:
+    if not spool.of_gpus:
         return None
     cost = spool.cost
+    first = [reading for each in spool.of_gpus.values() for reading in each.kept[:FIRST_OF_A_GPU]]
     return GpuProbe(
         source=source,
-        readings=len(spool.gpu),
-        interval_s=looked(spool.gpu, interval_s),
+        readings=sum(each.taken for each in spool.of_gpus.values()),
+        interval_s=looked(first, interval_s),
         cpu_cores=cost.cpu_s / cost.over_s if cost is not None and cost.over_s > 0 else None,
     )
 

@@ -99,7 +99,7 @@
       const made = panel(list, data.workloads[index], suffix);
       traces.push(...made.traces);
       const gap = columns > 1 ? 0.075 : 0, across = (1 - gap * (columns - 1)) / columns;
-      const between = rows > 1 ? 0.26 / rows : 0, down = (1 - between * (rows - 1)) / rows;
+      const between = rows > 1 ? 0.33 / rows : 0, down = (1 - between * (rows - 1)) / rows;
       const x = [column * (across + gap), column * (across + gap) + across], y = [1 - row * (down + between) - down, 1 - row * (down + between)];
       const ys = made.traces.flatMap((t) => t.y).filter((v) => v !== null);
       const x_axis = axis("throughput, inferences/s", made.measured.map((p) => p.throughput), { domain: x, anchor: `y${suffix}` });
