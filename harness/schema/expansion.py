@@ -195,14 +195,12 @@ def _check_roles(scenario: Scenario, known: Iterable[str]) -> None:
         for path in paths:
             if path not in known:
                 near = nearest(path, known) or f": name one of {', '.join(known)}"
-                raise InputError(f"`{role}` names {short(path)!r}, which the scenario hasn't{near}")
+                raise InputError(f"{role} names {short(path)!r}, which the scenario hasn't{near}")
     for path in scenario.chosen:
         if path in scenario.given:
-            raise InputError(f"{path} stands in `given` and in `chosen`: leave it out of one of them")
+            raise InputError(f"given and chosen both name {path}: leave it out of one of them")
         if path.startswith("load."):
-            raise InputError(
-                f"{path} can't be chosen, because a load is found or given: leave it out of `chosen`"
-            )
+            raise InputError(f"chosen names {path}, and a load is found or given: leave it out")
 
 
 def _check_server(server: ServerSettings, shared_memory: SharedMemory) -> None:

@@ -65,14 +65,17 @@ def test_a_user_may_declare_otherwise_and_nothing_else_of_the_point_changes() ->
     [
         (
             {"given": ("server.max_batsh",)},
-            "`given` names 'server.max_batsh', which the scenario hasn't: did you",
+            "given names 'server.max_batsh', which the scenario hasn't: did you",
         ),
-        ({"chosen": ("requests.short.width",)}, "`chosen` names 'requests.short.width', which the scenario"),
+        ({"chosen": ("requests.short.width",)}, "chosen names 'requests.short.width', which the scenario"),
         (
             {"chosen": ("load.rate_per_s",)},
-            "load.rate_per_s can't be chosen, because a load is found or given",
+            "chosen names load.rate_per_s, and a load is found or given",
         ),
-        ({"given": ("protocol",), "chosen": ("protocol",)}, "protocol stands in `given` and in `chosen`"),
+        (
+            {"given": ("protocol",), "chosen": ("protocol",)},
+            "given and chosen both name protocol: leave it out of one of them",
+        ),
     ],
 )
 def test_what_can_not_be_declared_is_one_sentence(declared: dict[str, tuple[str, ...]], words: str) -> None:
