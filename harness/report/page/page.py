@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 
 from harness.analysis.gpu import gpu_name
 from harness.atomic import replacing_path
+from harness.choice.workloads import by_configuration
 from harness.plain_text import shown, shown_lines
 from harness.report import answer, environment, format, gpus
 from harness.report.cell import Cell, footnotes
@@ -121,12 +122,13 @@ def _marks(run: RunResult) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     if len(run.points) < 2:
         return found
+    several = len(by_configuration(run.points)) > 1
     for answer_ in run.answers:
         called = [
             ("best", [answer_.best]),
             ("tie", answer_.ties),
             ("simplest", [answer_.simplest] if answer_.ties else []),
-            ("default", [answer_.default] if answer_.default else []),
+            ("default", [answer_.default] if several else []),
             ("may be better", answer_.undecided),
         ]
         for word, ids in called:
