@@ -70,12 +70,8 @@ MANY = DEMO.model_copy(
 )
 """200 points."""
 
-THOUSAND = MANY.model_copy(
-    update={
-        "server": Server(max_batch=(1, 4, 8, 16, 32), queue_delay_us=(0, 500), instances=(1, 2, 4, 8)),
-        "load": Load(concurrency=(1, 4, 8, 16, 64)),
-    }
-)
+MORE = MANY.model_copy(update={"load": Load(concurrency=(1, 2, 4, 8, 16))})
+"""250 points: more than a page lists without being asked."""
 
 
 def environment(*, gpu: bool) -> Environment:

@@ -5,8 +5,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from harness.report.page.page import write_page
-from tests.report import factory, samples
+from tests.report import factory
 from tests.report.browser import choose, data_of, listed, visit
 from tests.report.factory import DEMO_RUN as DEMO
 
@@ -188,21 +187,19 @@ def test_on_paper_the_filters_that_hold_are_told_and_the_others_are_not(demo):
     assert len(shown()) > 5
 
 
-def test_a_thousand_points_are_a_page_that_lists_what_the_answers_name(browser, tmp_path):
-    run = factory.run_of(factory.THOUSAND)
-    path = tmp_path / "report.html"
-    write_page(run, samples.series_for(run), path)
-    assert len(run.points) == 1000 and path.stat().st_size < 30_000_000
-    visit(browser, path)
+def test_of_very_many_points_those_are_listed_that_the_answers_name(show):
+    """A thousand: tests/bench/test_thousand_points.py."""
+    run = factory.run_of(factory.MORE)
+    browser = show(run)
     first = listed(browser)
-    assert 5 <= len(first) <= 100 and {answer.best for answer in run.answers} <= set(first)
+    assert len(run.points) == 250 and 5 <= len(first) <= 100
+    assert {answer.best for answer in run.answers} <= set(first)
     note = browser.find_element("id", "listed")
-    assert note.text.startswith(f"{len(first)} of 1,000 points are listed")
+    assert note.text.startswith(f"{len(first)} of 250 points are listed")
     press(browser, "max_batch", "8")
-    assert len(listed(browser)) == 200 and not note.is_displayed()
+    assert len(listed(browser)) == 50 and not note.is_displayed()
     press(browser, "max_batch", "8")
     browser.execute_script("document.querySelector('#listed button').click()")
-    assert len(listed(browser)) == 1000
+    assert len(listed(browser)) == 250
     answers = browser.execute_script("return document.querySelectorAll('#answers tbody tr').length")
     assert answers == len(run.answers) == 5
-    browser.get("about:blank")
