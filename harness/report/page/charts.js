@@ -234,7 +234,7 @@
     });
     const shares = [0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999, 0.9999999];
     const layout = { xaxis: { ...axis("percentile of requests", []), rangemode: "normal", type: "log", tickvals: shares.map((s) => 1 / (1 - s)), ticktext: shares.map((s) => `${+(s * 100).toPrecision(9)}%`) }, yaxis: axis("latency, ms", ys) };
-    const rest = shown.length > list.length ? ` ${list.length} of ${shown.length} points are drawn, those that the answers name first.` : "";
+    const rest = shown.length > list.length ? ` ${list.length} of ${shown.length.toLocaleString("en")} points are drawn, those that the answers name first.` : "";
     draw("percentiles", { traces, layout, height: 420, note: traces.length ? `Every request that succeeded after the initial transient. Faint: fewer than ten requests are slower.${rest}` : "No samples of these points are at hand." });
   }
 
@@ -243,7 +243,9 @@
   function breakdown(shown) {
     const list = named(shown, MOST_BARS).sort((a, b) => data.points.indexOf(a) - data.points.indexOf(b));
     const rows = list.map((_, i) => i), seen = list.filter((p) => p.parts);
-    const labels = list.map((p) => plain(p.words) + (values_good(p) ? "" : ` (${p.values.verdict})`));
+    const narrow = (byId("breakdown")?.parentElement.clientWidth ?? 1000) < 700; // a name has two lines there
+    const name_of = (p) => p.words.split(", ").map(plain).reduce((a, b, i, all) => `${a},${narrow && i === Math.ceil(all.length / 2) ? "<br>" : " "}${b}`);
+    const labels = list.map((p) => name_of(p) + (values_good(p) ? "" : ` (${p.values.verdict})`));
     const traces = seen.length === 0 ? [] : Object.entries(PARTS).map(([name, color]) => ({
       type: "bar", orientation: "h", name, legendgroup: name, y: rows, x: list.map((p) => p.parts?.[name] ?? null), customdata: list.map((p) => p.id),
       marker: { color, pattern: { shape: list.map((p) => HATCHES[p.values.verdict]), fillmode: "overlay", fgcolor: "@paper", size: 6 } },
@@ -252,8 +254,8 @@
     const layout = { barmode: "stack", bargap: 0.3, xaxis: axis("mean per request, ms", []), yaxis: { tickvals: rows, ticktext: labels, range: [rows.length - 0.5, -0.5], automargin: true, showgrid: false } };
     const without = list.length - seen.length;
     const said = without ? ` ${without} ${without === 1 ? "point" : "points"} without Triton's statistics: no bar.` : "";
-    const rest = shown.length > list.length ? ` ${list.length} of ${shown.length} points, those that the answers name first.` : "";
-    draw("breakdown", { traces, layout, height: 90 + 26 * Math.max(rows.length, 2), note: traces.length ? `Means per request. Client: from the intended send to the actual one. Queue, input, compute and output: by Triton's own statistics. Network: the rest, that is the wire, Triton's front end, the client's own handling. Hatched bars: not valid.${said}${rest}` : list.length ? "Triton's statistics could not be read at any point." : "No point passes the filters." });
+    const rest = shown.length > list.length ? ` ${list.length} of ${shown.length.toLocaleString("en")} points, those that the answers name first.` : "";
+    draw("breakdown", { traces, layout, height: 90 + (narrow ? 36 : 26) * Math.max(rows.length, 2), note: traces.length ? `Means per request. Client: from the intended send to the actual one. Queue, input, compute and output: by Triton's own statistics. Network: the rest, that is the wire, Triton's front end, the client's own handling. Hatched bars: not valid.${said}${rest}` : list.length ? "Triton's statistics could not be read at any point." : "No point passes the filters." });
   }
 
   const is_axis = (path, c) => path.startsWith("requests.") && !path.endsWith(".batch") && (c.name === "" || path.startsWith(`requests.${c.name}.`));
@@ -267,6 +269,7 @@
       against("size", (c) => c.elements, (c) => c.sizes, (c) => c?.axes ?? "", is_axis);
       against("batch", (c) => c.batch, (c) => String(c.batch), () => "batch of one request, inferences", is_batch);
     }
-    if (what !== "percentile" && what !== "width") distributions(shown), breakdown(shown);
+    if (what !== "percentile" && what !== "width") distributions(shown);
+    if (what !== "percentile") breakdown(shown);
   });
 })();
