@@ -223,7 +223,7 @@ def test_the_ratios_to_perf_analyzer_are_printed_as_one_document(tmp_path: Path)
 def test_a_round_in_which_the_hypervisor_took_too_much_is_no_round(tmp_path: Path) -> None:
     every = "against.QUIET_ATTEMPTS, against.MOST_STOLEN = 2, -1"
     one = 'against.CONCURRENCIES, against.PROTOCOLS = (1,), ("grpc",)'
-    program = _with(TINY, every, one).replace("round_s=0.4", "round_s=0.2")
+    program = _with(TINY, every, one).replace("round_s=0.4", "round_s=1.0")  # seen on a busy machine, too
     done = calibrate(tmp_path, "--quick", "--against", "perf_analyzer", "--json", program=program)
     assert done.code == 3, done.stderr
     compared = json.loads(done.stdout)["grpc"]["1"]
