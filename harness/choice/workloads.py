@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.analysis.objective import standing
 from harness.choice.configurations import complexity, is_default, varied
@@ -11,8 +11,6 @@ from harness.choice.scores import Score, rule_of, score
 from harness.choice.told_apart import is_more, ratio
 from harness.schema.answer import Answer, Rule
 from harness.schema.result import PointResult
-
-Key = tuple[tuple[str, object], ...]
 
 
 def answers(points: Sequence[PointResult]) -> tuple[Answer, ...]:
@@ -24,17 +22,20 @@ def answers(points: Sequence[PointResult]) -> tuple[Answer, ...]:
 
 def by_workload(points: Iterable[PointResult]) -> list[list[PointResult]]:
     """The points of each workload, in the order of the run."""
-    groups: dict[Key, list[PointResult]] = {}
-    for point in points:
-        groups.setdefault(tuple(sorted(point.point.workload.items())), []).append(point)
-    return list(groups.values())
+    return _grouped(points, lambda point: point.point.workload)
 
 
 def by_configuration(points: Iterable[PointResult]) -> list[list[PointResult]]:
     """The points of each configuration, in the order of the run."""
-    groups: dict[Key, list[PointResult]] = {}
+    return _grouped(points, lambda point: point.point.configuration)
+
+
+def _grouped(
+    points: Iterable[PointResult], of: Callable[[PointResult], Mapping[str, object]]
+) -> list[list[PointResult]]:
+    groups: dict[tuple[tuple[str, object], ...], list[PointResult]] = {}
     for point in points:
-        groups.setdefault(tuple(sorted(point.point.configuration.items())), []).append(point)
+        groups.setdefault(tuple(sorted(of(point).items())), []).append(point)
     return list(groups.values())
 
 

@@ -21,6 +21,7 @@ class Reading(Protocol):
 
 
 R = TypeVar("R", bound=Reading)
+V = TypeVar("V")
 
 Together = Callable[[R, R, int], R]
 """Of the earlier, the later, and when the one before both was: one reading in place of the two."""
@@ -106,7 +107,7 @@ def of_gpus(earlier: GpuReading, later: GpuReading, before_ns: int) -> GpuReadin
     return replace(later, **found, processes=_processes(earlier.processes, later.processes))
 
 
-def _later(earlier: Any, later: Any) -> Any:
+def _later(earlier: V | None, later: V | None) -> V | None:
     return earlier if later is None else later
 
 
@@ -122,7 +123,7 @@ def _all(lists: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
 def _mean(values: tuple[float | None, float | None], covers: tuple[int, int]) -> float | None:
     earlier, later = values
     if earlier is None or later is None:
-        return earlier if later is None else later
+        return _later(earlier, later)
     return (earlier * covers[0] + later * covers[1]) / sum(covers)
 
 
@@ -131,7 +132,7 @@ def _processes(
 ) -> tuple[GpuProcess, ...] | None:
     """Each that one of them lists, with the most memory that it held."""
     if earlier is None or later is None:
-        return earlier if later is None else later
+        return _later(earlier, later)
     found: dict[int, GpuProcess] = {}
     for process in (*earlier, *later):
         held = (found.get(process.pid, process).memory_bytes, process.memory_bytes)

@@ -173,22 +173,25 @@ _FIRST = 3
 
 
 def _some(ids: Sequence[str], points: Mapping[str, PointResult], chosen: Sequence[str]) -> str:
-    words = [_at(points[id_], chosen) for id_ in ids[:_FIRST]]
-    rest = [f"{len(ids) - _FIRST} more"] if len(ids) > _FIRST else []
-    return "; ".join([*words, *rest])
+    return _listed([_at(points[id_], chosen) for id_ in ids])
 
 
 def _others(answer: Answer, points: Mapping[str, PointResult], chosen: Sequence[str]) -> str:
-    """The first of the ties, by what they have other than the best."""
+    """The ties, by what they have other than the best."""
     assert answer.best is not None
     best = points[answer.best].point
     words = []
-    for tie in (points[id_].point for id_ in answer.ties[:_FIRST]):
+    for tie in (points[id_].point for id_ in answer.ties):
         other = [path for path in chosen if tie.configuration.get(path) != best.configuration.get(path)]
         load = "" if tie.load == best.load else tie.load.label
         words.append(", ".join(filter(None, (settings_words(tie.configuration, other), load))))
-    rest = [f"{len(answer.ties) - _FIRST} more"] if len(answer.ties) > _FIRST else []
-    return "; ".join([*words, *rest])
+    return _listed(words)
+
+
+def _listed(words: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    rest = [f"{len(words) - _FIRST} more"] if len(words) > _FIRST else []
+    return "; ".join([*words[:_FIRST], *rest])
 
 
 def _at(point: PointResult, chosen: Sequence[str]) -> str:

@@ -41,7 +41,6 @@ def overview(run: RunResult) -> dict[str, Any]:
                 "rule": answer.rule,
                 "best": answer.best,
                 "ties": answer.ties,
-                "line": each.line,
             }
             for each, answer in zip(told(run), run.answers, strict=True)
         ],
