@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench accuracy gpu-check check format pictures schema clean
+.PHONY: help demo tune-demo test fuzz bench accuracy gpu-check check format pictures schema clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 11
@@ -12,8 +12,11 @@ help: ## this list
 demo: $(VENV)/.for-demo ## measure a real model behind a real Triton, and say where the page is
 	$(BIN)/harness run scenarios/demo.yaml
 
+tune-demo: $(VENV)/.for-demo ## search 32 configurations of that model for the best one, in five minutes
+	$(BIN)/harness tune scenarios/tune-demo.yaml
+
 test: $(VENV)/.for-test ## the whole test suite
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15
 
 fuzz: $(VENV)/.for-test ## each parser of what others send on what nobody should send, a minute each
 	HARNESS_FUZZ_S=$${HARNESS_FUZZ_S:-60} HARNESS_FUZZ_SEED=$${HARNESS_FUZZ_SEED:-$$(date +%s)} \

@@ -1,9 +1,9 @@
 """Measure a model behind NVIDIA Triton before it goes on GPUs.
 
-What the command line does can be called from Python: `run`, `dry_run`, `resume`, `rebuild`, `export_model`,
-`serve`, `examine` (what `harness doctor` prints); `samples` gives the requests of a point. Each raises
-`HarnessError`, one sentence with the remedy. Imports are made when a function is called: `import harness`
-stays cheap.
+What the command line does can be called from Python: `run`, `dry_run`, `resume`, `tune`, `rebuild`,
+`export_model`, `serve`, `examine` (what `harness doctor` prints); `samples` gives the requests of a point.
+Each raises `HarnessError`, one sentence with the remedy. Imports are made when a function is called:
+`import harness` stays cheap.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.schema.model import ModelArtifact
     from harness.schema.result import PointResult, RunResult
     from harness.schema.scenario import Dtype
+    from harness.schema.tune_result import TuneResult
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 """ONNX Runtime's own builds send telemetry to Microsoft unless this is set before it is loaded (its
@@ -43,6 +44,7 @@ __all__ = [
     "run",
     "samples",
     "serve",
+    "tune",
 ]
 
 
@@ -101,6 +103,37 @@ def run(
 def resume(run_folder: str | Path, *, quiet: bool = False, **options: Unpack[Options]) -> RunResult:
     """Go on with a run that was cut off; finished points are not measured again."""
     return run(run_folder, resume=True, quiet=quiet, **options)
+
+
+def tune(
+    what: str | Path | None,
+    *,
+    minutes: float | None = None,
+    overrides: Sequence[str] = (),
+    results: str | Path = "results",
+    workers: int | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    **options: Unpack[Options],
+) -> TuneResult:
+    """Search the configurations of a scenario file for the best one, as `harness tune` does.
+
+    `what`, `overrides`, `results`, `workers`, `quiet` and the options are as in `run`; with `resume` it is
+    the file, a search's folder, or None: the latest search that was cut off. `minutes`: the budget, in place
+    of the scenario's `tune.minutes`. Raises HarnessError; what was measured until then is kept.
+    """
+    from harness.commands import run as running
+    from harness.commands import tune as story
+    from harness.commands.progress import Progress
+    from harness.measurement.testbed import Testbed
+
+    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
+    file = None if what is None else Path(what)
+    asked = _overrides(overrides, workers)
+    if resume:
+        return story.resume(file, testbed, results=Path(results), overrides=asked, progress=progress)
+    loaded = running.load(file, asked, progress=progress)
+    return story.tune(loaded, testbed, minutes=minutes, results=Path(results), progress=progress)
 
 
 def dry_run(

@@ -199,6 +199,48 @@ def run(
 
 
 @app.command()
+def tune(
+    what: Scenario = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="How long the search may take (default: tune.minutes of the scenario, 10)."),
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
+    results: Results = Path("results"),
+    repository: Repository = None,
+    server: Server = None,
+    image: Image = None,
+    shm_size: ShmSize = None,
+    network: Network = None,
+    workers: Workers = None,
+    listen: Listen = None,
+    host: ListenAddress = None,
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Find the server configuration that serves most under the scenario's objective, and prove it."""
+    from harness.commands import tune as story
+
+    result = harness.tune(
+        what,
+        minutes=minutes,
+        overrides=overrides,
+        results=results,
+        workers=workers,
+        resume=resume,
+        server=server,
+        image=image,
+        shm_size=shm_size,
+        network=network,
+        listen=listen,
+        host=host,
+        repository=repository,
+    )
+    terminal.print_json(result) if as_json else story.show(result)
+    raise typer.Exit(story.exit_code(result))
+
+
+@app.command()
 def worker(
     master: Annotated[
         str, typer.Option(metavar="HOST[:PORT]", help="Where the run waits, as its --listen says.")

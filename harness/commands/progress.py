@@ -55,7 +55,8 @@ class Progress:
         self.say(f"{text}: {time.monotonic() - began:.1f} s")
 
     @contextmanager
-    def point(self, number: int, of: int, point: Point) -> Iterator[None]:
+    def point(self, number: int, of: int, point: Point, *, said: bool = True) -> Iterator[None]:
+        """While a point is measured. `said`: whether a line of it stays where none can be rewritten."""
         self._point = f"[{number}/{of}] {point.label}"
         self._measure = point.measure if point.load.steady_by_design else None
         if self._live:
@@ -63,7 +64,8 @@ class Progress:
                 yield
             self._status = None
         else:
-            self.say(self._point)
+            if said:
+                self.say(self._point)
             yield
 
     def load(self, phase: str, elapsed_s: float, requests: int, errors: int) -> None:

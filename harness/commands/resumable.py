@@ -1,4 +1,4 @@
-"""Which run `harness run --resume` goes on with, and whose word its scenario is.
+"""Which run, or which search, `--resume` goes on with, and whose word its scenario is.
 
 What a scenario names is executed or read: a factory, a model's files, data. In a run's folder that somebody
 sent, that would be their choice. So a run goes on as it began only where this user's harness began it, which
@@ -21,6 +21,8 @@ from harness.schema.errors import InputError
 from harness.schema.expansion import expand
 from harness.schema.point import Point
 from harness.schema.scenario import Scenario
+from harness.schema.tune_result import TuneResult
+from harness.store import tune_file
 from harness.store.run_folder import RunFolder, StoredScenario, latest_unfinished, open_run
 from harness.store.scenario_file import LoadedScenario, load_scenario
 from harness.store.shipped import scenario_file
@@ -45,6 +47,23 @@ def resumable(
         _check_points(folder, loaded.points)
         folder.bring_up_to_date()
     return folder, loaded
+
+
+def resumable_search(
+    what: Path | None, results: Path, progress: Progress
+) -> tuple[RunFolder, LoadedScenario, TuneResult]:
+    """The search of `harness tune` that is meant, its scenario, and how far it came. Raises InputError as
+    `resumable` does, and for a search that came to its end."""
+    if what is not None and what.is_dir():
+        folder, own = open_run(what), None
+    else:
+        own = None if what is None else scenario_file(what)
+        folder = tune_file.latest_unfinished(results, own, progress.say)
+    loaded = _trusted(folder, own, as_loaded=False)
+    found = tune_file.read(folder)
+    if found.finished_at is not None:
+        raise InputError(f"the search in {folder.path} came to its end: start a new one")
+    return folder, loaded, found
 
 
 def _trusted(folder: RunFolder, own: Path | None, as_loaded: bool) -> LoadedScenario:

@@ -24,6 +24,7 @@ from harness.schema.point import (
     Setting,
     check_provider,
 )
+from harness.schema.roles import Role, role_of
 from harness.schema.scenario import Scenario, SharedMemory
 
 
@@ -53,6 +54,33 @@ def expand(scenario: Scenario, *, as_loaded: bool = False) -> tuple[Point, ...]:
     for twice in {i for i in ids if ids.count(i) > 1}:
         raise InputError(f"a list in the scenario has the same value twice (point {twice}): keep one of them")
     return tuple(points)
+
+
+def configurations(scenario: Scenario, *, as_loaded: bool = False) -> tuple[dict[str, Setting], ...]:
+    """Every combination of what the scenario varies of how the model is served, by dotted path. Of a scenario
+    that varies nothing of it, one that is empty. `as_loaded` is as in `expand`."""
+    varied = _varied(scenario, as_loaded, "configuration")
+    return tuple(dict(zip(varied, each, strict=True)) for each in itertools.product(*varied.values()))
+
+
+def varied_workload(scenario: Scenario) -> tuple[str, ...]:
+    """The paths of what is given, of which the scenario has several values."""
+    return tuple(_varied(scenario, True, "workload"))
+
+
+def _varied(scenario: Scenario, as_loaded: bool, role: Role) -> dict[str, tuple[Any, ...]]:
+    choices = _choices(scenario if as_loaded else scenario.with_defaults())
+    return {
+        path: values
+        for path, values in choices.items()
+        if len(values) > 1 and role_of(path, scenario.given, scenario.chosen) == role
+    }
+
+
+def with_settings(scenario: Scenario, settings: Mapping[str, Setting]) -> Scenario:
+    """The scenario with each of `settings`, by dotted path, in place of its own. Raises InputError as
+    `point_at` does."""
+    return _with(scenario, settings)
 
 
 def point_at(scenario: Scenario, settings: Mapping[str, Setting], *, as_loaded: bool = False) -> Point:

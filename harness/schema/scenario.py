@@ -30,6 +30,7 @@ from harness.schema.quantities import (
     SettingPath,
     Threads,
 )
+from harness.schema.tune_section import Tune
 
 Protocol = Literal["http", "grpc"]
 DeviceKind = Literal["auto", "cpu", "gpu"]
@@ -240,6 +241,8 @@ class Scenario(Frozen):
     """Settings that may be chosen though harness would take them for given: `[requests.text.tokens]`, where
     texts can be padded to any of the lengths."""
     validity: Validity = Validity()
+    tune: Tune = Tune()
+    """What `harness tune` searches for."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
     """Everything that is drawn (payloads, classes, arrivals) is drawn from this: the same in every run."""
 

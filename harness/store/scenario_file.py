@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from harness import yaml_file
@@ -152,3 +153,10 @@ def _blamed(document: Document, message: str) -> int:
         if "." in key and f"{key} " in message:
             return line
     return document.line(("requests",)) or 1
+
+
+def written(scenario: Scenario) -> str:
+    """A scenario as YAML; what is at its default is left out."""
+    data = scenario.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    data["load"] = scenario.load.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)

@@ -1,0 +1,145 @@
+"""`harness tune`: search for the configuration that serves most under the objective, then prove it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from harness.commands.derived import import_libraries
+from harness.commands.progress import Progress
+from harness.commands.resumable import resumable_search
+from harness.commands.run import PLAIN_WIDTH, RESULTS, exported
+from harness.commands.sittings import check_models
+from harness.commands.tuning.answer_files import write_answer
+from harness.commands.tuning.outcome import outcome
+from harness.commands.tuning.proof import arms, prove
+from harness.commands.tuning.search import Search, measure, race_of, recall
+from harness.commands.tuning.step_words import capacity_words, step_line
+from harness.console import TerminalConsole, cells, line
+from harness.measurement.session import Session
+from harness.measurement.testbed import Testbed, most_shared
+from harness.report.search_words import HEADINGS, answer_lines, table
+from harness.schema.errors import ExitCode, InputError
+from harness.schema.tune_result import TuneResult
+from harness.store import tune_file
+from harness.store.run_folder import create_run
+from harness.store.scenario_file import LoadedScenario
+
+
+def tune(
+    loaded: LoadedScenario,
+    testbed: Testbed | None = None,
+    *,
+    minutes: float | None = None,
+    results: Path = RESULTS,
+    progress: Progress | None = None,
+) -> TuneResult:
+    """Search in a new folder under `results`. Raises HarnessError; what was measured is kept."""
+    testbed, progress = testbed or Testbed(), progress or Progress()
+    budget_s = 60 * (loaded.scenario.tune.minutes if minutes is None else minutes)
+    race = race_of(loaded, budget_s)
+    testbed.check(loaded.name, loaded.points)
+    models = exported(loaded, progress)
+    folder = create_run(results, loaded, one_after_another=True)
+    search = Search(loaded, folder, models, race, budget_s, progress)
+    with folder.locked():
+        check_models(folder, tuple(models.values()), measured=False)
+        return searched(search, testbed)
+
+
+def resume(
+    what: Path | None,
+    testbed: Testbed | None = None,
+    *,
+    results: Path = RESULTS,
+    overrides: Sequence[str] = (),
+    minutes: float | None = None,
+    progress: Progress | None = None,
+) -> TuneResult:
+    """Go on with a search that was cut off: nothing is measured twice, and its budget is what is left of it.
+
+    `what`: the search's folder, a scenario file (its latest unfinished search), or None (the latest).
+    """
+    if overrides or minutes is not None:
+        raise InputError(
+            "a search goes on as it began: leave out --set, --workers and --minutes, or leave out --resume"
+        )
+    testbed, progress = testbed or Testbed(), progress or Progress()
+    folder, loaded, before = resumable_search(what, results, progress)
+    testbed.check(loaded.name, loaded.points)
+    race = race_of(loaded, before.budget_s)
+    search = Search(loaded, folder, exported(loaded, progress), race, before.budget_s, progress)
+    with folder.locked():
+        check_models(folder, tuple(search.models.values()), measured=bool(before.steps))
+        progress.say(f"going on with {folder.path}, {before.used_s / 60:.1f} min into it")
+        recall(search, before)
+        return searched(search, testbed)
+
+
+def searched(search: Search, testbed: Testbed) -> TuneResult:
+    """Go through the search and the proof; the result is on disk after each step."""
+    import_libraries()
+    log, shared = search.folder.path / "server.log", most_shared(search.loaded.points)
+    began = search.clock() - search.used_s
+    finished = False
+    try:
+        with testbed.session(log, search.progress, shared_memory=shared) as session:
+            _race(search, session, began)
+        if arms(search) and not search.is_proven:
+            with testbed.session(log, search.progress, shared_memory=shared) as session:
+                prove(search, session, began + search.budget_s, lambda: _keep(search))
+        search.folder.end()
+        finished = True
+    finally:
+        result = _keep(search, finished=finished)
+    files = write_answer(search, result, gpu=testbed.target.gpu_usable)
+    search.progress.say(f"found: {', '.join(str(search.folder.path / name) for name in files) or 'nothing'}")
+    return result
+
+
+def _race(search: Search, session: Session, began: float) -> None:
+    race = search.race
+    while True:
+        race.used_s = search.clock() - began
+        asked = race.ask()
+        if asked is None:
+            return
+        step, what = measure(search, session, asked, "search")
+        race.tell(asked, what, step.took_s)
+        _keep(search)
+        search.progress.say(f"{step_line(search, step)}; capacity {capacity_words(search, step)}")
+
+
+def _keep(search: Search, *, finished: bool = False) -> TuneResult:
+    result = outcome(search, finished=finished)
+    tune_file.write(search.folder, result)
+    return result
+
+
+def show(result: TuneResult) -> None:
+    """What was found, on stdout."""
+    console = TerminalConsole()
+    if not console.is_terminal:
+        console = TerminalConsole(width=PLAIN_WIDTH)
+    rows = table(result)
+    if rows:
+        shown = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN, show_edge=False)
+        for heading in HEADINGS:
+            shown.add_column(line(heading), justify="right" if "/s" in heading or "ms" in heading else "left")
+        for row in rows:
+            shown.add_row(*cells(row))
+        console.print(shown)
+    for about, sentence in answer_lines(result):
+        console.print(Text.assemble(line(f"{about}: ", "bold"), line(sentence)), soft_wrap=True)
+
+
+def exit_code(result: TuneResult) -> ExitCode:
+    """1 where nothing holds the objective, 3 where nothing could be measured, else 0."""
+    if result.best is not None:
+        return ExitCode.FINE
+    rated = any(step.told == "rated" for step in result.steps)
+    return ExitCode.OBJECTIVE_MISSED if rated else ExitCode.INVALID

@@ -1,0 +1,62 @@
+"""What a user takes from a search: config.pbtxt for a model repository, and a scenario to measure further."""
+
+from __future__ import annotations
+
+from harness import atomic
+from harness.commands.tuning.search import Search
+from harness.plain_text import written as written_path
+from harness.schema.expansion import point_at, with_settings
+from harness.schema.point import Setting
+from harness.schema.tune_result import TuneResult
+from harness.schema.tune_section import Tune
+from harness.store.scenario_file import written
+from harness.triton.repository import model_config, text_format
+
+SHARE = 0.8
+"""Of the capacity that the scenario sends: what one would plan with."""
+
+
+def write_answer(search: Search, result: TuneResult, *, gpu: bool) -> tuple[str, ...]:
+    """Write both files into the search's folder; their names. None where there is nothing to recommend.
+
+    `gpu`: whether `kind: auto` means a GPU on the server that was searched.
+    """
+    if result.recommended is None:
+        return ()
+    found = result.candidates[result.recommended]
+    point = point_at(search.scenario, found.settings)
+    artifact = search.models[point.dtype]
+    words = ", ".join(f"{path} {value}" for path, value in found.settings.items()) or "its only configuration"
+    head = f"# Recommended by `harness tune` for {search.loaded.name} ({result.run_id}): {words}.\n"
+    path = search.folder.path
+    config = text_format(model_config(artifact, point.server, gpu=gpu))
+    atomic.write_text(path / "config.pbtxt", head + config)
+    capacity = found.capacity_per_s.value or 0.0
+    load: dict[str, Setting] = {
+        "load.rate_per_s": float(f"{SHARE * capacity:.3g}"),
+        "load.arrivals": point_arrivals(search),
+    }
+    scenario = with_settings(search.scenario, {**found.settings, **load})
+    note = f"# It sends {SHARE:.0%} of its capacity of {capacity:.3g} requests/s.\n"
+    note += _beside(search)
+    text = written(scenario.model_copy(update={"tune": Tune()}))
+    atomic.write_text(path / "recommended.yaml", head + note + text)
+    return "config.pbtxt", "recommended.yaml"
+
+
+def _beside(search: Search) -> str:
+    """Where the file must lie, if it names others."""
+    scenario, folder = search.scenario, search.loaded.folder
+    files = [
+        scenario.model,
+        *(r.folder for r in scenario.requests if r.folder),
+        *scenario.load.files.values(),
+    ]
+    if not any((folder / file).exists() for file in files):
+        return ""
+    return f"# What it names lies in {written_path(folder)}: copy it there.\n"
+
+
+def point_arrivals(search: Search) -> str:
+    """How the search spaced its requests."""
+    return search.scenario.load.arrivals or "poisson"

@@ -1,0 +1,114 @@
+"""A search as its result: how each configuration stands, and what is recommended."""
+
+from __future__ import annotations
+
+import math
+
+from harness.clock import now
+from harness.commands.tuning.search import Search
+from harness.schema.result import PointResult
+from harness.schema.tune_result import Candidate, Figure, TuneResult
+from harness.tuning import finish
+from harness.tuning.capacity import Estimate, cliff
+from harness.tuning.front import on_front
+
+
+def outcome(search: Search, *, finished: bool) -> TuneResult:
+    """The result by all that was measured until now."""
+    race, leader = search.race, search.race.leader
+    settings = search.loaded.points[0].configuration
+    varied = set(search.configurations[0])
+    candidates = [_candidate(search, number) for number in range(len(search.configurations))]
+    front = on_front(candidates)
+    return TuneResult(
+        run_id=search.folder.run_id,
+        path=str(search.folder.path),
+        scenario=search.loaded.name,
+        started_at=search.started_at,
+        finished_at=now() if finished else None,
+        objective={name: limit for name, limit in search.scenario.objective if limit is not None},
+        budget_s=search.budget_s,
+        used_s=race.used_s + sum(step.took_s for step in search.steps if step.stage == "proof"),
+        environment=search.environment,
+        fixed={path: value for path, value in settings.items() if path not in varied},
+        default=race.space.default,
+        best=None if leader is None else leader.number,
+        recommended=finish.simplest(race, search.complexity),
+        why=None if leader is not None else _nearest(search),
+        decided=race.decided,
+        worth_going_on=finish.worth_going_on(race),
+        proof=search.proof,
+        candidates=tuple(each.model_copy(update={"on_front": each.number in front}) for each in candidates),
+        steps=tuple(search.steps),
+    )
+
+
+def _nearest(search: Search) -> str:
+    """Of an objective that nothing meets, what came nearest."""
+    rated = [step for step in search.steps if step.excess is not None]
+    if not rated:
+        told = next((step.reason for step in reversed(search.steps) if step.reason), None)
+        return "no configuration could be measured" + (f": {told}" if told else "")
+    best = min(rated, key=lambda step: step.excess or 0.0)
+    assert best.excess is not None
+    settings = ", ".join(f"{p.split('.')[-1]} {v}" for p, v in search.configurations[best.candidate].items())
+    return (
+        "no configuration holds the objective at any rate that was measured; the nearest was "
+        f"{settings or 'the only one'} at {best.rate_per_s:g}/s: {math.exp(best.excess):.2f} times its limit"
+    )
+
+
+def _candidate(search: Search, number: int) -> Candidate:
+    race = search.race
+    each = race.candidates[number]
+    at = _at(search, number)
+    return Candidate(
+        number=number,
+        settings=dict(race.space.configurations[number]),
+        standing=finish.standing(race, each),
+        why=each.out,
+        capacity_per_s=_figure(each.estimate),
+        served_per_s=None if each.served is None else each.served.rate_per_s,
+        foreseen_per_s=math.exp(race.foreseen[0][number]) if race.foresight.executions else None,
+        cliff=cliff(each.rated),
+        measured_s=each.measured_s,
+        tries=sum(step.candidate == number for step in search.steps),
+        at=None if at is None else at.id,
+        p50_s=None if at is None else at.latency_s.p50,
+        p99_s=None if at is None else at.latency_s.p99,
+        memory_bytes=None if at is None else _memory(at),
+        energy_j_per_inference=None if at is None else _energy(at),
+    )
+
+
+def _figure(found: Estimate) -> Figure:
+    return Figure(value=found.value, low=found.low, high=found.high)
+
+
+def _at(search: Search, number: int) -> PointResult | None:
+    """The point of a configuration nearest to its capacity, from below where there is one."""
+    value = search.race.candidates[number].estimate.value
+    rated = [
+        (step.rate_per_s, search.points[step.point])
+        for step in search.steps
+        if step.candidate == number
+        and step.told == "rated"
+        and step.rate_per_s
+        and step.point in search.points
+    ]
+    if value is None or not rated:
+        return None
+    below = [each for each in rated if each[0] <= value * 1.01] or rated
+    return min(below, key=lambda each: abs(math.log(each[0] / value)))[1]
+
+
+def _memory(point: PointResult) -> int | None:
+    held = [m for gpu in point.gpu or () if (m := gpu.server_memory_bytes_max or gpu.memory_bytes_max)]
+    if held:
+        return sum(held)
+    return None if point.host is None else point.host.server_memory_bytes
+
+
+def _energy(point: PointResult) -> float | None:
+    known = [j for gpu in point.gpu or () if (j := gpu.energy_j_per_inference) is not None]
+    return sum(known) if known else None

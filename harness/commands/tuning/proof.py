@@ -1,0 +1,104 @@
+"""The proof: the winner and the default configuration once more, on a fresh server, in turns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from harness.commands.tuning.search import Search, measure
+from harness.commands.tuning.step_words import step_line
+from harness.measurement.session import Session
+from harness.schema.answer import Ratio
+from harness.schema.tune_result import Figure, Proof
+from harness.tuning import finish
+from harness.tuning.capacity import SURE_Z, Estimate, Rated, capacity
+from harness.tuning.race import Ask
+from harness.tuning.told import of_step
+
+AROUND = (0.93, 1.0, 1.07)
+"""Shares of a capacity at which it is measured in each turn."""
+
+Z_95 = 1.96
+
+
+def arms(search: Search) -> tuple[int, ...]:
+    """What is compared: the recommended configuration, the best one, and the default one where it serves."""
+    race, default = search.race, search.race.space.default
+    recommended = finish.simplest(race, search.complexity)
+    if recommended is None or race.leader is None:
+        return ()
+    named = [recommended, race.leader.number]
+    if default is not None and race.candidates[default].served is not None:
+        named.append(default)
+    return tuple(dict.fromkeys(named))
+
+
+def prove(search: Search, session: Session, end: float, keep: Callable[[], object]) -> None:
+    """Measure the arms in turns until the time `end` of the search's clock; one turn at least."""
+    race, compared = search.race, arms(search)
+    search.served = None
+    seen: dict[int, list[Rated]] = {arm: _before(search, arm) for arm in compared}
+    guess = {arm: math.exp(float(race.foreseen[0][arm])) for arm in compared}
+    turns, longest_s = min(len(each) for each in seen.values()) // len(AROUND), 0.0
+    while turns == 0 or longest_s == 0 or search.clock() + longest_s <= end:
+        began = search.clock()
+        for arm in compared if turns % 2 == 0 else compared[::-1]:
+            for share in AROUND:
+                rate = share * guess[arm]
+                asked = Ask(arm, rate, race.pace.seconds(rate, 3), "the proof, in turns")
+                step, what = measure(search, session, asked, "proof")
+                search.progress.say(step_line(search, step))
+                if isinstance(what, Rated):
+                    seen[arm].append(what)
+            guess[arm] = _moved(guess[arm], seen[arm][-len(AROUND) :])
+        turns += 1
+        longest_s = max(longest_s, search.clock() - began)
+        found = {arm: capacity(each, visits=turns, seed=arm) for arm, each in seen.items()}
+        search.proof = _proof(found, compared, race.space.default, turns)
+        keep()
+
+
+def _before(search: Search, arm: int) -> list[Rated]:
+    """What an earlier sitting measured of it."""
+    made = (step for step in search.steps if step.stage == "proof" and step.candidate == arm)
+    return [what for step in made if isinstance(what := of_step(step), Rated)]
+
+
+def _moved(guess: float, seen: Sequence[Rated]) -> float:
+    """Where to measure in the next turn, so that the objective's end is among the rates."""
+    if seen and all(each.excess <= 0 for each in seen):
+        return guess * AROUND[-1] / AROUND[0]
+    if seen and all(each.excess > 0 for each in seen):
+        return guess * AROUND[0] / AROUND[-1]
+    return guess
+
+
+def _proof(found: Mapping[int, Estimate], compared: Sequence[int], default: int | None, turns: int) -> Proof:
+    recommended = compared[0]
+    beside = default if default in found and default != recommended else None
+    return Proof(
+        turns=turns,
+        capacities_per_s={str(arm): _at_95(each) for arm, each in found.items()},
+        over_default=None if beside is None else _ratio(found[recommended], found[beside]),
+    )
+
+
+def _at_95(found: Estimate) -> Figure:
+    """With a 95% interval, as all figures that aren't about who leaves a race."""
+    if found.value is None:
+        return Figure(value=None, low=None, high=found.high)
+    shrink = Z_95 / SURE_Z
+
+    def moved(end: float | None) -> float | None:
+        return None if end is None or found.value is None else found.value * (end / found.value) ** shrink
+
+    return Figure(value=found.value, low=moved(found.low), high=moved(found.high))
+
+
+def _ratio(one: Estimate, other: Estimate) -> Ratio | None:
+    if one.value is None or other.value is None:
+        return None
+    value = one.value / other.value
+    half = math.hypot(one.width, other.width) / 2 * Z_95 / SURE_Z
+    interval = (value * math.exp(-half), value * math.exp(half)) if math.isfinite(half) else None
+    return Ratio(value=value, interval_95=interval)

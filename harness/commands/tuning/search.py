@@ -1,0 +1,241 @@
+"""One search while it goes on: what was measured, in which order, and what is measured next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from harness.analysis.quantile import requests_needed
+from harness.choice.configurations import complexity, is_default
+from harness.clock import now
+from harness.commands.derived import derived
+from harness.commands.measured import measured
+from harness.commands.progress import Progress
+from harness.commands.run import Models
+from harness.commands.sittings import check_environment
+from harness.measurement.session import Session
+from harness.schema.errors import InputError, ServerError
+from harness.schema.expansion import configurations, point_at, varied_workload
+from harness.schema.point import Point, Setting
+from harness.schema.result import Environment, PointResult
+from harness.schema.scenario import Measure, Scenario
+from harness.schema.tune_result import Proof, Stage, Step, TuneResult
+from harness.store.run_folder import RunFolder
+from harness.store.scenario_file import LoadedScenario
+from harness.tuning.foresight import Foresight, Workload
+from harness.tuning.race import Ask, Failed, Pace, Race, Told
+from harness.tuning.space import Space
+from harness.tuning.told import as_step, limits, of_step, told
+
+PROOF = 0.25
+"""Share of the budget in which the winner is measured once more."""
+
+LEAST_S = 20.0
+"""No search is worth its name in less."""
+
+USERS, MOST_USERS = 2, 512
+"""Users for each place in a batch of each instance, so that the next batch is there before one ends."""
+
+WARMUP_S, BETWEEN_S = 1.0, 0.3
+"""Load before a measurement: of a configuration that was just loaded, and of the one measured before."""
+
+
+@dataclass
+class Search:
+    """All that belongs to one search."""
+
+    loaded: LoadedScenario
+    folder: RunFolder
+    models: Models
+    race: Race
+    budget_s: float
+    progress: Progress
+    clock: Callable[[], float] = time.monotonic
+    started_at: str = field(default_factory=now)
+    steps: list[Step] = field(default_factory=list)
+    points: dict[str, PointResult] = field(default_factory=dict)
+    """The figures of the measured points, by id."""
+    environment: Environment | None = None
+    proof: Proof | None = None
+    served: int | None = None
+    """Number of the configuration that was measured last on the live server."""
+
+    used_s: float = 0.0
+    """What earlier sittings took."""
+    left: list[Point] = field(default_factory=list)
+    """Points that an earlier sitting measured, and was killed before it could say what they tell."""
+
+    @property
+    def scenario(self) -> Scenario:
+        return self.loaded.scenario
+
+    @property
+    def configurations(self) -> tuple[Mapping[str, Setting], ...]:
+        return tuple(self.race.space.configurations)
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the budget is used and a proof was made."""
+        return self.proof is not None and self.race.used_s >= self.budget_s
+
+    @property
+    def complexity(self) -> dict[int, tuple[float, ...]]:
+        """To order configurations by, the simplest first."""
+        varied = tuple(self.configurations[0])
+        return {n: complexity(each, varied) for n, each in enumerate(self.configurations)}
+
+
+def race_of(loaded: LoadedScenario, budget_s: float) -> Race:
+    """The race among the scenario's configurations. Raises InputError for a scenario that can't be searched,
+    and for a budget that is too small."""
+    scenario, first = loaded.scenario, loaded.points[0]
+    limited = limits(scenario.objective)
+    if not limited:
+        raise InputError(
+            f"{loaded.name} has no objective for latency, so that no rate is too high: add one, "
+            "e.g. `objective: {p99_ms: 50}`"
+        )
+    if several := varied_workload(scenario):
+        raise InputError(
+            f"{loaded.name} has several values of {', '.join(several)}, and each of them is a workload with "
+            f"a best configuration of its own: choose one (--set {several[0]}=…), make it a mix of request "
+            "classes with weights, or declare it `chosen`"
+        )
+    if budget_s < LEAST_S:
+        raise InputError(
+            f"a search takes {LEAST_S:g} s at least, and {budget_s:g} s are given: raise --minutes, or "
+            "tune.minutes in the scenario"
+        )
+    found = configurations(scenario)
+    default = next((n for n, each in enumerate(found) if is_default(each, tuple(each))), None)
+    fixed = {path: value for path, value in first.settings.items() if value is not None}
+    workload = Workload(limited, size=_size(first), gap_cv=_gap_cv(scenario))
+    return Race(
+        Foresight(Space(found, default), workload, fixed),
+        budget_s=(1 - PROOF) * budget_s,
+        pace=Pace(
+            requests=round(1.3 * max(requests_needed(share) for share in limited)),
+            most_s=min(30.0, max(5.0, budget_s / 40)),
+        ),
+    )
+
+
+def recall(search: Search, before: TuneResult) -> None:
+    """Take the search to where an earlier sitting left it. Raises InputError where its points aren't whole,
+    and where the scenario makes other configurations."""
+    known = [dict(each.settings) for each in before.candidates]
+    if known != [dict(each) for each in search.configurations]:
+        raise InputError(
+            f"{search.folder.path} was begun with other configurations than its scenario makes now: "
+            "start a new search"
+        )
+    finished = {}
+    for point in search.folder.points().begun:
+        if (observed := search.folder.observed(point.id)) is not None:
+            finished[point.id] = point
+            search.points[point.id] = derived(point, search.folder, observed).result
+    for step in before.steps:
+        search.steps.append(step)
+        if step.stage == "search":
+            alone = step.users == 1
+            asked = Ask(step.candidate, step.rate_per_s, step.seconds, step.why, alone)
+            search.race.tell(asked, of_step(step), step.took_s)
+    search.started_at, search.environment = before.started_at, before.environment
+    search.proof, search.used_s = before.proof, before.used_s
+    told = {step.point for step in before.steps}
+    search.left = [point for id_, point in finished.items() if id_ not in told]
+
+
+def measure(search: Search, session: Session, asked: Ask, stage: Stage) -> tuple[Step, Told]:
+    """Measure what was asked for; the step that was made, and what it tells. A configuration that the server
+    refuses, or that ends it, is an answer; any other error is raised."""
+    began, number = search.clock(), len(search.steps) + 1
+    point = _point(search, asked)
+    left = next((each for each in search.left if _same(each, point)), None)
+    finished = None
+    with search.progress.point(number, number, point, said=False):
+        try:
+            if left is not None:
+                point, result = left, search.points[left.id]
+            else:
+                model, base = search.models[point.dtype], search.loaded.folder
+                result = measured(session, point, model, search.folder, base_dir=base).result
+            search.points[point.id], finished = result, point.id
+            observed = search.folder.observed(point.id)
+            died = None if observed is None else observed.ended
+            what = told(result, search.scenario.tune) if died is None else Failed(died)
+        except ServerError as error:
+            what = Failed(str(error))
+    search.served = None if isinstance(what, Failed) else asked.candidate
+    if search.environment is None and finished is not None and left is None:
+        search.environment = session.environment
+        check_environment(search.folder, session.environment, measured=False)
+    step = Step(
+        number=number,
+        stage=stage,
+        candidate=asked.candidate,
+        rate_per_s=point.load.shape.nominal_rate_per_s,
+        users=point.load.shape.users,
+        seconds=asked.seconds,
+        why=asked.why,
+        point=finished,
+        took_s=search.clock() - began,
+        **as_step(what),
+    )
+    search.steps.append(step)
+    return step, what
+
+
+def _same(one: Point, other: Point) -> bool:
+    """But for the warm-up, which is another one on a server that was started anew."""
+    return (one.configuration, one.load, one.seed, one.measure.duration_s) == (
+        other.configuration,
+        other.load,
+        other.seed,
+        other.measure.duration_s,
+    )
+
+
+def _point(search: Search, asked: Ask) -> Point:
+    """Its seed is another one for each measurement of a configuration: no two have the same requests."""
+    scenario = search.scenario
+    earlier = sum(step.candidate == asked.candidate for step in search.steps)
+    measure = Measure(
+        warmup_s=BETWEEN_S if search.served == asked.candidate else WARMUP_S,
+        duration_s=round(asked.seconds, 3),
+        # A request that waits for longer than this has missed its limit, whatever is still to come.
+        timeout_s=min(scenario.measure.timeout_s, max(2.0, 4 * max(limits(scenario.objective).values()))),
+    )
+    seed = (scenario.seed + earlier) % 2**32
+    asked_for = scenario.model_copy(update={"measure": measure, "seed": seed})
+    return point_at(asked_for, {**search.configurations[asked.candidate], **_load(search, asked)})
+
+
+def _load(search: Search, asked: Ask) -> dict[str, Setting]:
+    scenario, foresight = search.scenario, search.race.foresight
+    if asked.alone:
+        return {"load.concurrency": 1}
+    if asked.rate_per_s is None:
+        batcher = foresight.batcher(asked.candidate)
+        places = batcher.instances * max(1, batcher.max_batch // foresight.workload.size)
+        return {"load.concurrency": min(MOST_USERS, USERS * places)}
+    load: dict[str, Setting] = {"load.rate_per_s": float(f"{asked.rate_per_s:.4g}")}
+    load["load.arrivals"] = _arrivals(scenario)
+    if scenario.load.cv is not None:
+        load["load.cv"] = scenario.load.cv
+    return load
+
+
+def _arrivals(scenario: Scenario) -> str:
+    return scenario.load.arrivals or "poisson"
+
+
+def _gap_cv(scenario: Scenario) -> float:
+    return {"constant": 0.0, "poisson": 1.0, "gamma": scenario.load.cv or 1.0}[_arrivals(scenario)]
+
+
+def _size(point: Point) -> int:
+    """Inferences in a request, on average."""
+    weights = sum(kind.weight for kind in point.requests)
+    return max(1, round(sum(kind.batch * kind.weight for kind in point.requests) / weights))

@@ -1,0 +1,132 @@
+"""What a search found, in a few sentences and a table: for the terminal and for `summary.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from harness.report.format import DASH, count, ms, number, setting
+from harness.schema.point import Setting
+from harness.schema.tune_result import Candidate, Figure, Standing, TuneResult
+
+ORDER: tuple[Standing, ...] = (
+    "best",
+    "tied",
+    "unlikely",
+    "slower",
+    "barred",
+    "unmeasured",
+    "failed",
+    "untried",
+)
+"""In which the configurations are listed; within each, the larger capacity first."""
+
+HEADINGS = ("configuration", "capacity/s", "99% interval", "p99 ms", "served/s", "stands", "why")
+
+
+def settings_words(settings: Mapping[str, Setting]) -> str:
+    """ "max batch 8, instances 2"."""
+    words = (f"{path.split('.')[-1].replace('_', ' ')} {setting(value)}" for path, value in settings.items())
+    return ", ".join(words) or "the only configuration"
+
+
+def figure_words(found: Figure) -> str:
+    """ "104 requests/s (98 to 111)"."""
+    if found.value is None:
+        return "no rate that was measured"
+    if found.low is None or found.high is None:
+        return f"{number(found.value)} requests/s"
+    return f"{number(found.value)} requests/s ({number(found.low)} to {number(found.high)})"
+
+
+def answer_lines(result: TuneResult) -> Iterator[tuple[str, str]]:
+    """(what it is about, a sentence) of each thing to know, the most important first."""
+    held = ", ".join(f"{name.replace('_ms', '')} ≤ {limit:g}" for name, limit in result.objective.items())
+    if result.best is None or result.recommended is None:
+        yield "no answer", result.why or "nothing was measured"
+    else:
+        yield "recommended", _recommended(result, held)
+        if result.recommended != result.best:
+            best = result.candidates[result.best]
+            yield "as good", f"{settings_words(best.settings)}, which is less simple"
+        if result.proof is not None:
+            yield "proven", _proven(result)
+        if cliff := result.candidates[result.recommended].cliff:
+            yield (
+                "cliff",
+                (
+                    f"its latency grows to three times as much or more from {number(cliff[0])} to "
+                    f"{number(cliff[1])} requests/s: keep a reserve"
+                ),
+            )
+        if tied := [c for c in result.candidates if c.standing == "tied"]:
+            words = "; ".join(settings_words(c.settings) for c in tied[:3])
+            more = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
+            yield "can't be told from the best", words + more
+    yield "search", _search(result)
+
+
+def _recommended(result: TuneResult, held: str) -> str:
+    assert result.recommended is not None
+    found = result.candidates[result.recommended]
+    capacity = _proven_figure(result, result.recommended) or found.capacity_per_s
+    return f"{settings_words(found.settings)}: {figure_words(capacity)} with {held}"
+
+
+def _proven_figure(result: TuneResult, number_: int) -> Figure | None:
+    found = None if result.proof is None else result.proof.capacities_per_s.get(str(number_))
+    return None if found is None or found.value is None else found
+
+
+def _proven(result: TuneResult) -> str:
+    proof = result.proof
+    assert proof is not None
+    turns = f"measured once more on a fresh server, {count(proof.turns, 'turn')}"
+    if proof.over_default is None:
+        what = "it is the default configuration" if result.recommended == result.default else "alone"
+        return f"{turns}; {what}"
+    ratio, interval = proof.over_default.value, proof.over_default.interval_95
+    span = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval is not None else ""
+    default = _proven_figure(result, result.default if result.default is not None else -1)
+    beside = "" if default is None else f", which holds {figure_words(default)}"
+    return f"{turns} with the default configuration{beside}: {ratio:.2f}{span} times its capacity"
+
+
+def _search(result: TuneResult) -> str:
+    tried = [c for c in result.candidates if c.tries]
+    counts = {s: sum(c.standing == s for c in result.candidates) for s in ORDER}
+    said = ", ".join(f"{n} {s}" for s, n in counts.items() if n)
+    measured_s = sum(step.seconds for step in result.steps)
+    worth = result.worth_going_on
+    more = "" if worth is None else f"; going on would gain {worth:.1%}, about"
+    return (
+        f"{len(tried)} of {count(len(result.candidates), 'configuration')} tried in "
+        f"{count(len(result.steps), 'measurement')} ({measured_s:.0f} s of load, {result.used_s / 60:.1f} of "
+        f"{result.budget_s / 60:g} min): {said}{more}"
+    )
+
+
+def table(result: TuneResult) -> list[tuple[str, ...]]:
+    """A row for each configuration that was tried, in words, under `HEADINGS`."""
+    tried = [c for c in result.candidates if c.tries or c.standing == "failed"]
+    return [_row(result, c) for c in sorted(tried, key=_order)]
+
+
+def _order(candidate: Candidate) -> tuple[float, float]:
+    return ORDER.index(candidate.standing), -(candidate.capacity_per_s.value or 0.0)
+
+
+def _row(result: TuneResult, c: Candidate) -> tuple[str, ...]:
+    found = c.capacity_per_s
+    ends = [DASH if end is None else number(end) for end in (found.low, found.high)]
+    marks: list[str] = [c.standing]
+    marks += ["recommended"] if c.number == result.recommended else []
+    marks += ["default"] if c.number == result.default else []
+    return (
+        settings_words(c.settings),
+        DASH if found.value is None else number(found.value),
+        f"{ends[0]} to {ends[1]}" if set(ends) != {DASH} else DASH,
+        DASH if c.p99_s is None else ms(c.p99_s),
+        DASH if c.served_per_s is None else number(c.served_per_s),
+        ", ".join(marks),
+        c.why or "",
+    )
