@@ -131,7 +131,9 @@ def tune(
     file = None if what is None else Path(what)
     asked = _overrides(overrides, workers)
     if resume:
-        return story.resume(file, testbed, results=Path(results), overrides=asked, progress=progress)
+        return story.resume(
+            file, testbed, results=Path(results), overrides=asked, minutes=minutes, progress=progress
+        )
     loaded = running.load(file, asked, progress=progress)
     return story.tune(loaded, testbed, minutes=minutes, results=Path(results), progress=progress)
 

@@ -22,8 +22,9 @@ from harness.commands.tuning.step_words import capacity_words, step_line
 from harness.console import TerminalConsole, cells, line
 from harness.measurement.session import Session
 from harness.measurement.testbed import Testbed, most_shared
+from harness.report.page.search_page import write_search_page
 from harness.report.search_words import HEADINGS, answer_lines, table
-from harness.schema.errors import ExitCode, InputError
+from harness.schema.errors import ExitCode, HarnessError, InputError
 from harness.schema.tune_result import TuneResult
 from harness.store import tune_file
 from harness.store.run_folder import create_run
@@ -96,8 +97,14 @@ def searched(search: Search, testbed: Testbed) -> TuneResult:
         finished = True
     finally:
         result = _keep(search, finished=finished)
-    files = write_answer(search, result, gpu=testbed.target.gpu_usable)
-    search.progress.say(f"found: {', '.join(str(search.folder.path / name) for name in files) or 'nothing'}")
+    for name in write_answer(search, result, gpu=testbed.target.gpu_usable):
+        search.progress.say(f"wrote {search.folder.path / name}")
+    page = search.folder.path / "tune.html"
+    try:
+        write_search_page(result, page)
+    except OSError as error:
+        raise HarnessError(f"{page} can't be written ({error.strerror}): make room") from error
+    search.progress.say(f"page: {page}")
     return result
 
 

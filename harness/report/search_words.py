@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from itertools import starmap
 
+from harness.report.answer import objective_words
 from harness.report.format import DASH, count, ms, number, setting
 from harness.schema.point import Setting
-from harness.schema.tune_result import Candidate, Figure, Standing, TuneResult
+from harness.schema.scenario import Objective
+from harness.schema.tune_result import Candidate, Figure, Standing, Step, TuneResult
 
 ORDER: tuple[Standing, ...] = (
     "best",
@@ -25,8 +29,17 @@ HEADINGS = ("configuration", "capacity/s", "99% interval", "p99 ms", "served/s",
 
 def settings_words(settings: Mapping[str, Setting]) -> str:
     """ "max batch 8, instances 2"."""
-    words = (f"{path.split('.')[-1].replace('_', ' ')} {setting(value)}" for path, value in settings.items())
-    return ", ".join(words) or "the only configuration"
+    return ", ".join(starmap(_setting_words, settings.items())) or "the only configuration"
+
+
+def _setting_words(path: str, value: Setting) -> str:
+    name = setting_name(path)
+    return f"{name} {setting(value)} µs" if path.endswith("_us") else f"{name} {setting(value)}"
+
+
+def setting_name(path: str) -> str:
+    """ "queue delay" of server.queue_delay_us."""
+    return path.split(".")[-1].removesuffix("_us").replace("_", " ")
 
 
 def figure_words(found: Figure) -> str:
@@ -38,9 +51,25 @@ def figure_words(found: Figure) -> str:
     return f"{number(found.value)} requests/s ({number(found.low)} to {number(found.high)})"
 
 
+def excess_words(excess: float) -> str:
+    """How far a percentile is from its limit: "1.12 of the limit"."""
+    return f"{math.exp(excess):.2f} of the limit"
+
+
+def told_words(step: Step) -> str:
+    """What a measurement told."""
+    if step.served_per_s is not None:
+        return f"served {number(step.served_per_s)}/s"
+    if step.told == "alone" and step.batch_s is not None:
+        return f"a request takes {ms(step.batch_s)} ms"
+    if step.excess is not None:
+        return excess_words(step.excess)
+    return f"{step.told}: {step.reason}"
+
+
 def answer_lines(result: TuneResult) -> Iterator[tuple[str, str]]:
     """(what it is about, a sentence) of each thing to know, the most important first."""
-    held = ", ".join(f"{name.replace('_ms', '')} ≤ {limit:g}" for name, limit in result.objective.items())
+    held = objective_words(Objective(**result.objective))
     if result.best is None or result.recommended is None:
         yield "no answer", result.why or "nothing was measured"
     else:

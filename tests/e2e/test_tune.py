@@ -59,6 +59,7 @@ def test_a_search_finds_that_batches_pay_and_proves_it_within_its_time(place: Wo
     assert len({step["point"] for step in result["steps"]}) == len(result["steps"])
     config = (folder(place) / "config.pbtxt").read_text()
     assert "max_batch_size: 8" in config
+    assert "Where the objective ends" in (folder(place) / "tune.html").read_text()
     assert document(place) == result
     recommended = place.scenario((folder(place) / "recommended.yaml").read_text(), "recommended.yaml")
     planned = place.run("run", recommended, "--dry-run", "--json")

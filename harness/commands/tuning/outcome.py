@@ -6,6 +6,7 @@ import math
 
 from harness.clock import now
 from harness.commands.tuning.search import Search
+from harness.report.search_words import settings_words
 from harness.schema.result import PointResult
 from harness.schema.tune_result import Candidate, Figure, TuneResult
 from harness.tuning import finish
@@ -51,10 +52,10 @@ def _nearest(search: Search) -> str:
         return "no configuration could be measured" + (f": {told}" if told else "")
     best = min(rated, key=lambda step: step.excess or 0.0)
     assert best.excess is not None
-    settings = ", ".join(f"{p.split('.')[-1]} {v}" for p, v in search.configurations[best.candidate].items())
+    settings = settings_words(search.configurations[best.candidate])
     return (
         "no configuration holds the objective at any rate that was measured; the nearest was "
-        f"{settings or 'the only one'} at {best.rate_per_s:g}/s: {math.exp(best.excess):.2f} times its limit"
+        f"{settings} at {best.rate_per_s:g}/s: {math.exp(best.excess):.2f} times its limit"
     )
 
 

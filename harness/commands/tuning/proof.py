@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.commands.tuning.search import Search, measure
+from harness.commands.tuning.search import PROOF, Search, measure
 from harness.commands.tuning.step_words import step_line
 from harness.measurement.session import Session
 from harness.schema.answer import Ratio
@@ -17,6 +17,12 @@ from harness.tuning.told import of_step
 
 AROUND = (0.93, 1.0, 1.07)
 """Shares of a capacity at which it is measured in each turn."""
+
+OVERHEAD_S = 1.5
+"""What a measurement takes beside its load, about, and a configuration's first one more."""
+
+LEAST_S = 1.0
+"""Of load in a measurement, however little time is left."""
 
 Z_95 = 1.96
 
@@ -34,8 +40,12 @@ def arms(search: Search) -> tuple[int, ...]:
 
 
 def prove(search: Search, session: Session, end: float, keep: Callable[[], object]) -> None:
-    """Measure the arms in turns until the time `end` of the search's clock; one turn at least."""
+    """Measure the arms in turns until the time `end` of the search's clock, or for the proof's share of the
+    budget; one turn at least."""
     race, compared = search.race, arms(search)
+    end = min(end, search.clock() + PROOF * search.budget_s)
+    # A first turn must fit.
+    most_s = max(LEAST_S, (end - search.clock()) / len(AROUND) / len(compared) - OVERHEAD_S)
     search.served = None
     seen: dict[int, list[Rated]] = {arm: _before(search, arm) for arm in compared}
     guess = {arm: math.exp(float(race.foreseen[0][arm])) for arm in compared}
@@ -45,7 +55,7 @@ def prove(search: Search, session: Session, end: float, keep: Callable[[], objec
         for arm in compared if turns % 2 == 0 else compared[::-1]:
             for share in AROUND:
                 rate = share * guess[arm]
-                asked = Ask(arm, rate, race.pace.seconds(rate, 3), "the proof, in turns")
+                asked = Ask(arm, rate, min(most_s, race.pace.seconds(rate, 3)), "the proof, in turns")
                 step, what = measure(search, session, asked, "proof")
                 search.progress.say(step_line(search, step))
                 if isinstance(what, Rated):

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 from harness.commands.tuning.search import Search
-from harness.report.format import ms, number
-from harness.report.search_words import figure_words, settings_words
+from harness.report.format import number
+from harness.report.search_words import figure_words, settings_words, told_words
 from harness.schema.tune_result import Figure, Step
 
 
 def step_line(search: Search, step: Step) -> str:
-    """ "  12  max batch 8, instances 2 at 410/s: p99 at 1.12 of its limit"."""
+    """ "  12  max batch 8, instances 2 at 410/s: 1.12 of the limit"."""
     load = f"{number(step.rate_per_s)}/s" if step.rate_per_s is not None else f"{step.users} users"
-    return (
-        f"{step.number:4}  {settings_words(search.configurations[step.candidate])} at {load}: {_told(step)}"
-    )
-
-
-def _told(step: Step) -> str:
-    if step.served_per_s is not None:
-        return f"served {number(step.served_per_s)}/s"
-    if step.told == "alone" and step.batch_s is not None:
-        return f"a request takes {ms(step.batch_s)} ms"
-    if step.excess is not None:
-        return f"{math.exp(step.excess):.2f} of the limit"
-    return f"{step.told}: {step.reason}"
+    settings = settings_words(search.configurations[step.candidate])
+    return f"{step.number:4}  {settings} at {load}: {told_words(step)}"
 
 
 def capacity_words(search: Search, step: Step) -> str:

@@ -69,12 +69,12 @@ def write_page(run: RunResult, series: Mapping[str, PointSeries], path: Path) ->
 
 def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
     """The page's text."""
-    scripts = [Markup(_plotly()), *(Markup(_text(name)) for name in SCRIPTS)]
+    scripts = [Markup(_plotly()), *(Markup(text(name)) for name in SCRIPTS)]
     drawn = [c for c in columns(run) if not c.elsewhere]
     table = rows(run, drawn)
     data = _data(run, series)
-    templates = _templates()
-    template = templates.get_template("page.html.j2")
+    pages = templates()
+    template = pages.get_template("page.html.j2")
     return template.render(
         run=run,
         maker=version(),
@@ -103,11 +103,11 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         drawable=[p for p in run.points if p.id in series],
         chosen=data["chosen"],
         scenario=escape(shown_lines(resolved_scenario(run))),
-        style=Markup(_text("page.css")),
+        style=Markup(text("page.css")),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
         data=Markup(_json(data)),
-        own_data=_own_data(run, series, templates),
+        own_data=_own_data(run, series, pages),
     )
 
 
@@ -270,11 +270,14 @@ def _plotly() -> str:
     return files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
+    """A file that lies beside this one."""
     return files("harness.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
-def _templates() -> Environment:
+def templates() -> Environment:
+    """What makes pages of the templates beside this file: each value stands in them as harmless text."""
+
     def dash(cell: Cell, footnotes: Mapping[str, int]) -> Markup:
         small = Markup('<small class="none">{}</small>').format(cell.small) if cell.small else ""
         return Markup('<span class="none" title="{}">{}</span><sup>{}</sup>{}').format(
