@@ -128,6 +128,8 @@ def tune(
     from harness.measurement.testbed import Testbed
 
     progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
+    if not testbed.target.starts:
+        raise InputError("a search configures a server of its own: leave out url")
     file = None if what is None else Path(what)
     asked = _overrides(overrides, workers)
     if resume:

@@ -407,7 +407,8 @@ def _ended() -> int:
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = _fail(
-            "interrupted; a run's finished points are kept, and `harness run --resume` goes on from there",
+            "interrupted; finished points are kept, and `harness run --resume` or `harness tune --resume` "
+            "goes on from there",
             code=ExitCode.FAILED,
         )
     except ModuleNotFoundError as error:

@@ -17,7 +17,7 @@ from harness.commands.sittings import check_models
 from harness.commands.tuning.answer_files import write_answer
 from harness.commands.tuning.outcome import outcome
 from harness.commands.tuning.proof import arms, prove
-from harness.commands.tuning.search import Search, measure, race_of, recall
+from harness.commands.tuning.search import PROOF, Search, measure, race_of, recall
 from harness.commands.tuning.step_words import capacity_words, step_line
 from harness.console import TerminalConsole, cells, line
 from harness.measurement.session import Session
@@ -110,6 +110,8 @@ def searched(search: Search, testbed: Testbed) -> TuneResult:
 
 def _race(search: Search, session: Session, began: float) -> None:
     race = search.race
+    # The proof begins with a start of its own.
+    race.budget_s = (1 - PROOF) * search.budget_s - (search.clock() - began - search.used_s)
     while True:
         race.used_s = search.clock() - began
         asked = race.ask()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
@@ -185,9 +185,13 @@ class Race:
         """What to measure next; None where the race is decided, or its budget used."""
         asked = self._ask()
         self.decided = asked is None
-        if asked is None or self.used_s + self.expected_s(asked) > self.budget_s:
+        if asked is None:
             return None
-        return asked
+        # What doesn't fit into the time that is left is made shorter, as far as it still says something.
+        most_s = self.budget_s - self.used_s - (self.expected_s(asked) - asked.seconds)
+        if most_s < min(asked.seconds, self.pace.least_s):
+            return None
+        return replace(asked, seconds=min(asked.seconds, most_s))
 
     def expected_s(self, asked: Ask) -> float:
         """How long a measurement will take, all in all."""

@@ -14,7 +14,7 @@ from harness.analysis.gpu import GpuWatch
 from harness.analysis.validity import Judgement, judge
 from harness.schema.observed import Observed
 from harness.schema.point import Point
-from harness.schema.result import AnswerCheck, GpuProbe, ObjectiveCheck
+from harness.schema.result import AnswerCheck, GpuProbe, LoadProcess, ObjectiveCheck
 from harness.schema.samples import REQUEST, Measured
 from tests.analysis.samples import (
     facts,
@@ -264,6 +264,16 @@ PRECISE = {"measure": {"at_most_s": 20, "precision": {"p50": 0.05}}}
         ("as narrow as measure.precision asks", {"stopped_by": "time"}, {}, PRECISE),
         ("other processes used was not observed", {}, on_host(foreign_cpu_cores=None), {}),
         ("too small, or too correlated, for a p99", {}, {"latency": latency(p99=None)}, {}),
+        (
+            "3 requests were sent again on a new connection",
+            {
+                "load_processes": (
+                    LoadProcess(worker=0, host="here", pid=1, requests=100, resent=3, cpu_s=0.1),
+                )
+            },
+            {},
+            {},
+        ),
         ("a problem of observing", {"problems": ("a problem of observing",)}, {}, {}),
     ],
 )

@@ -44,6 +44,23 @@ def counts_agree(path: Path, point: dict[str, Any]) -> None:
     assert ok.request_class.map(batches).astype(int).sum() == point["server"]["inferences"]
 
 
+def test_a_point_that_ends_before_its_longest_time_has_the_p99_that_it_went_on_for(
+    workplace: Workplace,
+) -> None:
+    text = ONE.replace("at_most_s: 10, precision: {p50: 0.5}", "at_most_s: 30")
+    (point,) = valid(workplace.run("run", workplace.scenario(text), "--json"))["points"]
+    assert point["stopped_by"] == "precision"
+    assert point["duration_s"] < 30
+    assert point["latency_s"]["p99"] is not None
+    again = workplace.run("report", point_folder(workplace), "--json")
+    assert again.document["points"][0]["latency_s"] == point["latency_s"]
+
+
+def point_folder(workplace: Workplace) -> Path:
+    (run,) = workplace.runs
+    return run
+
+
 def test_one_document_with_every_figure_of_a_real_model(workplace: Workplace) -> None:
     done = workplace.run("run", workplace.scenario(MINILM), "--json")
     document = valid(done)

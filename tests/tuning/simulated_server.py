@@ -99,13 +99,14 @@ class SimulatedServer:
         excess = math.log(p99.value / self.limit_s)
         return Rated(asked.rate_per_s, excess, max(error, 0.02), float(size), float(seconds)), took_s
 
-    def capacity(self, number: int) -> float:
-        """The truth: by long simulations; 0 where the limit isn't held at a fiftieth of what is served."""
+    def capacity(self, number: int, requests: int = 15_000) -> float:
+        """The truth: by simulations of so many requests; 0 where the limit isn't held at a fiftieth of what
+        is served."""
         rng = np.random.default_rng(1)
         most = self.saturated(number, rng, 50.0)
 
         def holds(rate: float) -> bool:
-            latency_s, _ = self.load(number, rate, 15_000 / rate, np.random.default_rng(2))
+            latency_s, _ = self.load(number, rate, requests / rate, np.random.default_rng(2))
             return float(np.quantile(latency_s, 0.99)) <= self.limit_s
 
         low, high = 0.02 * most, most

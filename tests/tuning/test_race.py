@@ -22,11 +22,11 @@ MODELS = {
 @pytest.mark.parametrize("model", list(MODELS))
 def test_what_it_finds_serves_nearly_as_much_as_the_best_and_more_than_the_default(model: str) -> None:
     known = SimulatedServer(*MODELS[model], space=space(**SMALL))
-    truth = [known.capacity(number) for number in range(len(known.space.configurations))]
+    truth = [known.capacity(number, 4000) for number in range(len(known.space.configurations))]
     assert known.space.default is not None
     found = []
     for seed in range(3):
-        race = SimulatedServer(*MODELS[model], seed=seed, space=known.space).search(160)
+        race = SimulatedServer(*MODELS[model], seed=seed, space=known.space).search(300)
         assert race.leader is not None
         found.append(truth[race.leader.number])
     assert sorted(found)[1] >= 0.97 * max(truth)
@@ -38,10 +38,10 @@ def test_nobody_leaves_who_is_the_best() -> None:
     for seed in range(3):
         server = SimulatedServer(0.003, 0.003, 0.2, seed=seed, space=space(**SMALL))
         race = server.search(150)
-        truth = [server.capacity(each.number) for each in race.candidates if each.out is not None]
+        truth = [server.capacity(each.number, 4000) for each in race.candidates if each.out is not None]
         leader = race.leader
         assert leader is not None
-        assert all(value < 1.03 * server.capacity(leader.number) for value in truth)
+        assert all(value < 1.05 * server.capacity(leader.number, 4000) for value in truth)
 
 
 def test_one_that_the_server_refuses_costs_one_try_and_those_like_it_come_last() -> None:

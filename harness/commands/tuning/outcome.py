@@ -48,6 +48,8 @@ def _nearest(search: Search) -> str:
     """Of an objective that nothing meets, what came nearest."""
     rated = [step for step in search.steps if step.excess is not None]
     if not rated:
+        if any(step.told == "served" for step in search.steps):
+            return "the time was over before a rate was measured: raise --minutes, or tune.minutes"
         told = next((step.reason for step in reversed(search.steps) if step.reason), None)
         return "no configuration could be measured" + (f": {told}" if told else "")
     best = min(rated, key=lambda step: step.excess or 0.0)

@@ -42,30 +42,38 @@ def arms(search: Search) -> tuple[int, ...]:
 def prove(search: Search, session: Session, end: float, keep: Callable[[], object]) -> None:
     """Measure the arms in turns until the time `end` of the search's clock, or for the proof's share of the
     budget; one turn at least."""
-    race, compared = search.race, arms(search)
-    end = min(end, search.clock() + PROOF * search.budget_s)
-    # A first turn must fit.
-    most_s = max(LEAST_S, (end - search.clock()) / len(AROUND) / len(compared) - OVERHEAD_S)
+    race, end = search.race, min(end, search.clock() + PROOF * search.budget_s)
+    compared, shares = _fitting(arms(search), end - search.clock())
+    most_s = max(LEAST_S, (end - search.clock()) / len(shares) / len(compared) - OVERHEAD_S)
     search.served = None
     seen: dict[int, list[Rated]] = {arm: _before(search, arm) for arm in compared}
     guess = {arm: math.exp(float(race.foreseen[0][arm])) for arm in compared}
-    turns, longest_s = min(len(each) for each in seen.values()) // len(AROUND), 0.0
+    turns, longest_s = min(len(each) for each in seen.values()) // len(shares), 0.0
     while turns == 0 or longest_s == 0 or search.clock() + longest_s <= end:
         began = search.clock()
         for arm in compared if turns % 2 == 0 else compared[::-1]:
-            for share in AROUND:
+            for share in shares:
                 rate = share * guess[arm]
                 asked = Ask(arm, rate, min(most_s, race.pace.seconds(rate, 3)), "the proof, in turns")
                 step, what = measure(search, session, asked, "proof")
                 search.progress.say(step_line(search, step))
                 if isinstance(what, Rated):
                     seen[arm].append(what)
-            guess[arm] = _moved(guess[arm], seen[arm][-len(AROUND) :])
+            guess[arm] = _moved(guess[arm], seen[arm][-len(shares) :])
         turns += 1
         longest_s = max(longest_s, search.clock() - began)
         found = {arm: capacity(each, visits=turns, seed=arm) for arm, each in seen.items()}
         search.proof = _proof(found, compared, race.space.default, turns)
         keep()
+
+
+def _fitting(compared: Sequence[int], room_s: float) -> tuple[Sequence[int], Sequence[float]]:
+    """How many arms, and shares of their capacities, a first turn has time for."""
+    each_s = LEAST_S + OVERHEAD_S
+    if room_s >= len(AROUND) * len(compared) * each_s:
+        return compared, AROUND
+    ends = compared if room_s >= len(compared) * each_s else tuple(dict.fromkeys((compared[0], compared[-1])))
+    return ends, (1.0,)
 
 
 def _before(search: Search, arm: int) -> list[Rated]:

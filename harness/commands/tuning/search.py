@@ -61,6 +61,8 @@ class Search:
     served: int | None = None
     """Number of the configuration that was measured last on the live server."""
 
+    checked: bool = False
+    """Whether this sitting is known to be where the search was begun."""
     used_s: float = 0.0
     """What earlier sittings took."""
     left: list[Point] = field(default_factory=list)
@@ -160,6 +162,8 @@ def measure(search: Search, session: Session, asked: Ask, stage: Stage) -> tuple
                 point, result = left, search.points[left.id]
             else:
                 model, base = search.models[point.dtype], search.loaded.folder
+                session.serve(model, point.server)
+                _check_place(search, session)
                 result = measured(session, point, model, search.folder, base_dir=base).result
             search.points[point.id], finished = result, point.id
             observed = search.folder.observed(point.id)
@@ -168,9 +172,6 @@ def measure(search: Search, session: Session, asked: Ask, stage: Stage) -> tuple
         except ServerError as error:
             what = Failed(str(error))
     search.served = None if isinstance(what, Failed) else asked.candidate
-    if search.environment is None and finished is not None and left is None:
-        search.environment = session.environment
-        check_environment(search.folder, session.environment, measured=False)
     step = Step(
         number=number,
         stage=stage,
@@ -185,6 +186,14 @@ def measure(search: Search, session: Session, asked: Ask, stage: Stage) -> tuple
     )
     search.steps.append(step)
     return step, what
+
+
+def _check_place(search: Search, session: Session) -> None:
+    """Before a sitting measures: raises InputError on another machine than the search was begun on."""
+    if not search.checked:
+        here = session.environment
+        check_environment(search.folder, here, measured=any(step.point for step in search.steps))
+        search.environment, search.checked = search.environment or here, True
 
 
 def _same(one: Point, other: Point) -> bool:
