@@ -115,6 +115,9 @@ def _race(search: Search, session: Session, began: float) -> None:
     while True:
         race.used_s = search.clock() - began
         asked = race.ask()
+        if asked is None and race.leader is None and not race.decided and race.budget_s < search.budget_s:
+            race.budget_s = search.budget_s  # without a leader there is nothing to prove
+            continue
         if asked is None:
             return
         step, what = measure(search, session, asked, "search")

@@ -47,6 +47,9 @@ VISIT = 4
 AROUND = (0.0, -0.04, 0.04)
 """Logarithms of rates over the capacity at which it is measured again, in turns."""
 
+SHORTEST_S = 1.0
+"""No measurement is made shorter than this to fit into the time that is left."""
+
 UNUSABLE = 3
 """So many measurements that can't be used, and a configuration is given up."""
 
@@ -189,7 +192,7 @@ class Race:
             return None
         # What doesn't fit into the time that is left is made shorter, as far as it still says something.
         most_s = self.budget_s - self.used_s - (self.expected_s(asked) - asked.seconds)
-        if most_s < min(asked.seconds, self.pace.least_s):
+        if most_s < min(asked.seconds, SHORTEST_S):
             return None
         return replace(asked, seconds=min(asked.seconds, most_s))
 

@@ -318,8 +318,9 @@ def test_a_model_that_somebody_loads_anew_on_a_server_elsewhere(workplace: Workp
             server.control.load("double")
 
         url = f"http://127.0.0.1:{server.http_port}"
-        # as many a second before and after, so that the counter is lower at the end than at that look
-        longer = LONGER.replace("concurrency: 2", "rate_per_s: 100").replace("duration_s: 6", "duration_s: 5")
+        # Long enough for the reload to end within it where its beginning is seen late; a look each second
+        # after it finds a counter that is lower than at the last look before.
+        longer = LONGER.replace("concurrency: 2", "rate_per_s: 100").replace("duration_s: 6", "duration_s: 9")
         # on a busy machine the reload takes so long that more than 5% of the requests fail
         patient = NEIGHBOURS.replace("{", "{errors: 1, ")
         point = disturbed(workplace, longer + patient, reload, "--url", url)

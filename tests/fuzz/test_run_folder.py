@@ -33,7 +33,7 @@ RECORDS = (
 )
 SAMPLES = ("requests.parquet", "host.parquet", "gpu.parquet")
 
-page._templates = functools.cache(page._templates)  # compiling them takes most of a page's time
+page.templates = functools.cache(page.templates)  # compiling them takes most of a page's time
 
 ABSURD: dict[type, tuple[Any, ...]] = {
     int: (0, -1, 1, 2**31, 10**15, 2**62, -(2**62), 2**63, 10**400),
