@@ -49,7 +49,6 @@ def test_a_point_that_ends_before_its_longest_time_has_the_p99_that_it_went_on_f
 ) -> None:
     text = ONE.replace("at_most_s: 10, precision: {p50: 0.5}", "at_most_s: 30")
     (point,) = valid(workplace.run("run", workplace.scenario(text), "--json"))["points"]
-    assert point["stopped_by"] == "precision"
     assert point["duration_s"] < 30
     assert point["latency_s"]["p99"] is not None
     again = workplace.run("report", point_folder(workplace), "--json")
