@@ -13,10 +13,12 @@ SMALL = {"max_batch": (1, 8, 32), "delay_us": (0, 5000), "instances": (1, 2, 4),
 
 MODELS = {
     "batches pay": (0.005, 0.0005, 0.04),
-    "batches don't pay": (0.001, 0.008, 0.1),
-    "a tight limit": (0.0005, 0.003, 0.012),
+    "batches pay a little": (0.003, 0.003, 0.2),
+    "a tight limit": (0.020, 0.002, 0.060),
 }
-"""Fixed seconds of a batch, seconds of each inference in it, and the limit of the p99."""
+"""Fixed seconds of a batch, seconds of each inference in it, and the limit of the p99. Models whose best
+configurations are hard to tell are in tests/bench/test_search_regret.py: what is lost there is a matter of
+chance, and so of the last bit of a sum."""
 
 
 @pytest.mark.parametrize("model", list(MODELS))
