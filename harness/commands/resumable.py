@@ -11,7 +11,7 @@ says of its points must agree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.commands.progress import Progress
@@ -37,11 +37,7 @@ def resumable(
     `what`: a run's folder, a scenario file (its latest unfinished run), or None (the latest unfinished run).
     `as_loaded` is as in `expand`.
     """
-    if what is not None and what.is_dir():
-        folder, own = open_run(what), None
-    else:
-        own = None if what is None else scenario_file(what)
-        folder = latest_unfinished(results, own, progress.say)
+    folder, own = _meant(what, results, progress, latest_unfinished)
     loaded = _trusted(folder, own, as_loaded)
     with folder.locked():
         _check_points(folder, loaded.points)
@@ -54,16 +50,25 @@ def resumable_search(
 ) -> tuple[RunFolder, LoadedScenario, TuneResult]:
     """The search of `harness tune` that is meant, its scenario, and how far it came. Raises InputError as
     `resumable` does, and for a search that came to its end."""
-    if what is not None and what.is_dir():
-        folder, own = open_run(what), None
-    else:
-        own = None if what is None else scenario_file(what)
-        folder = tune_file.latest_unfinished(results, own, progress.say)
+    folder, own = _meant(what, results, progress, tune_file.latest_unfinished)
     loaded = _trusted(folder, own, as_loaded=False)
     found = tune_file.read(folder)
     if found.finished_at is not None:
         raise InputError(f"the search in {folder.path} came to its end: start a new one")
     return folder, loaded, found
+
+
+_Latest = Callable[[Path, Path | None, Callable[[str], None]], RunFolder]
+
+
+def _meant(
+    what: Path | None, results: Path, progress: Progress, latest: _Latest
+) -> tuple[RunFolder, Path | None]:
+    """The folder that the user named, or the `latest` one, and the scenario file if they named that."""
+    if what is not None and what.is_dir():
+        return open_run(what), None
+    own = None if what is None else scenario_file(what)
+    return latest(results, own, progress.say), own
 
 
 def _trusted(folder: RunFolder, own: Path | None, as_loaded: bool) -> LoadedScenario:

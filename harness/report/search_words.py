@@ -137,10 +137,11 @@ def _search(result: TuneResult) -> str:
 def table(result: TuneResult) -> list[tuple[str, ...]]:
     """A row for each configuration that was tried, in words, under `HEADINGS`."""
     tried = [c for c in result.candidates if c.tries or c.standing == "failed"]
-    return [_row(result, c) for c in sorted(tried, key=_order)]
+    return [_row(result, c) for c in sorted(tried, key=order)]
 
 
-def _order(candidate: Candidate) -> tuple[float, float]:
+def order(candidate: Candidate) -> tuple[float, float]:
+    """To list configurations by: how they stand, then the larger capacity first."""
     return ORDER.index(candidate.standing), -(candidate.capacity_per_s.value or 0.0)
 
 

@@ -77,12 +77,6 @@ def _varied(scenario: Scenario, as_loaded: bool, role: Role) -> dict[str, tuple[
     }
 
 
-def with_settings(scenario: Scenario, settings: Mapping[str, Setting]) -> Scenario:
-    """The scenario with each of `settings`, by dotted path, in place of its own. Raises InputError as
-    `point_at` does."""
-    return _with(scenario, settings)
-
-
 def point_at(scenario: Scenario, settings: Mapping[str, Setting], *, as_loaded: bool = False) -> Point:
     """The point of `scenario` at `settings`, whether or not `expand` lists it.
 
@@ -95,7 +89,7 @@ def point_at(scenario: Scenario, settings: Mapping[str, Setting], *, as_loaded: 
     combination that cannot be served. The id is the one that `expand` gives to the same specification.
     """
     ours = _choices(scenario if as_loaded else scenario.with_defaults())
-    asked = _with(scenario, settings)
+    asked = with_settings(scenario, settings)
     asked = asked if as_loaded else asked.with_defaults()
     choices = _choices(asked)
     chosen = {path: values[0] for path, values in choices.items()}
@@ -104,8 +98,9 @@ def point_at(scenario: Scenario, settings: Mapping[str, Setting], *, as_loaded: 
     return _point(asked, chosen, params, named=[p for p, v in params.items() if ours.get(p) != (v,)])
 
 
-def _with(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
-    """The scenario with each of `settings` in place of its own."""
+def with_settings(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
+    """The scenario with each of `settings`, by dotted path, in place of its own. Raises InputError as
+    `point_at` does."""
     places: dict[str, _Where] = {path: where for path, where, _ in _served(scenario)}
     places |= load_places()
     data = scenario.model_dump(mode="json", exclude_none=True)

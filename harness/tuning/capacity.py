@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
-Floats = npt.NDArray[np.float64]
+from harness.tuning.likeness import Floats
 
 DRAWS = 400
 FAR = 1.5
@@ -80,10 +79,10 @@ def capacity(
     """The capacity in requests a second by what was `seen`, with a 99% interval.
 
     `served`: what the configuration served when it was saturated, and its standard error; `nearly`: the share
-    of it that can be had at most. `visits`: at how
-    many moments it was measured, far enough apart for each to have its own luck. The value is None where
-    every rate that was measured missed, the low end too; where every rate held, the value is the largest of
-    them, or what can be had of what was served, where that is hardly more.
+    of it that can be had at most. `visits`: at how many moments it was measured, far enough apart for each
+    to have its own luck. The value is None where every rate that was measured missed, the low end too; where
+    every rate held, the value is the largest of them, or what can be had of what was served, where that is
+    hardly more.
     """
     rng = np.random.default_rng(seed)
     moment = BETWEEN / math.sqrt(visits) * rng.standard_normal(DRAWS)

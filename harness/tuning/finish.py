@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.schema.tune_result import Standing
-from harness.tuning.race import Candidate, Race
+from harness.tuning.race import UNUSABLE, Candidate, Race
 
 AS_GOOD = 0.98
 """A simpler configuration is recommended in place of the best one where it is expected to have this share of
@@ -25,11 +25,7 @@ def standing(race: Race, candidate: Candidate) -> Standing:
     if candidate.failed and candidate.out is not None:
         return "failed"
     if candidate.out is not None:
-        return (
-            "unmeasured"
-            if candidate.unusable and candidate.out.endswith(candidate.unusable[-1])
-            else "slower"
-        )
+        return "unmeasured" if len(candidate.unusable) >= UNUSABLE else "slower"
     if not candidate.tried:
         return "untried"
     if candidate is leader:

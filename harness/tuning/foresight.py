@@ -110,6 +110,9 @@ class Foresight:
         is simulated again with what was learned meanwhile, because simulations take time; None: each. While
         no execution was learned, nothing is foreseen.
         """
+        if not self.executions:
+            nothing = np.zeros(len(self.space.configurations))
+            return nothing, nothing + NOTHING_KNOWN
         foreseen, doubt = self._foreseen(anew)
         if not known:
             return foreseen, doubt

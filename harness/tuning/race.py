@@ -18,6 +18,7 @@ from statistics import median
 
 import numpy as np
 
+from harness.tuning.ask_and_tell import Alone, Ask, Barred, Failed, Served, Told, Unusable
 from harness.tuning.capacity import BETWEEN, NEARLY, NOTHING, SURE_Z, Estimate, Rated, capacity
 from harness.tuning.foresight import Execution, Foresight
 from harness.tuning.likeness import Floats
@@ -52,64 +53,6 @@ SHORTEST_S = 1.0
 
 UNUSABLE = 3
 """So many measurements that can't be used, and a configuration is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A measurement."""
-
-    candidate: int
-    rate_per_s: float | None
-    """Open loop at this rate; None: a closed loop, by as many users as fill every batch of every instance."""
-    seconds: float
-    """Length of the measured phase."""
-    why: str
-    alone: bool = False
-    """Of a closed loop: by a single user, whose requests wait for no other's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """How long a request took the server that had no other."""
-
-    batch: float
-    """Inferences in it."""
-    batch_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What a saturated configuration served, in requests a second."""
-
-    rate_per_s: float
-    error: float
-    """Its standard error."""
-    batch: float
-    """Inferences in a batch, on average."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unusable:
-    """The configuration served, and the measurement can't be used."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The server refused the configuration, or ended."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Barred:
-    """The configuration served, past a constraint."""
-
-    why: str
-
-
-Told = Served | Alone | Rated | Unusable | Failed | Barred
 
 
 @dataclass(slots=True)

@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from harness.analysis.quantile import Z_95
 from harness.schema.percentiles import PERCENTILES, limit_key, share
 from harness.schema.result import PointResult, ServerFigures
 from harness.schema.scenario import Objective
 from harness.schema.tune_result import Step
 from harness.schema.tune_section import Tune
+from harness.tuning.ask_and_tell import Alone, Barred, Failed, Served, Told, Unusable
 from harness.tuning.capacity import Rated
-from harness.tuning.race import Alone, Barred, Failed, Served, Told, Unusable
 
-Z_95, Z_95_ONE_SIDED = 1.96, 1.645
+Z_95_ONE_SIDED = 1.645
 
 LEAST_ERROR = 0.02
 """No percentile is known better than this, as a logarithm: what its interval leaves out is more."""

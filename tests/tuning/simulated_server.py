@@ -13,9 +13,10 @@ import numpy as np
 from harness.analysis.quantile import quantiles
 from harness.schema.point import Setting
 from harness.simulation.batcher import Batcher, completions
+from harness.tuning.ask_and_tell import Alone, Ask, Failed, Served, Told
 from harness.tuning.capacity import Rated
 from harness.tuning.foresight import Foresight, Workload
-from harness.tuning.race import Alone, Ask, Failed, Pace, Race, Served, Told
+from harness.tuning.race import Pace, Race
 from harness.tuning.space import Space
 
 CORES = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.tuning import finish
-from harness.tuning.race import Failed, Unusable
+from harness.tuning.ask_and_tell import Failed, Unusable
 from tests.tuning.simulated_server import SimulatedServer, space
 
 SMALL = {"max_batch": (1, 8, 32), "delay_us": (0, 5000), "instances": (1, 2, 4), "threads": (1, 2)}
@@ -85,6 +85,15 @@ def test_one_that_ends_the_server_before_it_served_leaves_at_once() -> None:
     other = race.ask()
     assert other is not None
     assert other.candidate != first.candidate
+
+
+def test_where_the_server_refuses_every_configuration_the_race_ends_without_a_leader() -> None:
+    made = space(**SMALL)
+    everyone = frozenset(range(len(made.configurations)))
+    server = SimulatedServer(0.003, 0.003, 0.2, space=made, broken=everyone)
+    race = server.search(400)
+    assert race.leader is None
+    assert len(server.asked) == len({asked.candidate for asked in server.asked}) == len(made.configurations)
 
 
 def test_measurements_that_cannot_be_used_cost_their_time_and_in_the_end_the_configuration() -> None:

@@ -12,8 +12,8 @@ from harness.schema.result import GpuFigures, Latency, ObjectiveCheck, PointResu
 from harness.schema.scenario import Objective, Scenario
 from harness.schema.tune_result import Step
 from harness.schema.tune_section import Tune
+from harness.tuning.ask_and_tell import Alone, Barred, Failed, Served, Told, Unusable
 from harness.tuning.capacity import Rated
-from harness.tuning.race import Alone, Barred, Failed, Served, Told, Unusable
 from harness.tuning.told import as_step, limits, of_step, told
 from tests.report import factory
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness import atomic
-from harness.commands.tuning.search import Search
+from harness.commands.tuning.search import Search, arrivals
 from harness.plain_text import written as written_path
 from harness.schema.expansion import point_at, with_settings
 from harness.schema.point import Setting
@@ -17,7 +17,8 @@ SHARE = 0.8
 
 
 def write_answer(search: Search, result: TuneResult, *, gpu: bool) -> tuple[str, ...]:
-    """Write both files into the search's folder; their names. None where there is nothing to recommend.
+    """Write both files into the search's folder; their names, none where there is nothing to
+    recommend.
 
     `gpu`: whether `kind: auto` means a GPU on the server that was searched.
     """
@@ -34,7 +35,7 @@ def write_answer(search: Search, result: TuneResult, *, gpu: bool) -> tuple[str,
     capacity = found.capacity_per_s.value or 0.0
     load: dict[str, Setting] = {
         "load.rate_per_s": float(f"{SHARE * capacity:.3g}"),
-        "load.arrivals": point_arrivals(search),
+        "load.arrivals": arrivals(search.scenario),
     }
     scenario = with_settings(search.scenario, {**found.settings, **load})
     note = f"# It sends {SHARE:.0%} of its capacity of {capacity:.3g} requests/s.\n"
@@ -55,8 +56,3 @@ def _beside(search: Search) -> str:
     if not any((folder / file).exists() for file in files):
         return ""
     return f"# What it names lies in {written_path(folder)}: copy it there.\n"
-
-
-def point_arrivals(search: Search) -> str:
-    """How the search spaced its requests."""
-    return search.scenario.load.arrivals or "poisson"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from harness.analysis.quantile import Z_95
 from harness.commands.tuning.search import PROOF, Search, measure
 from harness.commands.tuning.step_words import step_line
 from harness.measurement.session import Session
 from harness.schema.answer import Ratio
 from harness.schema.tune_result import Figure, Proof
 from harness.tuning import finish
+from harness.tuning.ask_and_tell import Ask
 from harness.tuning.capacity import SURE_Z, Estimate, Rated, capacity
-from harness.tuning.race import Ask
 from harness.tuning.told import of_step
 
 AROUND = (0.93, 1.0, 1.07)
@@ -23,8 +24,6 @@ OVERHEAD_S = 1.5
 
 LEAST_S = 1.0
 """Of load in a measurement, however little time is left."""
-
-Z_95 = 1.96
 
 
 def arms(search: Search) -> tuple[int, ...]:

@@ -23,8 +23,9 @@ from harness.schema.scenario import Measure, Scenario
 from harness.schema.tune_result import Proof, Stage, Step, TuneResult
 from harness.store.run_folder import RunFolder
 from harness.store.scenario_file import LoadedScenario
+from harness.tuning.ask_and_tell import Ask, Failed, Told
 from harness.tuning.foresight import Foresight, Workload
-from harness.tuning.race import Ask, Failed, Pace, Race, Told
+from harness.tuning.race import Pace, Race
 from harness.tuning.space import Space
 from harness.tuning.told import as_step, limits, of_step, told
 
@@ -230,18 +231,19 @@ def _load(search: Search, asked: Ask) -> dict[str, Setting]:
         places = batcher.instances * max(1, batcher.max_batch // foresight.workload.size)
         return {"load.concurrency": min(MOST_USERS, USERS * places)}
     load: dict[str, Setting] = {"load.rate_per_s": float(f"{asked.rate_per_s:.4g}")}
-    load["load.arrivals"] = _arrivals(scenario)
+    load["load.arrivals"] = arrivals(scenario)
     if scenario.load.cv is not None:
         load["load.cv"] = scenario.load.cv
     return load
 
 
-def _arrivals(scenario: Scenario) -> str:
+def arrivals(scenario: Scenario) -> str:
+    """How the requests of a search are spaced."""
     return scenario.load.arrivals or "poisson"
 
 
 def _gap_cv(scenario: Scenario) -> float:
-    return {"constant": 0.0, "poisson": 1.0, "gamma": scenario.load.cv or 1.0}[_arrivals(scenario)]
+    return {"constant": 0.0, "poisson": 1.0, "gamma": scenario.load.cv or 1.0}[arrivals(scenario)]
 
 
 def _size(point: Point) -> int:

@@ -18,9 +18,9 @@ from harness.report import format
 from harness.report.page.curve import Chart, Curve, chart
 from harness.report.page.page import templates, text
 from harness.report.search_words import (
-    ORDER,
     answer_lines,
     figure_words,
+    order,
     setting_name,
     settings_words,
     told_words,
@@ -50,7 +50,7 @@ def search_html(result: TuneResult) -> str:
             maker=version(),
             style=Markup(text("page.css") + text("search.css")),
             lines=list(answer_lines(result)),
-            rows=[_row(result, c) for c in sorted(result.candidates, key=_order)],
+            rows=[_row(result, c) for c in sorted(result.candidates, key=order)],
             untried=sum(not c.tries for c in result.candidates),
             surfaces=surfaces(result),
             curves=_curves(result),
@@ -60,10 +60,6 @@ def search_html(result: TuneResult) -> str:
             format=format,
         )
     )
-
-
-def _order(candidate: Candidate) -> tuple[float, float]:
-    return ORDER.index(candidate.standing), -(candidate.capacity_per_s.value or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
