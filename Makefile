@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tune-demo test fuzz bench accuracy gpu-check check format pictures schema clean
+.PHONY: help demo tune-demo nightly-demo test fuzz bench accuracy planning-evidence tuning-evidence gpu-check check format pictures schema clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 11
@@ -14,6 +14,9 @@ demo: $(VENV)/.for-demo ## measure a real model behind a real Triton, and say wh
 
 tune-demo: $(VENV)/.for-demo ## search 32 configurations of that model for the best one, in five minutes
 	$(BIN)/harness tune scenarios/tune-demo.yaml
+
+nightly-demo: $(VENV)/.for-demo ## three nights of that model: a baseline, the same build, one that is 10% slower
+	$(BIN)/python -m tests.evidence.nightly_demo results/nightly-demo
 
 test: $(VENV)/.for-test ## the whole test suite
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15
@@ -27,6 +30,12 @@ bench: $(VENV)/.for-test ## speed: start time, time to load, client CPU beside p
 
 accuracy: $(VENV)/.for-test ## measure harness itself (two hours) into docs/accuracy.md
 	$(BIN)/harness calibrate --write docs/accuracy.md
+
+planning-evidence: $(VENV)/.for-test ## measure how far the predictions of harness plan are off here (an hour) into docs/planning.md
+	$(BIN)/python -m tests.evidence.planning --results results/planning-evidence --write docs/planning.md
+
+tuning-evidence: $(VENV)/.for-test ## measure how far the searches of harness tune end from the best (hours) into docs/tuning.md
+	$(BIN)/python -m tests.evidence.tuning --results results/tuning-evidence --write docs/tuning.md
 
 gpu-check: $(VENV)/.for-test ## on a machine with a GPU: measure a short scenario, run the GPU tests, write docs/gpu.md
 	$(BIN)/harness gpu-check --write docs/gpu.md

@@ -1,8 +1,8 @@
 """Measure a model behind NVIDIA Triton before it goes on GPUs.
 
-What the command line does can be called from Python: `run`, `dry_run`, `resume`, `tune`, `rebuild`,
-`export_model`, `serve`, `examine` (what `harness doctor` prints); `samples` gives the requests of a point.
-Each raises `HarnessError`, one sentence with the remedy. Imports are made when a function is called:
+What the command line does can be called from Python: `run`, `dry_run`, `resume`, `tune`, `ab`, `nightly`,
+`rebuild`, `export_model`, `serve`, `examine` (what `harness doctor` prints); `samples` gives the requests of
+a point. Each raises `HarnessError`, one sentence with the remedy. Imports are made when a function is called:
 `import harness` stays cheap.
 """
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from harness.commands.dry_run import Plan
     from harness.commands.samples import PhaseName
     from harness.commands.serve import Serving
+    from harness.schema.ab_result import Comparison
     from harness.schema.model import ModelArtifact
+    from harness.schema.night_result import Baseline, Night
+    from harness.schema.plan_result import PlanResult
     from harness.schema.result import PointResult, RunResult
     from harness.schema.scenario import Dtype
     from harness.schema.tune_result import TuneResult
@@ -36,9 +39,12 @@ __all__ = [
     "HarnessError",
     "InputError",
     "ServerError",
+    "ab",
     "dry_run",
     "examine",
     "export_model",
+    "nightly",
+    "plan",
     "rebuild",
     "resume",
     "run",
@@ -138,6 +144,130 @@ def tune(
         )
     loaded = running.load(file, asked, progress=progress)
     return story.tune(loaded, testbed, minutes=minutes, results=Path(results), progress=progress)
+
+
+def ab(
+    baseline: str | Path,
+    candidate: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    candidate_overrides: Sequence[str] = (),
+    minutes_per_point: float | None = None,
+    apart: bool = False,
+    results: str | Path = "results",
+    workers: int | None = None,
+    quiet: bool = False,
+    **options: Unpack[Options],
+) -> Comparison:
+    """Compare two scenario files on this machine, loaded in turns, as `harness ab` does.
+
+    `candidate`: left out, the baseline's file. `overrides` are of both, `candidate_overrides` of the one
+    besides. `minutes_per_point`: in place of the baseline's `regression.minutes_per_point`. `apart`: one
+    after the other, where two servers have no room side by side. The rest is as in `run`. Raises
+    HarnessError; what was measured until then is kept.
+    """
+    from harness.commands import ab as story
+    from harness.commands import run as running
+    from harness.commands.progress import Progress
+    from harness.measurement.testbed import Testbed
+
+    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
+    if not testbed.target.starts:
+        raise InputError("a comparison starts servers of its own: leave out url")
+    both = _overrides(overrides, workers)
+    other = baseline if candidate is None else candidate
+    return story.ab(
+        running.load(Path(baseline), both, progress=progress),
+        running.load(Path(other), [*both, *candidate_overrides], progress=progress),
+        testbed,
+        minutes_per_point=minutes_per_point,
+        in_turns=not apart,
+        results=Path(results),
+        progress=progress,
+    )
+
+
+def nightly(
+    scenario: str | Path,
+    *,
+    accept: str | None = None,
+    overrides: Sequence[str] = (),
+    minutes_per_point: float | None = None,
+    apart: bool = False,
+    results: str | Path = "results",
+    workers: int | None = None,
+    quiet: bool = False,
+    **options: Unpack[Options],
+) -> Night | Baseline:
+    """Compare a scenario's build with its baseline, as `harness nightly` does; without one, it becomes it.
+
+    `accept`: a reason, with which the newest night's candidate becomes the baseline, which is then returned;
+    nothing is measured. The rest is as in `ab`. Raises HarnessError; what was measured until then is kept.
+    """
+    from harness.commands import nightly as story
+    from harness.commands import run as running
+    from harness.commands.progress import Progress
+    from harness.measurement.testbed import Testbed
+
+    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
+    if not testbed.target.starts:
+        raise InputError("a night starts servers of its own: leave out url")
+    loaded = running.load(Path(scenario), _overrides(overrides, workers), progress=progress)
+    if accept is not None:
+        return story.accept(loaded, accept, results=Path(results), progress=progress).baseline
+    return story.nightly(
+        loaded,
+        testbed,
+        minutes_per_point=minutes_per_point,
+        in_turns=not apart,
+        results=Path(results),
+        progress=progress,
+    )
+
+
+def plan(
+    what: str | Path | None,
+    *,
+    sources: Sequence[str | Path] = (),
+    rate_per_s: float | None = None,
+    hardware: str | Path | None = None,
+    observe: bool = False,
+    verify: bool = False,
+    overrides: Sequence[str] = (),
+    results: str | Path = "results",
+    workers: int | None = None,
+    quiet: bool = False,
+    **options: Unpack[Options],
+) -> PlanResult:
+    """Say how many replicas hold the objective of a scenario file, as `harness plan` does.
+
+    `sources`: folders of runs and searches that measured it; none: the newest of the scenario under
+    `results`, where the plan gets a folder, too. `rate_per_s`: requests a second at the busiest time, in
+    place of the demand of the scenario's `plan`; `hardware`: a file with prices and power, in place of its
+    `plan.hardware`. `observe`: first measure what the plan lacks; `verify`: then measure whether one replica
+    does what was predicted. The rest is as in `run`. Raises HarnessError; what was measured is kept.
+    """
+    from harness.commands import plan as story
+    from harness.commands import run as running
+    from harness.commands.progress import Progress
+    from harness.measurement.testbed import Testbed
+
+    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
+    if not testbed.target.starts:
+        raise InputError("a plan measures a configuration on a server of its own: leave out url")
+    asked = _overrides(overrides, workers)
+    loaded = running.load(None if what is None else Path(what), asked, progress=progress)
+    return story.plan(
+        loaded,
+        testbed,
+        [Path(source) for source in sources],
+        rate_per_s=rate_per_s,
+        hardware=None if hardware is None else Path(hardware),
+        observe=observe,
+        verify=verify,
+        results=Path(results),
+        progress=progress,
+    )
 
 
 def dry_run(

@@ -23,7 +23,7 @@ from harness import terminal
 from harness.atomic import new_folder
 from harness.interpreter import python
 from harness.plain_file import open_plain
-from harness.schema.errors import HarnessError
+from harness.schema.errors import HarnessError, InputError
 
 
 def cache_dir() -> Path:
@@ -85,13 +85,19 @@ def unpacked(wheel: Wheel) -> Path:
 
 
 @contextmanager
-def lock(name: str) -> Iterator[None]:
-    """Hold a lock between processes of this user; it is released when the process dies."""
+def lock(name: str, *, busy: str | None = None) -> Iterator[None]:
+    """Hold a lock between processes of this user; it is released when the process dies.
+
+    Where another holds it, it is waited for or, with `busy`, InputError says that.
+    """
     path = _made(cache_dir() / "locks") / name
     with written():
         held = open_plain(path, os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise InputError(busy) from error
         yield
     finally:
         os.close(held)

@@ -14,6 +14,7 @@ import harness
 from harness import terminal
 from harness.cli_options import (
     All,
+    Apart,
     DryRun,
     Dtype,
     GrpcCa,
@@ -26,6 +27,7 @@ from harness.cli_options import (
     Listen,
     ListenAddress,
     MetricsUrl,
+    MinutesPerPoint,
     Model,
     Network,
     Overrides,
@@ -39,6 +41,7 @@ from harness.cli_options import (
     Url,
     Workers,
 )
+from harness.lost_interrupt import raise_again
 from harness.schema.errors import ExitCode, HarnessError
 
 app = typer.Typer(
@@ -241,6 +244,169 @@ def tune(
 
 
 @app.command()
+def ab(
+    baseline: Annotated[Path, typer.Argument(metavar="BASELINE", help="The scenario file to compare with.")],
+    candidate: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="CANDIDATE", help="The scenario file that is compared (default: the baseline's)."
+        ),
+    ] = None,
+    minutes: MinutesPerPoint = None,
+    apart: Apart = False,
+    overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
+    candidate_overrides: Annotated[
+        list[str],
+        typer.Option(
+            "--candidate-set",
+            metavar="PATH=VALUE",
+            help="Override a key of the candidate only, e.g. server.instances=2. May be given several times.",
+        ),
+    ] = [],  # noqa: B006 - typer reads it, nobody writes it
+    results: Results = Path("results"),
+    server: Server = None,
+    image: Image = None,
+    shm_size: ShmSize = None,
+    network: Network = None,
+    workers: Workers = None,
+    host: ListenAddress = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two models, or two configurations, loaded in turns on this machine: one verdict."""
+    from harness.commands import ab as story
+
+    result = harness.ab(
+        baseline,
+        candidate,
+        overrides=overrides,
+        candidate_overrides=candidate_overrides,
+        minutes_per_point=minutes,
+        apart=apart,
+        results=results,
+        workers=workers,
+        server=server,
+        image=image,
+        shm_size=shm_size,
+        network=network,
+        host=host,
+    )
+    terminal.print_json(result) if as_json else story.show(result)
+    raise typer.Exit(story.exit_code(result.outcome))
+
+
+@app.command()
+def nightly(
+    what: Annotated[Path, typer.Argument(metavar="SCENARIO", help="The scenario file.")],
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            "--accept",
+            metavar="REASON",
+            help="Measure nothing: the build of the newest night becomes the baseline, for a reason that is "
+            "kept.",
+        ),
+    ] = None,
+    minutes: MinutesPerPoint = None,
+    apart: Apart = False,
+    overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
+    results: Results = Path("results"),
+    server: Server = None,
+    image: Image = None,
+    shm_size: ShmSize = None,
+    network: Network = None,
+    workers: Workers = None,
+    host: ListenAddress = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether today's build is worse than the baseline, which is run once more beside it."""
+    from harness.commands import nightly as story
+
+    result = harness.nightly(
+        what,
+        accept=accept,
+        minutes_per_point=minutes,
+        apart=apart,
+        overrides=overrides,
+        results=results,
+        workers=workers,
+        server=server,
+        image=image,
+        shm_size=shm_size,
+        network=network,
+        host=host,
+    )
+    terminal.print_json(result) if as_json else story.show(result)
+    raise typer.Exit(story.exit_code(result))
+
+
+@app.command()
+def plan(
+    what: Scenario = None,
+    sources: Annotated[
+        list[Path],
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            help="A run's or a search's folder to plan by (default: the newest of the scenario). May be "
+            "given several times.",
+        ),
+    ] = [],  # noqa: B006 - typer reads it, nobody writes it
+    rate_per_s: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Requests a second at the busiest time (default: the demand of the scenario's plan)."
+        ),
+    ] = None,
+    hardware: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A YAML file with prices and power (default: plan.hardware of the scenario)."
+        ),
+    ] = None,
+    observe: Annotated[
+        bool, typer.Option("--observe", help="First measure what the plan needs to know and lacks.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Then measure whether a replica does what was predicted.")
+    ] = False,
+    overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
+    results: Results = Path("results"),
+    repository: Repository = None,
+    server: Server = None,
+    image: Image = None,
+    shm_size: ShmSize = None,
+    network: Network = None,
+    workers: Workers = None,
+    listen: Listen = None,
+    host: ListenAddress = None,
+    as_json: Json = False,
+) -> None:
+    """Say how many replicas hold the scenario's objective under a demand, by what was measured."""
+    from harness.commands import plan as story
+
+    result = harness.plan(
+        what,
+        sources=sources,
+        rate_per_s=rate_per_s,
+        hardware=hardware,
+        observe=observe,
+        verify=verify,
+        overrides=overrides,
+        results=results,
+        workers=workers,
+        server=server,
+        image=image,
+        shm_size=shm_size,
+        network=network,
+        listen=listen,
+        host=host,
+        repository=repository,
+    )
+    terminal.print_json(result) if as_json else story.show(result)
+    raise typer.Exit(story.exit_code(result))
+
+
+@app.command()
 def worker(
     master: Annotated[
         str, typer.Option(metavar="HOST[:PORT]", help="Where the run waits, as its --listen says.")
@@ -391,6 +557,7 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, _terminated)
     with terminal.guarded():
+        raise_again(signal.SIGTERM)  # SIGINT may be ignored, as in the background of a script
         code = _ended()
     sys.exit(code)
 

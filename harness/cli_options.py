@@ -19,6 +19,23 @@ Overrides = Annotated[
         help="Override a key of the scenario, e.g. server.max_batch=[1,8]. May be given several times.",
     ),
 ]
+MinutesPerPoint = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes-per-point",
+        min=0,
+        help="How long a point may be measured until its questions are settled (default: "
+        "regression.minutes_per_point of the scenario, 5).",
+    ),
+]
+Apart = Annotated[
+    bool,
+    typer.Option(
+        "--apart",
+        help="Measure one after the other, where two servers have no room side by side. It takes many times "
+        "as long to find the same change.",
+    ),
+]
 Repository = Annotated[
     Path | None,
     typer.Option(

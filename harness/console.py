@@ -34,9 +34,26 @@ class TerminalConsole(Console):
         return super().status(line(status) if isinstance(status, str) else status, **options)
 
 
+PLAIN_WIDTH = 120
+"""Columns of a table where it goes to a log, which has no width."""
+
+
+def console_for_tables() -> TerminalConsole:
+    """Of stdout, as wide as the terminal."""
+    console = TerminalConsole()
+    return console if console.is_terminal else TerminalConsole(width=PLAIN_WIDTH)
+
+
 def line(text: str, style: str = "") -> Text:
     """One line, never markup."""
     return Text(shown(text), style=style)
+
+
+def print_sentences(sentences: Iterable[tuple[str, str]]) -> None:
+    """On stdout, a line each: what it is about, then the sentence."""
+    console = console_for_tables()
+    for about, sentence in sentences:
+        console.print(Text.assemble(line(f"{about}: ", "bold"), line(sentence)), soft_wrap=True)
 
 
 def cells(texts: Iterable[str]) -> list[Text]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,10 @@ from hypothesis import settings
 # Timings are the benchmarks' business; a busy machine must not fail a property.
 settings.register_profile("harness", deadline=None, max_examples=100)
 settings.load_profile("harness")
+
+# Images for CI often set this, and each of hundreds of processes would compile all of harness.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 DOOR, ROOM = Path(__file__), Path(__file__).with_name("__init__.py")
 """Files to lock, and nothing else: a test is in the room while it runs, and waits for that in the door."""
@@ -39,7 +45,7 @@ def _in_the_room(*, alone: bool) -> Iterator[None]:
             fcntl.flock(room, fcntl.LOCK_UN)  # by hand: what the test forked has this file open too
 
 
-LONGEST_FIRST = ("e2e", "triton", "load", "model", "calibration", "probe", "report", "fuzz")
+LONGEST_FIRST = ("e2e", "triton", "load", "model", "report", "planning", "tuning", "choice", "probe", "fuzz")
 """Folders by how long their files take."""
 
 

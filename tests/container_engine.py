@@ -205,8 +205,15 @@ def running_engine() -> Iterator[Engine]:
             begun.wait()
         shutil.rmtree(folder, ignore_errors=True)
     groups = Path("/sys/fs/cgroup")
-    left = [*made.living(), *groups.glob(folder.name), *groups.glob(f"*/{folder.name}")]
+    left = [*made.living(), *groups.glob(folder.name), *groups.glob(f"*/{folder.name}"), *_mounts(folder)]
     assert not left, f"the engine left {left}"
+
+
+def _mounts(folder: Path) -> Iterator[str]:
+    """What is mounted in `folder`, in whose mounts ever."""
+    for listed in Path("/proc").glob("[0-9]*/mountinfo"):
+        with suppress(OSError):
+            yield from (line for line in listed.read_text().splitlines() if str(folder) in line)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from harness.analysis.gpu import gpu_figures, gpu_watch
 from harness.analysis.host import host_figures
 from harness.analysis.latency import rate, summarize
 from harness.analysis.objective import limits_latency
+from harness.analysis.own_clock import on_own_clock
 from harness.analysis.quantile import Seconds, quantiles
 from harness.schema.observed import Observed
 from harness.schema.point import Point
@@ -34,6 +35,9 @@ from harness.schema.samples import GpuReading, HostReading, Measured, Status, Wi
 
 Mask = npt.NDArray[np.bool_]
 Times = npt.NDArray[np.int64]
+
+OF_ONE_ARM = ("energy_j_per_inference", "idle_energy_j_per_inference", "server_memory_bytes_max")
+"""What is read of a GPU that several arms use says none of these of one of them."""
 
 PIECE = 1 << 18
 """Requests whose times are subtracted at once."""
@@ -57,6 +61,8 @@ def derive(
     into; `samples` the folder they are kept in, relative to the run's; `gates` what the point must pass;
     `lost` says which readings were made and aren't there any more.
     """
+    if observed.arm is not None:
+        measured = on_own_clock(measured, observed.arm)
     ok = measured.ok
     window = Window(*observed.window_ns) if observed.window_ns else None
     enough = measured if observed.enough_ns is None else measured.due_before(observed.enough_ns)
@@ -80,6 +86,7 @@ def derive(
     del service_s
     throughput = _Throughput.of(point, enough)
     inferences = _inferences(point, measured, ok)
+    sent = measured.size if observed.arm is None else sum(each.requests for each in observed.load_processes)
     errors = measured.size - int(np.count_nonzero(ok))
     facts = Facts(
         requests=measured.size,
@@ -95,7 +102,7 @@ def derive(
         steady=steady_state,
         time_s=time_s,
         server=observed.server,
-        host=host_figures(host, window, measured.size, observed.cores) if window else None,
+        host=host_figures(host, window, sent, observed.cores) if window else None,
         gpu=_gpu_figures(observed, gpu, window, inferences) if window else None,
         gpu_watch=gpu_watch(gpu, observed.gpus, window) if window else (),
         objective=objective.check(
@@ -151,13 +158,20 @@ def derive(
 def _gpu_figures(
     observed: Observed, readings: Sequence[GpuReading], window: Window, inferences: int
 ) -> tuple[GpuFigures, ...] | None:
-    return gpu_figures(
+    figures = gpu_figures(
         readings,
         observed.gpus,
         window,
         inferences,
         idle=Window(*observed.idle_ns) if observed.idle_ns else None,
         load_pids={process.pid for process in observed.load_processes if process.pid is not None},
+    )
+    if observed.arm is None or figures is None:
+        return figures
+    nobodys = dict.fromkeys(OF_ONE_ARM)
+    why = dict.fromkeys(OF_ONE_ARM, "arms that take turns share the GPU")
+    return tuple(
+        each.model_copy(update={**nobodys, "unsupported": each.unsupported | why}) for each in figures
     )
 
 

@@ -91,15 +91,20 @@ class PerfAnalyzer:
     def __init__(self, cudart: Path, folder: Path) -> None:
         if (found := problem()) is not None:
             raise HarnessError(found)
-        (self._binary,) = unpacked(WHEEL).glob("*.data/data/bin/perf_analyzer")
-        if not os.access(self._binary, os.X_OK):  # unpacking a wheel drops the executable bits
-            self._binary.chmod(0o755)
+        (self.binary,) = unpacked(WHEEL).glob("*.data/data/bin/perf_analyzer")
+        if not os.access(self.binary, os.X_OK):  # unpacking a wheel drops the executable bits
+            self.binary.chmod(0o755)
         self._folder = folder.absolute()
         self._libraries = self._folder / "lib"
         self._libraries.mkdir(parents=True, exist_ok=True)
         link = self._libraries / "libcudart.so.12"
         link.unlink(missing_ok=True)
         link.symlink_to(cudart)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What it needs of a caller that starts it."""
+        return {"LD_LIBRARY_PATH": str(self._libraries)}
 
     def run(
         self,
@@ -122,7 +127,7 @@ class PerfAnalyzer:
         data_file, report = self._folder / "values.json", self._folder / "report.csv"
         data_file.write_text(json.dumps({"data": values}))
         report.unlink(missing_ok=True)
-        command = [str(self._binary), "-m", model, "-i", protocol, "-u", address, "-f", str(report)]
+        command = [str(self.binary), "-m", model, "-i", protocol, "-u", address, "-f", str(report)]
         command += ["--concurrency-range", str(concurrency), "--input-data", str(data_file)]
         for name, content in data[0].items():
             command += ["--shape", f"{name}:{len(content)}"]
@@ -131,7 +136,7 @@ class PerfAnalyzer:
         with output.open("wb") as out:
             process = subprocess.Popen(
                 [*command, *options],
-                env=os.environ | {"LD_LIBRARY_PATH": str(self._libraries)},
+                env=os.environ | self.environment,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

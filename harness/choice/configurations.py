@@ -14,8 +14,10 @@ DEFAULT_SETTINGS: dict[str, Collection[Any]] = {
     "dtype": (None,),
     "protocol": ("http",),
     "shared_memory": ("none",),
+    "server.kind": ("auto",),
     "server.provider": (None, "cuda"),
     "server.cuda_graph": (None, False),
+    "server.preferred_batch": (None, 0),
 } | {f"server.{key}": (None, value) for key, value in DEFAULTS.items()}
 """What stands for the default, by dotted path. A data size that may be chosen has none."""
 

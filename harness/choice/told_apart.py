@@ -12,8 +12,7 @@ from __future__ import annotations
 import math
 from functools import cache
 
-from scipy.stats import studentized_range
-
+from harness.analysis.quantile import Z_95
 from harness.choice.scores import Score
 from harness.schema.answer import Ratio
 
@@ -37,4 +36,8 @@ def _half_width(one: Score, other: Score, of: int) -> float:
 @cache
 def _factor(of: int) -> float:
     """Standard errors of a difference: 1.96 of two, more of more."""
+    if of == 2:
+        return Z_95
+    from scipy.stats import studentized_range  # a second's import, for those who compare several
+
     return float(studentized_range.ppf(0.95, of, math.inf)) / math.sqrt(2)

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from harness.analysis.derive import derive
 from harness.analysis.gates.all_gates import gates_for
-from harness.load.spools import Spools
+from harness.load.spools import Spools, of_arm
 from harness.report.page.series import PointSeries, series_of
 from harness.schema.observed import Observed
 from harness.schema.point import Point
@@ -53,14 +53,33 @@ def keep(
     gpu: Sequence[GpuReading],
 ) -> None:
     """Write the samples of a point as Parquet, and only then remove the load's own files."""
-    folder = run.point(point.id)
-    spools = Spools(folder / "load")
-    chunks = spools.chunks()
+    load = run.point(point.id) / "load"
+    keep_of(point, run, load, None, window=window, host=host, gpu=gpu)
+    tidy(load)
+
+
+def keep_of(
+    point: Point,
+    run: RunFolder,
+    load: Path,
+    arm: int | None,
+    *,
+    window: Window | None,
+    host: Sequence[HostReading],
+    gpu: Sequence[GpuReading],
+) -> None:
+    """The same of one arm of a load, whose own files stay until the others', too, are written (`tidy`)."""
+    folder, spools = run.point(point.id), Spools(load)
     classes = [kind.name for kind in point.requests]
+    chunks = spools.chunks() if arm is None else of_arm(spools.chunks(), arm, len(classes))
     samples_file.write_requests(folder / "requests.parquet", chunks, classes, spools.reasons, window)
     samples_file.write_host(folder / "host.parquet", host)
     samples_file.write_gpu(folder / "gpu.parquet", gpu)
-    for scratch in (folder / "load").iterdir():
+
+
+def tidy(load: Path) -> None:
+    """Remove what a load has left in its folder, once its samples are kept."""
+    for scratch in load.iterdir():
         if scratch.suffix in SCRATCH:
             scratch.unlink()
 

@@ -12,7 +12,7 @@ from harness.commands.measured import measured
 from harness.commands.progress import Progress
 from harness.commands.resumable import resumable
 from harness.commands.sittings import another_harness, check_environment, check_models
-from harness.console import TerminalConsole
+from harness.console import console_for_tables
 from harness.measurement.session import Session
 from harness.measurement.testbed import Testbed, most_shared
 from harness.model.check import check_batches, check_classes, runs_code
@@ -28,9 +28,6 @@ from harness.store.shipped import scenario_file
 from harness.store.whole import Lost
 
 RESULTS = Path("results")
-
-PLAIN_WIDTH = 120
-"""Columns of the table where it goes to a log, which has no width."""
 
 
 def load(
@@ -193,7 +190,5 @@ def exit_code(result: RunResult) -> ExitCode:
 
 def show(result: RunResult, *, everything: bool = False) -> None:
     """The answers and the table, on stdout; `everything`: each point, however many there are."""
-    console = TerminalConsole()
-    if not console.is_terminal:
-        console = TerminalConsole(width=PLAIN_WIDTH)
+    console = console_for_tables()
     print_table(result, console, page=Path(result.path) / "report.html", everything=everything)

@@ -7,24 +7,23 @@ from pathlib import Path
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from harness.commands.derived import import_libraries
 from harness.commands.progress import Progress
 from harness.commands.resumable import resumable_search
-from harness.commands.run import PLAIN_WIDTH, RESULTS, exported
+from harness.commands.run import RESULTS, exported
 from harness.commands.sittings import check_models
 from harness.commands.tuning.answer_files import write_answer
 from harness.commands.tuning.outcome import outcome
 from harness.commands.tuning.proof import arms, prove
 from harness.commands.tuning.search import PROOF, Search, measure, race_of, recall
-from harness.commands.tuning.step_words import capacity_words, step_line
-from harness.console import TerminalConsole, cells, line
+from harness.commands.tuning.step_words import known_words, step_line
+from harness.console import cells, console_for_tables, line, print_sentences
 from harness.measurement.session import Session
 from harness.measurement.testbed import Testbed, most_shared
 from harness.report.page.search_page import write_search_page
-from harness.report.search_words import HEADINGS, answer_lines, table
-from harness.schema.errors import ExitCode, HarnessError, InputError
+from harness.report.search_words import answer_lines, headings, table
+from harness.schema.errors import ExitCode, InputError
 from harness.schema.tune_result import TuneResult
 from harness.store import tune_file
 from harness.store.run_folder import create_run
@@ -100,10 +99,7 @@ def searched(search: Search, testbed: Testbed) -> TuneResult:
     for name in write_answer(search, result, gpu=testbed.target.gpu_usable):
         search.progress.say(f"wrote {search.folder.path / name}")
     page = search.folder.path / "tune.html"
-    try:
-        write_search_page(result, page)
-    except OSError as error:
-        raise HarnessError(f"{page} can't be written ({error.strerror}): make room") from error
+    write_search_page(result, page)
     search.progress.say(f"page: {page}")
     return result
 
@@ -123,7 +119,7 @@ def _race(search: Search, session: Session, began: float) -> None:
         step, what = measure(search, session, asked, "search")
         race.tell(asked, what, step.took_s)
         _keep(search)
-        search.progress.say(f"{step_line(search, step)}; capacity {capacity_words(search, step)}")
+        search.progress.say(f"{step_line(search, step)}; {known_words(search, step)}")
 
 
 def _keep(search: Search, *, finished: bool = False) -> TuneResult:
@@ -134,19 +130,17 @@ def _keep(search: Search, *, finished: bool = False) -> TuneResult:
 
 def show(result: TuneResult) -> None:
     """What was found, on stdout."""
-    console = TerminalConsole()
-    if not console.is_terminal:
-        console = TerminalConsole(width=PLAIN_WIDTH)
+    console = console_for_tables()
     rows = table(result)
     if rows:
         shown = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN, show_edge=False)
-        for heading in HEADINGS:
-            shown.add_column(line(heading), justify="right" if "/s" in heading or "ms" in heading else "left")
+        for heading in headings(result):
+            numeric = any(unit in heading for unit in ("/s", "ms", "J/", "MB"))
+            shown.add_column(line(heading), justify="right" if numeric else "left")
         for row in rows:
             shown.add_row(*cells(row))
         console.print(shown)
-    for about, sentence in answer_lines(result):
-        console.print(Text.assemble(line(f"{about}: ", "bold"), line(sentence)), soft_wrap=True)
+    print_sentences(answer_lines(result))
 
 
 def exit_code(result: TuneResult) -> ExitCode:

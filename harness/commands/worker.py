@@ -14,7 +14,7 @@ from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.load_processes import LOCUST_PORT
 from harness.load.coordinator.locust_process import LocustProcess, PipedProcess
 from harness.load.distributed import secret
-from harness.load.plan import TOKEN_VARIABLE
+from harness.load.load_plan import TOKEN_VARIABLE
 from harness.schema.errors import HarnessError, InputError
 
 LOOK_S = 1.0

@@ -38,7 +38,7 @@ def schedule(load: PointLoad, duration_s: float, seed: int, base_dir: Path) -> T
         case RateOverTime() as profile:
             times = _spaced(_CumulativeRate.of(profile), load, seed)
         case RecordedTimes(file, key):
-            times = _recorded(file, key, base_dir)
+            times = recorded(file, key, base_dir)
         case GivenTimes(seconds):
             times = _given(seconds, load)
     times = times[times < duration_s]
@@ -48,6 +48,16 @@ def schedule(load: PointLoad, duration_s: float, seed: int, base_dir: Path) -> T
             "raise its rate or measure.duration_s"
         )
     return times
+
+
+def warmup(load: PointLoad, duration_s: float, seed: int) -> Times:
+    """The same for a warm-up, by what `warmup_load` gives. Where chance has no arrival there, or the rate is
+    too low for one, a single request warms up, at the start."""
+    profile = load.shape.profile(duration_s)
+    assert isinstance(profile, RateOverTime)
+    times = _spaced(_CumulativeRate.of(profile), load, seed)
+    times = times[times < duration_s]
+    return times if len(times) else np.zeros(1)
 
 
 def warmup_load(load: PointLoad, times: Times, duration_s: float) -> PointLoad:
@@ -170,7 +180,7 @@ def _given(seconds: Sequence[float], load: PointLoad) -> Times:
     return times
 
 
-def _recorded(file: str, key: str, base_dir: Path) -> Times:
+def recorded(file: str, key: str, base_dir: Path) -> Times:
     """The times in a replay's file. Blank lines and lines that begin with # are passed over."""
     path = confined(base_dir, file, f"{key} {file!r}")
     times: list[float] = []

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from harness.load import arrivals
 from harness.load.endpoint import Endpoint
-from harness.load.plan import LoadPlan, PayloadFile, PlannedClass, write_plan
+from harness.load.load_plan import LoadPlan, PayloadFile, PlannedClass, write_plan
 from harness.load.shared_memory import cuda_driver
 from harness.load.shared_memory.cuda_memory import CudaMemory
 from harness.load.shared_memory.region_control import RegionControl
 from harness.load.shared_memory.regions import OPEN_LOOP_SLOTS, Make, SharedMemory, Target
 from harness.load.shared_memory.system_memory import SystemMemory
 from harness.load.tls import Tls
+from harness.schema.errors import InputError
 from harness.schema.load import PointLoad
 from harness.schema.point import Point
 from harness.schema.tensors import Tensors
+from harness.schema.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,15 @@ class Job:
     """Headers for interfaces of the server that are closed to others. They stay in this process."""
     listen: tuple[str, int] | None = None
     """Where load processes of other machines are awaited; None: all of them are started here."""
+    beside: tuple[Job, ...] = ()
+    """The other arms, which get the same load in turns with this one. Their folders aren't used."""
+    turns: Turns | None = None
+    """How they follow each other; None where there are no others."""
+
+    @property
+    def arms(self) -> tuple[Job, ...]:
+        """This one first."""
+        return (self, *self.beside)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -93,16 +104,12 @@ def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
     Raises what SharedMemory does, where the point asks for it.
     """
     point, endpoint = job.point, job.endpoint
-    classes = [job.payloads[each.name] for each in point.requests]
     if point.shared_memory == "none":
-        yield (
-            1,
-            (
-                [endpoint.prepare(job.model, tensors, job.outputs) for tensors in variants]
-                for variants in classes
-            ),
-        )
+        yield 1, (_prepared(arm, each.name) for arm in job.arms for each in arm.point.requests)
         return
+    if job.beside:
+        raise InputError("arms that take turns can't share memory with servers: set shared_memory to none")
+    classes = [job.payloads[each.name] for each in point.requests]
     http_port = job.port if job.http_port is None else job.http_port
     target = Target(endpoint, job.model, http_port, job.access)
     slots = job.load.shape.users or OPEN_LOOP_SLOTS
@@ -111,6 +118,16 @@ def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
             slots,
             ([bytes_ for slot in memory.prepared for bytes_ in slot[kind]] for kind in range(len(classes))),
         )
+
+
+def _own_s(job: Job, seconds: float) -> float:
+    """How much of a phase an arm has for itself."""
+    return seconds if job.turns is None else job.turns.within(seconds).on_s(seconds)
+
+
+def _prepared(job: Job, name: str) -> Sequence[bytes]:
+    """Each variant of one class."""
+    return [job.endpoint.prepare(job.model, tensors, job.outputs) for tensors in job.payloads[name]]
 
 
 def write_job(
@@ -132,11 +149,11 @@ def write_job(
     warmup_s = measure.warmup_s
     times: dict[str, arrivals.Times] = {}
     if job.load.open_loop:
-        times["measure"] = arrivals.schedule(job.load, limit_s, point.seed, job.base_dir)
+        own_s = _own_s(job, limit_s)
+        times["measure"] = arrivals.schedule(job.load, own_s, point.seed, job.base_dir)
         if warmup_s > 0:
-            load = arrivals.warmup_load(job.load, times["measure"], limit_s)
-            warmup_s = max(warmup_s, 1 / (load.shape.nominal_rate_per_s or 1))  # at least one arrival
-            times["warmup"] = arrivals.schedule(load, warmup_s, point.seed + 1, job.base_dir)
+            load = arrivals.warmup_load(job.load, times["measure"], own_s)
+            times["warmup"] = arrivals.warmup(load, _own_s(job, warmup_s), point.seed + 1)
     for old in (
         *job.folder.glob("load-times-*"),
         *job.folder.glob("requests-*"),
@@ -146,9 +163,15 @@ def write_job(
     places = PayloadFile.write(requests, job.folder)
     plan = LoadPlan(
         endpoint=job.endpoint,
+        others=tuple(arm.endpoint for arm in job.beside),
+        turns=job.turns,
         classes=tuple(
-            PlannedClass(name=c.name, weight=c.weight, requests=place)
-            for c, place in zip(point.requests, places, strict=True)
+            PlannedClass(name=each.name, weight=each.weight, arm=number, requests=place)
+            for (number, each), place in zip(
+                ((number, each) for number, arm in enumerate(job.arms) for each in arm.point.requests),
+                places,
+                strict=True,
+            )
         ),
         seed=point.seed,
         slots=slots,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +65,14 @@ class Spools:
                             chunk[name] = file.clock.ours(chunk[name])
                         chunk["first_byte_ns"][unanswered] = NO_BYTE
                     yield chunk
+
+
+def of_arm(chunks: Iterable[Requests], number: int, classes: int) -> Iterator[Requests]:
+    """Of the records of arms that have so many request classes each, those of one arm, classes from 0."""
+    for chunk in chunks:
+        own = chunk[chunk["request_class"] // classes == number]
+        own["request_class"] %= classes
+        yield own
 
 
 class _Spool(NamedTuple):

@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
-from harness.load.kept_answers import Kept
-from harness.load.wire.connection import Connection
+from harness.load.job import Job
+from harness.load.kept_answers import LARGEST, Kept
+from harness.load.wire.connection import Connection, NoDescriptors
 from harness.model.comparison import difference
 from harness.schema.errors import ServerError
 from harness.schema.result import AnswerCheck
+from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
+
+ALONE_S, LONGEST_S = 0.1, 5.0
+"""For so long payloads are asked for by themselves before a load, and the last of them may take so long."""
+
+Payload = tuple[int, int]
+"""Numbers of a request class, and of one of its variants."""
 
 
 @dataclass(slots=True)
 class FirstAnswers:
     """The first answer to each payload of a workload, with which all later ones are compared: those of the
-    same point, and of the points after it."""
+    same point, and of the points after it.
+
+    As many as there is time for are asked for alone, before there is a load: where all are batched, the first
+    one under load is as wrong as the rest. Of the others it is the first under load.
+    """
 
     tolerance: float
     """The largest error over the first answer's largest value that is accepted: as in the export's proof."""
-    _first: dict[tuple[int, int], Tensors] = field(default_factory=dict)
+    _first: dict[Payload, Tensors] = field(default_factory=dict)
+    _asked: bool = False
+
+    def ask_alone(self, job: Job) -> None:
+        """Ask for them, before the first load of the workload. A request that fails ends it: the load will
+        tell why."""
+        if self._asked or job.point.shared_memory != "none":
+            return
+        self._asked = True
+        timeout_s = min(job.endpoint.timeout_s, LONGEST_S)
+        connection = job.endpoint.model_copy(update={"timeout_s": timeout_s}).open()
+        connection.keeps = LARGEST
+        try:
+            with suppress(ServerError, NoDescriptors):
+                self.ask(_requests(job), connection)
+        finally:
+            connection.close()
+
+    def ask(self, requests: Iterable[tuple[Payload, bytes]], connection: Connection) -> None:
+        """Raises ServerError for an answer that can't be read."""
+        end_s = time.monotonic() + ALONE_S
+        for payload, request in requests:
+            reply = connection.call(request, keep_body=True)
+            if reply.status != Status.OK or reply.body is None:
+                return
+            self._first[payload] = connection.decode(reply)
+            if time.monotonic() > end_s:
+                return
 
     def compare(self, kept: Iterable[Kept], connection: Connection) -> AnswerCheck | None:
         """What came of it; None where no answer was one to a payload that had been answered before.
@@ -52,3 +94,12 @@ class FirstAnswers:
             largest_error=worst if worst < float("inf") else None,
             tolerance=self.tolerance,
         )
+
+
+def _requests(job: Job) -> Iterator[tuple[Payload, bytes]]:
+    """One of each class, then another of each."""
+    classes: list[Sequence[Tensors]] = [job.payloads[kind.name] for kind in job.point.requests]
+    for variant, row in enumerate(zip_longest(*classes)):
+        for request_class, tensors in enumerate(row):
+            if tensors is not None:
+                yield (request_class, variant), job.endpoint.prepare(job.model, tensors, job.outputs)

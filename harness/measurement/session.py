@@ -3,58 +3,36 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.address import is_here
 from harness.analysis.precision import enough as precise_enough
-from harness.clock import now
-from harness.load.coordinator.driver import LoadOutcome, drive
 from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.stopping_rule import Enough
 from harness.load.job import Job
-from harness.load.kept_answers import kept_in
 from harness.load.tls import Tls
+from harness.measurement.arms import Arm, Readings, Recorded, measured
 from harness.measurement.first_answers import FirstAnswers
-from harness.measurement.liveness import gone, liveness
 from harness.measurement.observer import Nobody, Observer
 from harness.measurement.workload import Workload, workload
-from harness.probe.environment import available_cores, environment, host_cores
+from harness.probe.environment import environment
 from harness.probe.sampler import Sampler
-from harness.probe.shared_sampler import Part, SharedSampler
+from harness.probe.shared_sampler import SharedSampler
 from harness.probe.watch.gpu_source import GpuSource, unseen
 from harness.probe.watch.local_watch import local_watch
 from harness.probe.watch.watch import Watch
-from harness.schema.errors import InputError, ServerError
+from harness.schema.errors import InputError
 from harness.schema.model import ModelArtifact
-from harness.schema.observed import Observed
 from harness.schema.point import Point, ServerSettings
-from harness.schema.result import AnswerCheck, Environment, ServerFigures
-from harness.schema.samples import GpuReading, HostReading, Window
+from harness.schema.result import Environment
+from harness.schema.samples import HostReading
 from harness.schema.scenario import Protocol
-from harness.triton.continuity import Continuity
 from harness.triton.own import OwnServer
 from harness.triton.server import Server
 from harness.triton.server_folder import Entry
-from harness.triton.statistics import Statistics, difference
-from harness.version import version
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What a measured point has left. Its requests lie in spools in `folder`."""
-
-    point: Point
-    folder: Path
-    observed: Observed
-    window: Window | None
-    """The measured phase; None where it didn't come to its end, or had no request."""
-    host: Sequence[HostReading]
-    gpu: Sequence[GpuReading]
-    client_cpu_s: float | None
-    """CPU seconds of the load processes in the measured phase; None where one didn't say."""
 
 
 @dataclass(slots=True)
@@ -80,9 +58,10 @@ class Session:
     _served: tuple[ModelArtifact, ServerSettings] | None = None
     _environment: Environment | None = None
     _workload: tuple[object, Workload] | None = None
-    _first_answers: FirstAnswers | None = None
-    """To the payloads of that workload."""
-    _fork_server: ForkServer | None = None
+    first_answers: FirstAnswers | None = None
+    """To the payloads of what was made ready last."""
+    fork_server: ForkServer | None = None
+    """What starts load processes."""
     _shared: SharedSampler | None = None
     _entered: ExitStack = field(default_factory=ExitStack)
     _load_pids: set[int] = field(default_factory=set)
@@ -90,7 +69,7 @@ class Session:
 
     def __enter__(self) -> Session:
         with ExitStack() as entered:
-            self._fork_server = entered.enter_context(ForkServer())
+            self.fork_server = entered.enter_context(ForkServer())
             if self.at_once:
                 shared = SharedSampler(self.server.process_ids, lambda: tuple(self._load_pids))
                 self._shared = entered.enter_context(shared)
@@ -111,6 +90,16 @@ class Session:
         elif self.server.exit_reason() is not None or not self.server.healthy():
             self._environment = None  # its ports and its command are others then
             self.server.restart()
+
+    def renew(self) -> None:
+        """Have what is served next served by a fresh server, whatever it is."""
+        self._served = self._environment = None
+
+    def rest(self) -> None:
+        """End a server of ours until something is served again: another may need its memory."""
+        self.renew()
+        assert isinstance(self.server, OwnServer), "somebody else's server isn't ended"
+        self.server.stop()
 
     def check_batches(self, *points: Point) -> None:
         """Raise InputError where a point has requests of more than the served model takes at once."""
@@ -178,19 +167,24 @@ class Session:
         Raises InputError for what can't be sent, ServerError where the server doesn't serve it. Its death on
         the way is no exception, but stands in what was observed.
         """
+        asked = self.ready(point, model, base_dir)
+        return self.send(
+            point, asked, folder, base_dir=base_dir, enough=enough, first_answers=self.first_answers
+        )
+
+    def ready(self, point: Point, model: ModelArtifact, base_dir: Path) -> Workload:
+        """Have the server serve what a point needs; what it is to be sent. Raises HarnessError."""
         self.serve(model, point.server)
         self.check_batches(point)
         what = (model.sha256, point.model, point.requests, point.seed, base_dir)
         if self._workload is None or self._workload[0] != what:
             self._workload = None  # two at once may be too large
             self._workload = (what, workload(point, model, base_dir))
-            self._first_answers = FirstAnswers(model.parity.tolerance)
+            self.first_answers = FirstAnswers(model.parity.tolerance)
         asked, given = self._workload[1], self.server.outputs
         if given is not None:
             asked = replace(asked, outputs=[name for name in asked.outputs if name in given])
-        return self.send(
-            point, asked, folder, base_dir=base_dir, enough=enough, first_answers=self._first_answers
-        )
+        return asked
 
     def send(
         self,
@@ -208,9 +202,14 @@ class Session:
         `before_measuring` is called between warm-up and measurement, with nothing in flight. Some answers are
         compared with `first_answers`, which are those of the same workload.
         """
-        server, started_at = self.server, now()
-        continuity = Continuity(server, workload.model)
-        job = Job(
+        arm = Arm(self, point, workload, folder, base_dir, first_answers)
+        enough = enough or (lambda measured: precise_enough(point, measured))
+        return measured((arm,), enough=enough, before_measuring=before_measuring)[0]
+
+    def job(self, point: Point, workload: Workload, folder: Path, base_dir: Path) -> Job:
+        """The load of a point on this server."""
+        server = self.server
+        return Job(
             point=point,
             model=workload.model,
             payloads=workload.payloads,
@@ -224,81 +223,37 @@ class Session:
             folder=folder / "load",
             base_dir=base_dir,
         )
-        before: list[Statistics] = []
 
-        def between() -> None:
-            before_measuring()
-            before.append(continuity.look())
-
+    @contextmanager
+    def load_pids(self) -> Iterator[Callable[[Sequence[int]], None]]:
+        """Is told which processes send a load, for the time of the block."""
         pids: list[int] = []
 
         def on_started(started: Sequence[int]) -> None:
             pids.extend(started)
             self._load_pids.update(started)
 
-        spool = folder / "gpu.jsonl"
         try:
-            with self._readings(spool) as readings:
-                idle_ns = readings.idle()
-                try:
-                    outcome = drive(
-                        job,
-                        fork_server=self._fork_server,
-                        enough=enough or (lambda measured: precise_enough(point, measured)),
-                        between=between,
-                        alive=liveness(server, continuity, self.stop),
-                        on_started=on_started,
-                        say=self.observer.say,
-                        on_progress=lambda p: self.observer.load(p.phase, p.elapsed_s, p.succeeded, p.failed),
-                    )
-                except ServerError as error:  # between the phases, the server was gone
-                    outcome = LoadOutcome(job.folder, None, gone(server) or str(error))
-                # A server that died in the last moment is seen by nobody but us.
-                ended = outcome.ended or server.exit_reason()
-                figures, problems = _server_figures(before, continuity) if ended is None else (None, ())
-                if problems:
-                    ended = gone(server)
+            yield on_started
         finally:  # a number may be another process's next
             self._load_pids.difference_update(pids)
-        spool.unlink(missing_ok=True)
-        observed = Observed(
-            harness_version=version(),
-            started_at=started_at,
-            finished_at=now(),
-            window_ns=(outcome.window.start_ns, outcome.window.end_ns) if outcome.window else None,
-            ended=ended,
-            stopped_by=outcome.stopped_by if ended is None else None,
-            enough_ns=outcome.enough_ns if ended is None else None,
-            load_processes=outcome.processes,
-            server_restarted=continuity.broken,
-            server=figures,
-            cores=available_cores(),
-            host_cores=host_cores(),
-            execution_provider=server.execution_provider,
-            loaded=server.loaded,
-            answer_check=_compared(first_answers, job) if first_answers is not None else None,
-            gpus=readings.gpus,
-            no_gpu=readings.no_gpu,
-            gpu_probe=readings.gpu_probe,
-            idle_ns=idle_ns,
-            problems=(*problems, *readings.problems),
-        )
-        return Recorded(
-            point, job.folder, observed, outcome.window, readings.host, readings.gpu, outcome.client_cpu_s
-        )
 
     def host_since(self, began_ns: int) -> list[HostReading]:
         """Readings of this machine since then, where they are shared."""
         assert self._shared is not None
         return self._shared.since(began_ns)
 
-    def _readings(self, spool: Path) -> Sampler | Part:
+    def readings(self, spool: Path, servers: Sequence[Server]) -> Readings:
+        """Readings of the machine with these servers, which are all where this one is."""
         if self._shared is not None:
             return self._shared.part()
-        server = self.server
-        hidden = not server.process_ids() and self.runs_here
+
+        def process_ids() -> set[int]:
+            return {pid for server in servers for pid in server.process_ids()}
+
+        hidden = not process_ids() and self.runs_here
         return Sampler(
-            server.process_ids,
+            process_ids,
             lambda: tuple(self._load_pids),
             server_hidden=hidden,
             watch=self._watch(spool),
@@ -310,14 +265,6 @@ class Session:
         return local_watch(spool) if self.runs_here else unseen()
 
 
-def _compared(first: FirstAnswers, job: Job) -> AnswerCheck | None:
-    connection = job.endpoint.open()
-    try:
-        return first.compare(kept_in(job.folder), connection)
-    finally:
-        connection.close()
-
-
 def _port(server: Server, protocol: Protocol) -> int:
     if protocol == "http":
         return server.http_port
@@ -326,12 +273,3 @@ def _port(server: Server, protocol: Protocol) -> int:
             f"the gRPC port of the server at {server.host} isn't known: give it with --grpc-port"
         )
     return server.grpc_port
-
-
-def _server_figures(
-    before: Sequence[Statistics], continuity: Continuity
-) -> tuple[ServerFigures | None, tuple[str, ...]]:
-    try:
-        return difference(before[-1], continuity.look()), ()
-    except ServerError as error:
-        return None, (str(error),)

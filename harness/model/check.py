@@ -87,7 +87,11 @@ def check_batches(scenario: Scenario, model: ModelArtifact) -> None:
     server = scenario.server
     # Requests with many rows of their own need a max_batch that is as large, by the scenario's own rules.
     rows = any(request.batch != 1 for request in scenario.requests)
-    asked = {"max_batch": server.max_batch, "queue_delay_us": server.queue_delay_us}
+    asked = {
+        "max_batch": server.max_batch,
+        "queue_delay_us": server.queue_delay_us,
+        "preferred_batch": server.preferred_batch,
+    }
     for key, value in asked.items():
         if value not in (None, 0, 1) and not (key == "max_batch" and rows and isinstance(value, int)):
             raise InputError(

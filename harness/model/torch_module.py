@@ -98,7 +98,9 @@ def to_numpy(output: str, tensor: Any, name: str) -> Any:
     if tensor.layout != torch.strided:
         raise _unfit(name, output, f"sparse ({tensor.layout})", "return a dense tensor")
     if tensor.is_complex():
-        raise _unfit(name, output, "complex", "return `torch.view_as_real` of it, or its parts")
+        # torch makes no real view of one that is only marked as conjugated.
+        of_it = "its `resolve_conj()`" if tensor.is_conj() else "it"
+        raise _unfit(name, output, "complex", f"return `torch.view_as_real` of {of_it}, or its parts")
     if tensor.is_quantized:
         raise _unfit(name, output, "quantized", "return `dequantize()` of it")
     if tensor.dtype == torch.bfloat16:

@@ -124,7 +124,8 @@ def _mean(values: tuple[float | None, float | None], covers: tuple[int, int]) ->
     earlier, later = values
     if earlier is None or later is None:
         return _later(earlier, later)
-    return (earlier * covers[0] + later * covers[1]) / sum(covers)
+    share = covers[0] / sum(covers)
+    return earlier * share + later * (1 - share)
 
 
 def _processes(

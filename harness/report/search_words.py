@@ -8,9 +8,11 @@ from itertools import starmap
 
 from harness.report.answer import objective_words
 from harness.report.format import DASH, count, ms, number, setting
+from harness.schema.percentiles import figure_title, limited_name
 from harness.schema.point import Setting
 from harness.schema.scenario import Objective
 from harness.schema.tune_result import Candidate, Figure, Standing, Step, TuneResult
+from harness.schema.tune_section import Goal
 
 ORDER: tuple[Standing, ...] = (
     "best",
@@ -24,7 +26,51 @@ ORDER: tuple[Standing, ...] = (
 )
 """In which the configurations are listed; within each, the larger capacity first."""
 
-HEADINGS = ("configuration", "capacity/s", "99% interval", "p99 ms", "served/s", "stands", "why")
+
+def headings(result: TuneResult) -> tuple[str, ...]:
+    """Of `table`."""
+    figure = "capacity/s" if result.goal == "throughput" else f"{cost_name(result)}, {_UNITS[result.goal]}"
+    return ("configuration", figure, "99% interval", "p99 ms", "served/s", "stands", "why")
+
+
+_UNITS: dict[Goal, str] = {"latency": "ms", "energy": "J/inference", "gpu_memory": "MB"}
+_IN_UNIT: dict[Goal, float] = {"latency": 1e3, "energy": 1.0, "gpu_memory": 1e-6}
+
+
+def cost_name(result: TuneResult) -> str:
+    """What is to be the least: "p99"."""
+    if result.goal == "latency":
+        return figure_title(limited_name(Objective(**result.objective)))
+    return {"energy": "energy", "gpu_memory": "GPU memory"}[result.goal]
+
+
+def goal_figure(result: TuneResult, candidate: Candidate) -> Figure:
+    """Of a configuration, what the search is about, in the unit of the heading."""
+    if result.goal == "throughput":
+        return candidate.capacity_per_s
+    found = candidate.cost or Figure(value=None, low=None, high=None)
+
+    def in_unit(value: float | None) -> float | None:
+        return None if value is None else value * _IN_UNIT[result.goal]
+
+    return Figure(value=in_unit(found.value), low=in_unit(found.low), high=in_unit(found.high))
+
+
+def cost_figure_words(found: Figure, goal: Goal) -> str:
+    """ "12.3 ms (11.9 to 12.8)", of a cost as it is kept."""
+    if found.value is None:
+        return "not known: the objective is missed"
+    ends = [number(end * _IN_UNIT[goal]) for end in (found.low, found.high) if end is not None]
+    interval = f" ({' to '.join(ends)})" if len(ends) > 1 else ""
+    return f"{number(found.value * _IN_UNIT[goal])} {_UNITS[goal]}{interval}"
+
+
+def goal_words(result: TuneResult, found: Figure) -> str:
+    """ "104 requests/s (98 to 111)", or "p99 12.3 ms (11.9 to 12.8) at 200 requests/s"."""
+    if result.goal == "throughput":
+        return figure_words(found)
+    rate = number(result.rate_per_s or 0.0)
+    return f"{cost_name(result)} {cost_figure_words(found, result.goal)} at {rate} requests/s"
 
 
 def settings_words(settings: Mapping[str, Setting]) -> str:
@@ -56,8 +102,10 @@ def excess_words(excess: float) -> str:
     return f"{math.exp(excess):.2f} of the limit"
 
 
-def told_words(step: Step) -> str:
+def told_words(step: Step, goal: Goal = "throughput") -> str:
     """What a measurement told."""
+    if step.cost is not None and goal != "throughput":
+        return f"{number(step.cost * _IN_UNIT[goal])} {_UNITS[goal]}"
     if step.served_per_s is not None:
         return f"served {number(step.served_per_s)}/s"
     if step.told == "alone" and step.batch_s is not None:
@@ -97,12 +145,15 @@ def answer_lines(result: TuneResult) -> Iterator[tuple[str, str]]:
 def _recommended(result: TuneResult, held: str) -> str:
     assert result.recommended is not None
     found = result.candidates[result.recommended]
-    capacity = _proven_figure(result, result.recommended) or found.capacity_per_s
-    return f"{settings_words(found.settings)}: {figure_words(capacity)} with {held}"
+    figure = _proven_figure(result, result.recommended) or found.cost or found.capacity_per_s
+    return f"{settings_words(found.settings)}: {goal_words(result, figure)}{f' with {held}' if held else ''}"
 
 
 def _proven_figure(result: TuneResult, number_: int) -> Figure | None:
-    found = None if result.proof is None else result.proof.capacities_per_s.get(str(number_))
+    if result.proof is None:
+        return None
+    known = result.proof.capacities_per_s if result.goal == "throughput" else result.proof.costs
+    found = known.get(str(number_))
     return None if found is None or found.value is None else found
 
 
@@ -116,8 +167,10 @@ def _proven(result: TuneResult) -> str:
     ratio, interval = proof.over_default.value, proof.over_default.interval_95
     span = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval is not None else ""
     default = _proven_figure(result, result.default if result.default is not None else -1)
-    beside = "" if default is None else f", which holds {figure_words(default)}"
-    return f"{turns} with the default configuration{beside}: {ratio:.2f}{span} times its capacity"
+    of = "capacity" if result.goal == "throughput" else cost_name(result)
+    has = "holds" if result.goal == "throughput" else "has"
+    beside = "" if default is None else f", which {has} {goal_words(result, default)}"
+    return f"{turns} with the default configuration{beside}: {ratio:.2f}{span} times its {of}"
 
 
 def _search(result: TuneResult) -> str:
@@ -141,12 +194,14 @@ def table(result: TuneResult) -> list[tuple[str, ...]]:
 
 
 def order(candidate: Candidate) -> tuple[float, float]:
-    """To list configurations by: how they stand, then the larger capacity first."""
+    """To list configurations by: how they stand, then the larger capacity or the lower cost first."""
+    if candidate.cost is not None:
+        return ORDER.index(candidate.standing), candidate.cost.value or math.inf
     return ORDER.index(candidate.standing), -(candidate.capacity_per_s.value or 0.0)
 
 
 def _row(result: TuneResult, c: Candidate) -> tuple[str, ...]:
-    found = c.capacity_per_s
+    found = goal_figure(result, c)
     ends = [DASH if end is None else number(end) for end in (found.low, found.high)]
     marks: list[str] = [c.standing]
     marks += ["recommended"] if c.number == result.recommended else []

@@ -231,6 +231,11 @@ def _check_server(server: ServerSettings, shared_memory: SharedMemory) -> None:
     if server.gpus is not None and len(set(server.gpus)) < len(server.gpus):
         raise InputError("server.gpus names a GPU twice: name each once, and raise server.instances")
     check_provider(server)
+    if server.max_batch is not None and (server.preferred_batch or 0) > server.max_batch:
+        raise InputError(
+            f"server.preferred_batch is {server.preferred_batch}, and no batch is larger than "
+            f"server.max_batch, {server.max_batch}: lower it, or raise max_batch"
+        )
     asked = {
         "server.gpus": server.gpus is not None,
         "server.provider": server.provider is not None,

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AliasChoices, Field
 from harness.schema.frozen import Frozen
 from harness.schema.point import ServerSettings
 from harness.schema.result import AnswerCheck, GpuEnvironment, GpuProbe, LoadProcess, ServerFigures, StoppedBy
+from harness.schema.turns import Turns
 
 
 def _moment(text: str) -> str:
@@ -22,6 +23,15 @@ Moment = Annotated[str, AfterValidator(_moment)]
 """UTC, ISO 8601."""
 
 
+class ArmObserved(Frozen):
+    """One of several that got the same load in turns."""
+
+    number: int
+    turns: Turns
+    start_ns: int | None
+    """When the measured phase began, CLOCK_MONOTONIC; None where it didn't."""
+
+
 class Observed(Frozen):
     """Facts of one point that no sample holds. With the samples, all that `analysis.derive` needs."""
 
@@ -31,6 +41,8 @@ class Observed(Frozen):
     finished_at: Moment
     window_ns: tuple[int, int] | None
     """Start and end of the measured phase, CLOCK_MONOTONIC; None when it never began or never ended."""
+    arm: ArmObserved | None = None
+    """None of a point that had the load for itself."""
     ended: str | None
     """Why the point ended early, in words; None for one that ran to its end."""
     stopped_by: StoppedBy | None = None

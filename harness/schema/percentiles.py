@@ -32,6 +32,11 @@ def share(name: str) -> float:
     return float(f"0.{name[1:]}")
 
 
+def name_of(share_of_requests: float) -> str:
+    """The name of the percentile of that share: `p999` for 0.999."""
+    return next(name for name in PERCENTILES if share(name) == share_of_requests)
+
+
 def figure_title(name: str) -> str:
     """A figure's name as a reader writes it: "p99.9" for `p999`. One that is no percentile keeps its name."""
     return f"p{name[1:3]}.{name[3:]}" if name in PERCENTILES and len(name) > 3 else name
@@ -40,3 +45,9 @@ def figure_title(name: str) -> str:
 def limit_key(name: str) -> str:
     """The objective's key for a percentile, in milliseconds: `p999_ms`."""
     return f"{name}_ms"
+
+
+def limited_name(objective: Frozen) -> str:
+    """The highest percentile that an objective limits, else the p99."""
+    named = [name for name in PERCENTILES if getattr(objective, limit_key(name)) is not None]
+    return named[-1] if named else "p99"

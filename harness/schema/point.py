@@ -43,9 +43,10 @@ class ServerSettings(Frozen):
     gpus: tuple[int, ...] | None = None
     provider: Provider | None = None
     cuda_graph: bool | None = None
+    preferred_batch: int | None = None
 
 
-FIXED_SETTINGS = ("kind", "gpus", "response_cache")
+FIXED_SETTINGS = ("gpus", "response_cache")
 VARIED_SETTINGS = tuple(key for key in ServerSettings.model_fields if key not in FIXED_SETTINGS)
 """What a scenario may give a list of, in the order in which it is varied: the first varies slowest."""
 

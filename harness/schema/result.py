@@ -118,6 +118,16 @@ class Bottleneck(Frozen):
     why: str
 
 
+class BatchFigures(Frozen):
+    """The executions of one size of batch."""
+
+    batch: int
+    """Inferences in each."""
+    executions: int
+    mean_s: float
+    """How long one took: input, inference and output together."""
+
+
 class ServerFigures(Frozen):
     """Differences of Triton's own statistics over the measured phase. Times are means per request."""
 
@@ -135,6 +145,8 @@ class ServerFigures(Frozen):
     compute_input_s: float | None
     compute_infer_s: float | None
     compute_output_s: float | None
+    by_batch: tuple[BatchFigures, ...] = ()
+    """Executions by size of batch, ascending; empty where the server doesn't tell."""
 
 
 class GpuFigures(Frozen):

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, create_model, model_validator
 from harness.schema.frozen import Frozen
 from harness.schema.load import Load
 from harness.schema.percentiles import PERCENTILES, Percentiles, limit_key
+from harness.schema.plan_section import Plan
 from harness.schema.quantities import (
     MANY,
     AxisSize,
@@ -25,11 +26,13 @@ from harness.schema.quantities import (
     Milliseconds,
     Name,
     PrecisionShare,
+    PreferredBatch,
     RatePerS,
     Seconds,
     SettingPath,
     Threads,
 )
+from harness.schema.regression_section import Regression
 from harness.schema.tune_section import Tune
 
 Protocol = Literal["http", "grpc"]
@@ -41,7 +44,7 @@ PayloadSource = Literal["text", "bytes", "random"]
 
 
 class Server(Frozen):
-    """How Triton serves the model. Every key but `kind`, `gpus` and `response_cache` may be varied.
+    """How Triton serves the model. Every key but `gpus` and `response_cache` may be varied.
 
     What is left out stays as it is loaded on a server that already runs (`--url`); one that harness starts
     has the default.
@@ -57,7 +60,7 @@ class Server(Frozen):
     Default: 1."""
     threads: Threads | Annotated[tuple[Threads, ...], MANY] | None = None
     """`intra_op_thread_count`: CPU threads of one instance. Default: 1."""
-    kind: DeviceKind = "auto"
+    kind: DeviceKind | Annotated[tuple[DeviceKind, ...], MANY] = "auto"
     """`cpu`, `gpu`, or `auto`: a GPU where there is one."""
     gpus: Annotated[tuple[GpuIndex, ...], MANY] | None = None
     """`instance_group.gpus`: the GPUs that get instances, by their index in NVML's order. Left out: all."""
@@ -66,6 +69,9 @@ class Server(Frozen):
     Left out: `cuda`."""
     cuda_graph: bool | Annotated[tuple[bool, ...], MANY] | None = None
     """Capture the model's kernels into a CUDA graph, one for each shape of input, and replay it."""
+    preferred_batch: PreferredBatch | Annotated[tuple[PreferredBatch, ...], MANY] | None = None
+    """`preferred_batch_size` of the dynamic batcher, a single size: a batch of it goes at once, whatever the
+    queue delay. 0, or left out: none but `max_batch` itself."""
     response_cache: bool | None = None
     """Triton's response cache. Identical payloads are then answered without computing: for null tests.
     Default: false."""
@@ -243,6 +249,10 @@ class Scenario(Frozen):
     validity: Validity = Validity()
     tune: Tune = Tune()
     """What `harness tune` searches for."""
+    regression: Regression = Regression()
+    """How `harness ab` and `harness nightly` compare."""
+    plan: Plan = Plan()
+    """What `harness plan` says the replicas of."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
     """Everything that is drawn (payloads, classes, arrivals) is drawn from this: the same in every run."""
 

@@ -10,6 +10,7 @@ from harness.schema.answer import Ratio
 from harness.schema.frozen import Frozen
 from harness.schema.point import Setting
 from harness.schema.result import Environment
+from harness.schema.tune_section import Goal
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -26,6 +27,12 @@ class Figure(Frozen):
     value: float | None
     low: float | None
     high: float | None
+
+    @property
+    def inverted(self) -> Figure:
+        """One over it: of one over a cost, the cost."""
+        value, low, high = (None if end is None else 1 / end for end in (self.value, self.high, self.low))
+        return Figure(value=value, low=low, high=high)
 
 
 class Step(Frozen):
@@ -52,6 +59,10 @@ class Step(Frozen):
     """Of one at a rate: the logarithm of the percentile over its limit, the worst of all limits; negative
     where all of them hold. With its standard error."""
     excess_error: float | None = None
+    cost: float | None = None
+    """Of a goal at a rate: seconds, joules an inference or bytes, with the standard error of its
+    logarithm."""
+    cost_error: float | None = None
     batch: float | None = None
     """Inferences in a batch, on average."""
     batch_s: float | None = None
@@ -77,7 +88,11 @@ class Candidate(Frozen):
     why: str | None
     """Why it left the race, in words."""
     capacity_per_s: Figure
-    """The largest request rate at which it holds the objective, with a 99% interval."""
+    """The largest request rate at which it holds the objective, with a 99% interval; of a goal at a rate no
+    value is known."""
+    cost: Figure | None = None
+    """Of a goal at a rate, what is to be the least, with a 99% interval: seconds, joules an inference or
+    bytes."""
     served_per_s: float | None
     """What it served when it was saturated, requests a second."""
     foreseen_per_s: float | None
@@ -104,9 +119,11 @@ class Proof(Frozen):
     turns: int
     capacities_per_s: dict[str, Figure]
     """With a 95% interval each, by the number of the configuration."""
+    costs: dict[str, Figure] = Field(default_factory=dict)
+    """The same of a goal at a rate."""
     over_default: Ratio | None
-    """The recommended configuration's capacity over the default one's; null where the default wasn't measured
-    or is the recommended one."""
+    """The recommended configuration's capacity or cost over the default one's; null where the default wasn't
+    measured or is the recommended one."""
 
 
 class TuneResult(Frozen):
@@ -120,6 +137,9 @@ class TuneResult(Frozen):
     finished_at: str | None
     """Null while the search goes on, or where it was cut off."""
     objective: dict[str, float]
+    goal: Goal = "throughput"
+    rate_per_s: float | None = None
+    """At which the goal's figure shall be the least."""
     budget_s: float
     used_s: float
     """From the first start of the server to the answer, sittings together."""

@@ -305,10 +305,20 @@ def create_run(results: Path, loaded: LoadedScenario, *, one_after_another: bool
     `one_after_another`: not the scenario but the caller says which points the run has, by beginning them, and
     `RunFolder.end` that it has no more.
     """
-    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", loaded.name)[:60] or "scenario"
-    begun = stamp()
+    return begin_run(dated_folder(results, loaded.name), loaded, one_after_another=one_after_another)
+
+
+def slug(name: str, most: int = 60) -> str:
+    """A scenario's name as that of a folder."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:most] or "scenario"
+
+
+def dated_folder(results: Path, name: str) -> Path:
+    """An empty folder under `results`, named by time and `name`. Raises HarnessError where it can't be
+    made."""
+    begun, short = stamp(), slug(name)
     for suffix in ("", *(f"-{n}" for n in range(2, 100))):
-        path = results / f"{begun}-{slug}{suffix}"
+        path = results / f"{begun}-{short}{suffix}"
         try:
             path.mkdir(parents=True)
         except FileExistsError:
@@ -317,19 +327,24 @@ def create_run(results: Path, loaded: LoadedScenario, *, one_after_another: bool
             raise HarnessError(
                 f"{path} can't be made ({error.strerror}): choose another folder with --results"
             ) from error
-        folder = RunFolder(path.resolve())
-        atomic.write_text(path / "scenario.yaml", loaded.text)
-        resolved = {
-            "schema_version": record.FORMAT,
-            "name": loaded.name,
-            "folder": str(loaded.folder),
-            "scenario": loaded.scenario.model_dump(mode="json", exclude_none=True),
-        }
-        atomic.write_text(path / "scenario.json", json.dumps(resolved, indent=1))
-        atomic.write_text(path / "scenario.seal", folder._seal())
-        run_points.write_planned(path, None if one_after_another else [point.id for point in loaded.points])
-        return folder
-    raise HarnessError(f"a hundred runs of {slug} began in one second in {results}: wait a second")
+        return path.resolve()
+    raise HarnessError(f"a hundred runs of {short} began in one second in {results}: wait a second")
+
+
+def begin_run(path: Path, loaded: LoadedScenario, *, one_after_another: bool = False) -> RunFolder:
+    """A run in `path`, an empty folder; `one_after_another` as in `create_run`."""
+    folder = RunFolder(path.resolve())
+    atomic.write_text(path / "scenario.yaml", loaded.text)
+    resolved = {
+        "schema_version": record.FORMAT,
+        "name": loaded.name,
+        "folder": str(loaded.folder),
+        "scenario": loaded.scenario.model_dump(mode="json", exclude_none=True),
+    }
+    atomic.write_text(path / "scenario.json", json.dumps(resolved, indent=1))
+    atomic.write_text(path / "scenario.seal", folder._seal())
+    run_points.write_planned(path, None if one_after_another else [point.id for point in loaded.points])
+    return folder
 
 
 def open_run(path: Path) -> RunFolder:

@@ -33,15 +33,7 @@ def with_settings(loaded: Mapping[str, Any], artifact: ModelArtifact, settings: 
     config: Config = copy.deepcopy(dict(loaded))
     if settings.max_batch is not None:
         _batch(config, settings.max_batch)
-    if settings.queue_delay_us is not None and (settings.queue_delay_us or "dynamic_batching" in config):
-        for other in _SCHEDULERS:
-            if other in config:
-                raise InputError(
-                    f"server.queue_delay_us is of the dynamic batcher, and {artifact.name} has "
-                    f"{other} there: leave queue_delay_us out"
-                )
-        batching = config.setdefault("dynamic_batching", {})
-        batching["max_queue_delay_microseconds"] = settings.queue_delay_us
+    _batching(config, artifact, settings)
     if settings.threads is not None:
         parameters = config.setdefault("parameters", {})
         parameters["intra_op_thread_count"] = {"string_value": str(settings.threads)}
@@ -50,6 +42,25 @@ def with_settings(loaded: Mapping[str, Any], artifact: ModelArtifact, settings: 
     _instances(config, settings)
     _gpu(config, artifact, settings)
     return config
+
+
+def _batching(config: Config, artifact: ModelArtifact, settings: ServerSettings) -> None:
+    """Of the dynamic batcher, which a model need not have where nothing is asked of it."""
+    asked = {"queue_delay_us": settings.queue_delay_us, "preferred_batch": settings.preferred_batch}
+    for key, value in asked.items():
+        if value is None or not (value or "dynamic_batching" in config):
+            continue
+        for other in _SCHEDULERS:
+            if other in config:
+                raise InputError(
+                    f"server.{key} is of the dynamic batcher, and {artifact.name} has {other} there: "
+                    f"leave {key} out"
+                )
+        batching = config.setdefault("dynamic_batching", {})
+        if key == "queue_delay_us":
+            batching["max_queue_delay_microseconds"] = value
+        else:
+            batching["preferred_batch_size"] = [value] if value else []
 
 
 def for_the_first_time(artifact: ModelArtifact, settings: ServerSettings) -> Config:
@@ -75,9 +86,16 @@ def effective(config: Mapping[str, Any]) -> dict[str, Any]:
         "gpus": [tuple(group.get("gpus", ())) for group in groups],
         "provider": provider_of(dict(config)),
         "queue_delay_us": int(batching.get("max_queue_delay_microseconds", 0)),
+        "preferred_batch": _preferred(config),
         "threads": parameters.get("intra_op_thread_count", {}).get("string_value", "0"),
         "response_cache": bool(config.get("response_cache", {}).get("enable", False)),
     }
+
+
+def _preferred(config: Mapping[str, Any]) -> list[int]:
+    """Preferred batch sizes; what Triton fills in where none is given, the largest batch, is none."""
+    sizes = list(config.get("dynamic_batching", {}).get("preferred_batch_size", []))
+    return [] if sizes == [config.get("max_batch_size", 0)] else sizes
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -124,6 +142,7 @@ def settings_of(config: Mapping[str, Any]) -> ServerSettings:
         {
             "max_batch": found["max_batch_size"],
             "queue_delay_us": found["queue_delay_us"],
+            "preferred_batch": found["preferred_batch"][0] if len(found["preferred_batch"]) == 1 else None,
             "instances": sum(g.get("count", 1) * max(1, len(g.get("gpus", ()))) for g in groups) or 1,
             "threads": int(threads) if threads.isascii() and threads.isdigit() and len(threads) < 6 else None,
             "kind": kind,

@@ -201,7 +201,7 @@ class OwnServer(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self.stop()
 
     @property
     def address(self) -> Address:
@@ -243,7 +243,7 @@ class OwnServer(ABC):
 
         Raises ServerError, with Triton's own reason, where it doesn't start or refuses one of them.
         """
-        self._stop()
+        self.stop()
         self._entries = entries
         ports_lost = 0
         while True:
@@ -320,7 +320,7 @@ class OwnServer(ABC):
             self._running = self.launch(self._folder, hidden)
             self._wait_until_ready()
         except BaseException:
-            self._stop()
+            self.stop()
             raise
 
     def _wait_until_ready(self) -> None:
@@ -344,7 +344,7 @@ class OwnServer(ABC):
             return fault(f"Triton refused {name}: {plain(why)}; see {self.repository / name / CONFIG}")
         return ServerError(f"{reason}, instead of starting; its log is {self.log}")
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """It is killed: it has nothing to save, and takes three seconds to end in its own way."""
         if self._running is not None:
             self._running.end()

@@ -88,6 +88,8 @@ def model_config(artifact: ModelArtifact, settings: ServerSettings, *, gpu: bool
     }
     if max_batch > 1 and artifact.batching:
         config["dynamic_batching"] = {"max_queue_delay_microseconds": delay_us}
+        if settings.preferred_batch:
+            config["dynamic_batching"]["preferred_batch_size"] = [settings.preferred_batch]
     config["parameters"] = {
         "intra_op_thread_count": {"string_value": str(settings.threads)},
         "inter_op_thread_count": {"string_value": "1"},

@@ -8,14 +8,16 @@ shared memory as compute output.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.plain_text import quoted
 from harness.schema.errors import ServerError
-from harness.schema.result import ServerFigures
+from harness.schema.result import BatchFigures, ServerFigures
 from harness.triton.control import Control
+
+STAGES = ("input", "infer", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,11 @@ class Statistics:
     cache_hits: int
     inferences: int
     executions: int
+    by_batch: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Executions, and the nanoseconds that their three compute stages took, by inferences in the batch."""
+
+
+TOTALS = tuple(name for name in Statistics.__annotations__ if name != "by_batch")
 
 
 def read(control: Control, model: str, *, settled: bool = True) -> Statistics:
@@ -56,7 +63,8 @@ def read(control: Control, model: str, *, settled: bool = True) -> Statistics:
 
 def snapshot(document: Mapping[str, Any]) -> Statistics:
     """The answer of `/v2/models/<model>/stats`, summed over versions. ServerError for another document."""
-    total = dict.fromkeys((f.name for f in fields(Statistics)), 0)
+    total = dict.fromkeys(TOTALS, 0)
+    by_batch: dict[int, tuple[int, int]] = {}
     try:
         for version in document["model_stats"]:
             stats = version["inference_stats"]
@@ -66,17 +74,22 @@ def snapshot(document: Mapping[str, Any]) -> Statistics:
             total["queued"] += _count(stats["queue"]["count"])
             total["queue_ns"] += _count(stats["queue"]["ns"])
             total["computed"] += _count(stats["compute_infer"]["count"])
-            for stage in ("compute_input", "compute_infer", "compute_output"):
-                total[f"{stage}_ns"] += _count(stats[stage]["ns"])
+            for stage in STAGES:
+                total[f"compute_{stage}_ns"] += _count(stats[f"compute_{stage}"]["ns"])
             total["cache_hits"] += _count(stats.get("cache_hit", {}).get("count", 0))
             total["inferences"] += _count(version["inference_count"])
             total["executions"] += _count(version["execution_count"])
+            for batch in version.get("batch_stats", ()):
+                size, stages = _count(batch["batch_size"]), [batch[f"compute_{stage}"] for stage in STAGES]
+                before, before_ns = by_batch.get(size, (0, 0))
+                spent_ns = sum(_count(stage["ns"]) for stage in stages)
+                by_batch[size] = before + _count(batch["compute_infer"]["count"]), before_ns + spent_ns
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ServerError(
             f"the server's statistics are not Triton's ({quoted(repr(error), 100)}): "
             "point --url at a Triton server"
         ) from error
-    return Statistics(**total)
+    return Statistics(**total, by_batch=by_batch)
 
 
 def _count(value: Any) -> int:
@@ -90,10 +103,15 @@ def _count(value: Any) -> int:
 
 def fell(before: Statistics, after: Statistics) -> str | None:
     """How a counter went backwards, as it does only where the model was loaded anew; None where none did."""
-    for field in fields(Statistics):
-        earlier, later = getattr(before, field.name), getattr(after, field.name)
+    for name in TOTALS:
+        earlier, later = getattr(before, name), getattr(after, name)
         if later < earlier:
-            return f"Triton's counter of {field.name.replace('_', ' ')} fell from {earlier} to {later}"
+            return f"Triton's counter of {name.replace('_', ' ')} fell from {earlier} to {later}"
+    for batch, counted in before.by_batch.items():
+        if any(
+            later < earlier for earlier, later in zip(counted, after.by_batch.get(batch, (0, 0)), strict=True)
+        ):
+            return f"Triton's counter of batches of {batch} fell"
     return None
 
 
@@ -112,7 +130,7 @@ def difference(before: Statistics, after: Statistics) -> ServerFigures:
             "Triton's statistics were reset during the measurement (the model was reloaded or the server "
             f"restarted): {how}; measure again"
         )
-    spent = {f.name: getattr(after, f.name) - getattr(before, f.name) for f in fields(Statistics)}
+    spent = {name: getattr(after, name) - getattr(before, name) for name in TOTALS}
 
     def mean_s(stage: str, count: str) -> float | None:
         return spent[stage] / spent[count] / 1e9 if spent[count] else None
@@ -129,4 +147,13 @@ def difference(before: Statistics, after: Statistics) -> ServerFigures:
         compute_input_s=mean_s("compute_input_ns", "computed"),
         compute_infer_s=mean_s("compute_infer_ns", "computed"),
         compute_output_s=mean_s("compute_output_ns", "computed"),
+        by_batch=tuple(_by_batch(before, after)),
     )
+
+
+def _by_batch(before: Statistics, after: Statistics) -> Iterator[BatchFigures]:
+    for batch, (count, spent_ns) in sorted(after.by_batch.items()):
+        earlier, earlier_ns = before.by_batch.get(batch, (0, 0))
+        if executions := count - earlier:
+            mean_s = (spent_ns - earlier_ns) / executions / 1e9
+            yield BatchFigures(batch=batch, executions=executions, mean_s=mean_s)

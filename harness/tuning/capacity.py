@@ -48,6 +48,9 @@ class Rated:
     batch: float | None = None
     """Inferences in a batch, on average, and how long one took."""
     batch_s: float | None = None
+    cost: float | None = None
+    """Of a goal at a rate, what is to be the least, and the standard error of its logarithm."""
+    cost_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

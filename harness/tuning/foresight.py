@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,12 +20,14 @@ import numpy as np
 
 from harness.schema.point import Setting
 from harness.simulation.batcher import Batcher, completions
+from harness.simulation.largest_rate import largest_rate
 from harness.tuning.capacity import NEARLY
 from harness.tuning.likeness import Floats, predict
 from harness.tuning.space import Space, coordinates
 
 MAX_BATCH, DELAY, INSTANCES = "server.max_batch", "server.queue_delay_us", "server.instances"
-OF_BATCHER = (MAX_BATCH, DELAY)
+PREFERRED = "server.preferred_batch"
+OF_BATCHER = (MAX_BATCH, DELAY, PREFERRED)
 """Settings that decide which batches there are, and not how long one takes."""
 
 REQUESTS = 1000
@@ -50,6 +52,9 @@ SURE_OF_SERVICE = 0.1
 
 LEAST = 0.02
 """Share of what is served at saturation under which no capacity is told from none."""
+
+CLOSE = 1.03
+"""A capacity is foreseen when a rate that holds and one that doesn't are no further apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,8 @@ class Foresight:
             max_batch=self._setting(number, MAX_BATCH, 1),
             queue_delay_s=self._setting(number, DELAY, 0) / 1e6,
             instances=self.instances(number),
+            preferred=(preferred,) if (preferred := self._setting(number, PREFERRED, 0)) else (),
+            sizes=(self.workload.size,),
         )
 
     def _sizes(self, number: int) -> tuple[int, ...]:
@@ -229,37 +236,14 @@ def simulated_capacity(
     def holds(rate: float) -> bool:
         draws = iter(noise)
         due = gaps / rate
-        took = completions(due, batcher, lambda b: service[b] * next(draws), size=workload.size) - due
+        took = completions(due, batcher, lambda b: service[b] * next(draws)) - due
         ordered = np.sort(took[REQUESTS // 10 :])
         return all(
             ordered[math.ceil(share * ordered.size) - 1] <= limit for share, limit in workload.limits.items()
         )
 
-    low, high = LEAST * most, NEARLY * most
-    if near is not None and low < near < high:
-        low, high = _around(near, low, high, holds)
-    elif not holds(low):
-        return low
-    if holds(high):
-        return high
-    while high / low > 1.03:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return math.sqrt(low * high)
-
-
-def _around(near: float, least: float, most: float, holds: Callable[[float], bool]) -> tuple[float, float]:
-    """A rate that holds, and one that may not, from one that is near both."""
-    step = 1.1
-    if holds(near):
-        low, high = near, min(most, near * step)
-        while high < most and holds(high):
-            low, high = high, min(most, high * step**2)
-        return low, high
-    low, high = max(least, near / step), near
-    while low > least and not holds(low):
-        low, high = max(least, low / step**2), low
-    return low, high
+    found = largest_rate(holds, LEAST * most, NEARLY * most, close=CLOSE, near=near)
+    return math.sqrt(math.prod(found)) if found else LEAST * most
 
 
 def _gaps(cv: float, rng: np.random.Generator) -> Floats:

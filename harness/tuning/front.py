@@ -10,13 +10,17 @@ from harness.schema.tune_result import Candidate
 
 def on_front(candidates: Iterable[Candidate]) -> set[int]:
     """Numbers of the Pareto front: of capacity, median latency, memory and energy, as far as each is known of
-    both of two. A configuration without a capacity is on none."""
-    known = {c.number: _costs(c) for c in candidates if c.capacity_per_s.value and c.standing != "barred"}
+    both of two. A configuration that holds the objective at no rate is on none."""
+    known = {c.number: _costs(c) for c in candidates if _holds(c) and c.standing != "barred"}
     return {
         number
         for number, costs in known.items()
         if not any(_dominates(other, costs) for n, other in known.items() if n != number)
     }
+
+
+def _holds(candidate: Candidate) -> bool:
+    return bool(candidate.capacity_per_s.value or (candidate.cost and candidate.cost.value))
 
 
 def _costs(candidate: Candidate) -> tuple[float | None, ...]:

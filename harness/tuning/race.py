@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -50,6 +51,12 @@ AROUND = (0.0, -0.04, 0.04)
 
 SHORTEST_S = 1.0
 """No measurement is made shorter than this to fit into the time that is left."""
+
+FEWEST = 20
+"""Fewer requests than about so many say nothing of a rate, and by chance there may be none at all."""
+
+FEWEST_ALONE, LONGEST_ALONE_S = 60, 5.0
+"""Requests of a single user, if they don't take longer than that."""
 
 UNUSABLE = 3
 """So many measurements that can't be used, and a configuration is given up."""
@@ -103,7 +110,8 @@ class Pace:
         """Of a measurement at a rate, after so many of the same configuration, of a queue that takes so long
         to fill."""
         longer = LONGER ** max(0, earlier - 2)
-        return min(self.most_s, max(self.least_s, longer * self.requests / rate_per_s, fills_s))
+        seconds = min(self.most_s, max(self.least_s, longer * self.requests / rate_per_s, fills_s))
+        return max(seconds, FEWEST / rate_per_s)
 
 
 class Race:
@@ -135,7 +143,8 @@ class Race:
             return None
         # What doesn't fit into the time that is left is made shorter, as far as it still says something.
         most_s = self.budget_s - self.used_s - (self.expected_s(asked) - asked.seconds)
-        if most_s < min(asked.seconds, SHORTEST_S):
+        least_s = SHORTEST_S if asked.rate_per_s is None else max(SHORTEST_S, FEWEST / asked.rate_per_s)
+        if most_s < min(asked.seconds, least_s):
             return None
         return replace(asked, seconds=min(asked.seconds, most_s))
 
@@ -189,7 +198,10 @@ class Race:
                 if candidate.served is None or len(candidate.failed) > 1:
                     candidate.out = why
                 self._last = self._current = None
-        candidate.estimate = self._estimate(candidate)
+        visits = max(candidate.visits, 1)
+        candidate.estimate = self.estimate_of(
+            candidate.rated, visits=visits, seed=candidate.number, each=candidate
+        )
         self._judge()
 
     def _execution(self, number: int, served: Served) -> Execution:
@@ -198,10 +210,15 @@ class Race:
         seconds = self.foresight.instances(number) * served.batch / inferences_per_s
         return Execution(number, served.batch, seconds)
 
-    def _estimate(self, each: Candidate) -> Estimate:
+    def estimate_of(
+        self, rated: Sequence[Rated], *, visits: int = 1, seed: int = 1, each: Candidate | None = None
+    ) -> Estimate:
+        """What measurements say, at so many moments; of a candidate in the race with all else that is known
+        of it."""
+        if each is None:
+            return capacity(rated, visits=visits, seed=seed)
         served = None if each.served is None else (each.served.rate_per_s, each.served.error)
-        visits = max(each.visits, 1)
-        return capacity(each.rated, served, visits=visits, nearly=self._nearly(each), seed=each.number)
+        return capacity(rated, served, visits=visits, nearly=self._nearly(each), seed=seed)
 
     def _nearly(self, each: Candidate) -> float:
         """Up to which share of what it serves at saturation its queue fills in the longest measurement."""
@@ -225,7 +242,11 @@ class Race:
         for each in self.running:
             most = each.estimate.high
             if each is not leader and most is not None and most < least:
-                each.out = f"it holds the objective up to {most:.3g} requests/s at most"
+                each.out = self._worse(most)
+
+    def _worse(self, most: float) -> str:
+        """Why one leaves whose figure is no more than this."""
+        return f"it holds the objective up to {most:.3g} requests/s at most"
 
     # How it stands.
 
@@ -361,9 +382,14 @@ class Race:
             return None
         if each.served is None:
             return Ask(each.number, None, self.pace.saturated_s, "what it serves at most")
-        if not each.alone:
-            return Ask(each.number, None, self.pace.alone_s, "how long a request takes alone", alone=True)
-        return None
+        return None if each.alone else self._asked_alone(each)
+
+    def _asked_alone(self, each: Candidate) -> Ask:
+        """Long enough to see how executions differ."""
+        assert each.served is not None
+        batch_s = self._execution(each.number, each.served).seconds
+        seconds = min(LONGEST_ALONE_S, max(self.pace.alone_s, FEWEST_ALONE * batch_s))
+        return Ask(each.number, None, seconds, "how long a request takes alone", alone=True)
 
     def _visit(self, each: Candidate) -> Ask | None:
         """What is missing of a first visit; None where it is over."""
@@ -371,6 +397,8 @@ class Race:
             return None
         if each.served is None:
             return Ask(each.number, None, self.pace.saturated_s, "what it serves at most")
+        if not any(other.alone for other in self.candidates):  # of one at least, whatever time there is
+            return self._asked_alone(each)
         if each is not self.leader and self.optimism(each) <= self._to_beat:
             return None
         rate = self._next_rate(each) if len(each.rated) < VISIT else None

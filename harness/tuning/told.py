@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from harness.analysis.quantile import Z_95
-from harness.schema.percentiles import PERCENTILES, limit_key, share
+from harness.schema.percentiles import PERCENTILES, limit_key, limited_name, share
 from harness.schema.result import PointResult, ServerFigures
 from harness.schema.scenario import Objective
 from harness.schema.tune_result import Step
-from harness.schema.tune_section import Tune
+from harness.schema.tune_section import Goal, Tune
 from harness.tuning.ask_and_tell import Alone, Barred, Failed, Served, Told, Unusable
 from harness.tuning.capacity import Rated
 
@@ -22,6 +23,9 @@ LEAST_ERROR = 0.02
 
 UNKNOWN = 0.5
 """The error of a percentile of which not even a lower limit is known."""
+
+NO_LIMIT = (-1.0, LEAST_ERROR)
+"""Where no latency is limited, any is under its limit."""
 
 KEPT_UP = 0.97
 """A server that answers less than this share of what was due doesn't keep up, whatever its latency was."""
@@ -41,7 +45,7 @@ def told(result: PointResult, tune: Tune) -> Told:
         return Barred(past)
     shape = result.point.load.shape
     if shape.nominal_rate_per_s is not None:
-        return _rated(result, shape.nominal_rate_per_s)
+        return _with_cost(_rated(result, shape.nominal_rate_per_s), result, tune.goal)
     return _alone(result) if shape.users == 1 else _served(result)
 
 
@@ -64,6 +68,8 @@ def as_step(what: Told) -> dict[str, Any]:
                 "excess_error": what.error,
                 "batch": what.batch,
                 "batch_s": what.batch_s,
+                "cost": what.cost,
+                "cost_error": what.cost_error,
             }
         case _:
             return {"told": type(what).__name__.lower(), "reason": what.why}
@@ -79,7 +85,8 @@ def of_step(step: Step) -> Told:
         return Alone(step.batch, step.batch_s)
     if step.told == "rated":
         assert step.rate_per_s and step.excess is not None and step.excess_error
-        return Rated(step.rate_per_s, step.excess, step.excess_error, step.batch, step.batch_s)
+        cost = (step.cost, step.cost_error)
+        return Rated(step.rate_per_s, step.excess, step.excess_error, step.batch, step.batch_s, *cost)
     why = step.reason or ""
     if step.told == "unusable":
         return Unusable(why)
@@ -130,7 +137,8 @@ def _batch_s(server: ServerFigures) -> float | None:
 
 
 def _rated(result: PointResult, rate_per_s: float) -> Rated:
-    excess, error = max(_excesses(result), default=(UNKNOWN, UNKNOWN))
+    nothing = (UNKNOWN, UNKNOWN) if limits(result.point.objective) else NO_LIMIT
+    excess, error = max(_excesses(result), default=nothing)
     answered = result.throughput_requests_per_s
     if answered is not None and answered < KEPT_UP * rate_per_s and result.steady_state is not None:
         grew = result.steady_state.steady is False
@@ -141,22 +149,53 @@ def _rated(result: PointResult, rate_per_s: float) -> Rated:
     return Rated(rate_per_s, excess, error, server.mean_batch, _batch_s(server))
 
 
+def _with_cost(rated: Rated, result: PointResult, goal: Goal) -> Told:
+    if goal == "throughput":
+        return rated
+    found = _cost(result, goal)
+    if found is None:
+        return Unusable(f"nothing told its {goal.replace('_', ' ')}")
+    return replace(rated, cost=found[0], cost_error=max(found[1], LEAST_ERROR))
+
+
+def _cost(result: PointResult, goal: Goal) -> tuple[float, float] | None:
+    """What is to be the least, and the standard error of its logarithm. Of energy and memory only the moment
+    is uncertain."""
+    if goal == "latency":
+        return _percentile(result, limited_name(result.point.objective))
+    if goal == "energy":
+        told = [gpu.energy_j_per_inference for gpu in result.gpu or ()]
+    else:
+        told = [gpu.server_memory_bytes_max or gpu.memory_bytes_max for gpu in result.gpu or ()]
+    known = [float(value) for value in told if value is not None]
+    return (sum(known), 0.0) if known and sum(known) > 0 else None
+
+
+def _percentile(result: PointResult, name: str) -> tuple[float, float] | None:
+    """Its value, the sample's own where no other is supported, and the standard error of its logarithm."""
+    latency = result.latency_s
+    value = getattr(latency, name) or latency.sample.get(name)
+    if value is None:
+        return None
+    interval, at_least = latency.interval_95.get(name), latency.at_least.get(name)
+    if interval is not None:
+        return value, math.log(interval[1] / interval[0]) / 2 / Z_95
+    if at_least is not None:
+        return value, math.log(value / at_least) / Z_95_ONE_SIDED
+    return value, UNKNOWN
+
+
 def _excesses(result: PointResult) -> Iterator[tuple[float, float]]:
     """Of each limit the logarithm of its figure over it, and the standard error."""
-    latency, met = result.latency_s, {check.name: check.met for check in result.objective}
+    met = {check.name: check.met for check in result.objective}
     for name in PERCENTILES:
         limit_ms = getattr(result.point.objective, limit_key(name))
         if limit_ms is None:
             continue
-        value = getattr(latency, name) or latency.sample.get(name)
-        if value is None:
+        known = _percentile(result, name)
+        if known is None:
             continue
-        excess, error = math.log(value / (limit_ms / 1e3)), UNKNOWN
-        interval, at_least = latency.interval_95.get(name), latency.at_least.get(name)
-        if interval is not None:
-            error = math.log(interval[1] / interval[0]) / 2 / Z_95
-        elif at_least is not None:
-            error = math.log(value / at_least) / Z_95_ONE_SIDED
+        excess, error = math.log(known[0] / (limit_ms / 1e3)), known[1]
         if met.get(limit_key(name)) is False and excess <= 0:  # by the requests that failed
             excess, error = 0.5, LEAST_ERROR
         yield excess, max(error, LEAST_ERROR)

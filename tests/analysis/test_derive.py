@@ -8,9 +8,10 @@ import pytest
 from harness.analysis import queueing
 from harness.analysis.derive import derive
 from harness.analysis.precision import enough
-from harness.schema.observed import Observed
+from harness.schema.observed import ArmObserved, Observed
 from harness.schema.result import GpuProbe, PointResult
 from harness.schema.samples import GpuProcess, GpuReading, Measured, Phase, Requests, Status
+from harness.schema.turns import Turns
 from tests.analysis import readings
 from tests.analysis.samples import load_process, observed, point, requests, server
 
@@ -132,6 +133,13 @@ def test_what_was_observed_of_the_gpus_reaches_the_result_and_its_verdict() -> N
     assert good.gpu[0].idle_power_w == pytest.approx(100.0)
     assert good.gpu[0].energy_j_per_inference == pytest.approx(4.0)
     assert good.gpu[0].server_memory_bytes_max == 3, "without the load process's"
+    turns = Turns(arms=2, seed=1, block_s=None)
+    arm = ArmObserved(number=0, turns=turns, start_ns=readings.BOOT_NS)
+    shared = of(watched, seen.model_copy(update={"arm": arm}))
+    assert shared.gpu is not None and shared.gpu[0].energy_j == good.gpu[0].energy_j
+    for name in ("energy_j_per_inference", "idle_energy_j_per_inference", "server_memory_bytes_max"):
+        assert getattr(good.gpu[0], name) is not None and getattr(shared.gpu[0], name) is None
+        assert "arms that take turns share the GPU" in shared.gpu[0].unsupported[name]
     lost = of([*watched[:20], readings.gpu(2.05)])
     assert (lost.verdict, lost.reasons[0][:14]) == ("invalid", "GPU 0 was lost")
     bare = of([], observed(1000))

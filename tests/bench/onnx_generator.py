@@ -8,6 +8,7 @@ same first size, with that axis made dynamic. Whether ONNX Runtime batches such 
 ONNX Runtime alone, on the generator's own inputs: each row of the answer is what the row gives by itself.
 
 What is exported runs in a process of its own: one that crashes, takes 30 s or holds 4 GB is counted as that.
+Such a model, and one that ONNX Runtime batches rightly and harness doesn't, is named at the end: exit code 1.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from harness.console import TerminalConsole
+from tests.written import show_and_write
 
 LIMIT_S = 30.0
 LIMIT_BYTES = 4e9
@@ -255,6 +257,16 @@ def table(found: list[Outcome]) -> str:
     return "\n".join([*rows, _row("all", [len(some) for some in groups]), ""])
 
 
+def wrong(found: list[Outcome]) -> list[str]:
+    """A sentence for each model that ended as none should."""
+    ends = [f"{o.name}: {o.ending} ({o.said})" for o in found if o.ending in (FAILED, SLOW)]
+    return ends + [
+        f"{o.name}: {o.ending}, and ONNX Runtime batches it rightly ({o.said})"
+        for o in found
+        if o.batches and o.ending in (ALONE, REFUSED)
+    ]
+
+
 def _row(words: str, counts: list[int]) -> str:
     return f"| {words} | {' | '.join(map(str, counts))} |"
 
@@ -289,12 +301,11 @@ def main() -> None:
     if asked.details:
         asked.details.write_text(json.dumps([asdict(o) for o in found], indent=1))
     made = table(found)
-    for line in made.splitlines():
-        TerminalConsole().print(line, soft_wrap=True)
-    if asked.write:
-        text = asked.write.read_text(encoding="utf-8")
-        text = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{made}{END}", text, flags=re.DOTALL)
-        asked.write.write_text(text, encoding="utf-8")
+    show_and_write(made, asked.write, BEGIN, END)
+    if named := wrong(found):
+        for line in named:
+            TerminalConsole(stderr=True).print(line, soft_wrap=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -106,9 +106,11 @@ def test_truth_and_coverage_are_measured_and_the_page_is_written(tmp_path: Path)
         assert set(figures) == {"p50", "p99", "p999", "throughput"}
         rate = figures["throughput"]
         assert rate.measured == pytest.approx(rate.truth, rel=0.1), case
-        # Loose: other tests may have the machine. That it is right is what the full command shows.
-        if (p50 := figures["p50"].measured) is not None:
-            assert 0.5 < p50 / figures["p50"].truth < 3, case
+        # Loose: other tests may have the machine, and its interval is wide then. That it is right is what the
+        # full command shows.
+        p50 = figures["p50"]
+        if p50.measured is not None:
+            assert p50.passed or 0.5 < p50.measured / p50.truth < 3, case
         assert 0 < case.wire_s < 0.02
         assert bool(case.theory) == ("stalls" not in case.name)
     assert {(check.protocol, check.figure) for check in found.coverage.checks} == {

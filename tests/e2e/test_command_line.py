@@ -144,6 +144,32 @@ def test_a_completion_that_cannot_be_installed_is_one_sentence(workplace: Workpl
     assert "`harness --show-completion` prints it" in done.stderr and "Traceback" not in done.stderr
 
 
+ASK_BASH = r"""
+. "$HOME/.bashrc"
+COMP_WORDS=(harness cal) COMP_CWORD=1
+$(complete -p harness | grep -oP '(?<=-F )\S+') harness
+echo "${COMPREPLY[@]}"
+"""
+
+
+def test_a_completion_that_was_installed_completes(workplace: Workplace) -> None:
+    """In a new shell, by what `.bashrc` says."""
+    workplace.env = {"HOME": str(workplace.path), "SHELL": "/bin/bash"}
+    workplace.program = [str(Path(sys.executable).with_name("harness"))]
+    done = workplace.run("--install-completion", "bash")
+    assert done.code == 0 and "bash completion installed" in done.stdout, done.stdout + done.stderr
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    asked = subprocess.run(
+        ["bash", "-c", ASK_BASH],
+        cwd=workplace.path,
+        env=os.environ | workplace.env | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.split() == ["calibrate"], asked.stderr
+
+
 def test_help_names_every_command_and_the_exit_codes(workplace: Workplace) -> None:
     done = workplace.run("--help")
     assert done.code == 0

@@ -10,7 +10,7 @@ import pytest
 from harness.commands import doctor, trial
 from harness.schema.errors import HarnessError
 from harness.store.seal import seal
-from tests.e2e.conftest import ONE, Workplace, valid
+from tests.e2e.conftest import HARNESS, ONE, Workplace, valid
 from tests.mounts import mounted, read_only
 from tests.rights import modes_count
 
@@ -101,6 +101,27 @@ def test_too_little_shared_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     said = trial.shared_memory()
     assert said is not None and "can't be had in /dev/shm" in said and "--shm-size" in said
     assert not list(Path("/dev/shm").glob("harness_doctor_*"))
+
+
+def test_doctor_is_not_ready_where_a_run_could_write_nothing(workplace: Workplace) -> None:
+    with read_only(workplace.path):
+        told = workplace.run("doctor")
+    assert told.code == 4 and "not ready: mend what is missing above" in told.stdout
+    for what, option in (("results", "--results"), ("model repository", "--repository")):
+        (line,) = (line for line in told.stdout.splitlines() if f" {what}: " in line)
+        assert line.startswith("missing") and f"(Read-only file system): give {option} a folder" in line
+
+
+def test_doctor_is_not_ready_with_too_little_shared_memory(workplace: Workplace) -> None:
+    """As in a container without `--shm-size`, but smaller: among mounts of its own."""
+    mount = 'mount -t tmpfs -o size=16m tmpfs /dev/shm && exec "$@"'
+    workplace.program = ["unshare", "--mount", "sh", "-c", mount, "sh", *HARNESS]
+    told = workplace.run("doctor", "--json")
+    if "unshare" in told.stderr or "mount:" in told.stderr:
+        pytest.skip("nothing can be mounted here")
+    assert told.code == 4 and told.document["ready"] is False
+    (shm,) = (each for each in told.document["findings"] if each["what"] == "shared memory")
+    assert shm["ok"] is False and "can't be had in /dev/shm (No space left on device)" in shm["found"]
 
 
 @pytest.mark.triton

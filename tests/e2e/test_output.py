@@ -53,6 +53,59 @@ def test_a_missed_objective_is_1_also_where_nobody_reads_and_nothing_else_is(wor
     assert (code, out) == (1, "") and "Traceback" not in err and len(workplace.runs) == 4
 
 
+@pytest.mark.triton
+def test_what_is_met_is_0_also_where_nobody_reads(workplace: Workplace) -> None:
+    workplace.scenario(f"{ONE}objective: {{p50_ms: 10000}}\n")
+    code, out, err = shell(workplace, "$H run scenario.yaml | true")
+    assert (code, out) == (0, "") and "Traceback" not in err, err
+    code, out, err = shell(workplace, f"$H report {workplace.runs[0]} --json")
+    assert [each["met"] for each in json.loads(out)["points"][0]["objective"]] == [True]
+
+
+@pytest.mark.triton
+def test_requests_that_failed_are_over_the_limit_and_the_exit_code_says_so(workplace: Workplace) -> None:
+    """An id that the model doesn't have, in one of ten requests; the others are far below the limit."""
+    _lookup(workplace.path / "lookup.onnx")
+    workplace.scenario(LOOKUPS)
+    code, out, err = shell(workplace, "$H run scenario.yaml --json")
+    assert code == 1, err
+    (point,) = json.loads(out)["points"]
+    assert point["verdict"] == "valid" and 0.02 < point["errors"] / point["requests"] < 0.3
+    assert point["latency_s"]["p99"] is None or point["latency_s"]["p99"] < 1, "of those that were answered"
+    assert [each["met"] for each in point["objective"]] == [False]
+    code, out, err = shell(workplace, f"$H report {workplace.runs[0]}")
+    assert "(a failed request is over every limit): missed at the valid point" in out
+    assert "out of data bounds" in out, out
+
+
+LOOKUPS = (
+    ONE.replace("double.onnx", "lookup.onnx")
+    .replace(
+        "{name: small, axes: {n: 16}}",
+        "{name: good, axes: {n: 4}, payload: random, low: 0, high: 100, weight: 9}\n"
+        "  - {name: bad, axes: {n: 4}, payload: random, low: 1000, high: 1001, weight: 1}",
+    )
+    .replace("validity: {", "objective: {p99_ms: 10000}\nvalidity: {errors: 0.5, ")
+)
+
+
+def _lookup(file: Path) -> None:
+    """y = the rows of a table of 100, by their numbers `ids` of [batch, n]."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "ids"], ["y"])],
+        "lookup",
+        [value("ids", TensorProto.INT64, ["batch", "n"])],
+        [value("y", TensorProto.FLOAT, ["batch", "n", 2])],
+        [numpy_helper.from_array(np.ones((100, 2), np.float32), "table")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+
+
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [

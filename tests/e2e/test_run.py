@@ -44,12 +44,13 @@ def counts_agree(path: Path, point: dict[str, Any]) -> None:
     assert ok.request_class.map(batches).astype(int).sum() == point["server"]["inferences"]
 
 
+@pytest.mark.alone  # beside others, what a p99 takes may be more than its longest time
 def test_a_point_that_ends_before_its_longest_time_has_the_p99_that_it_went_on_for(
     workplace: Workplace,
 ) -> None:
     text = ONE.replace("at_most_s: 10, precision: {p50: 0.5}", "at_most_s: 30")
     (point,) = valid(workplace.run("run", workplace.scenario(text), "--json"))["points"]
-    assert point["duration_s"] < 30
+    assert point["duration_s"] < 29 and point["stopped_by"] != "time"
     assert point["latency_s"]["p99"] is not None
     again = workplace.run("report", point_folder(workplace), "--json")
     assert again.document["points"][0]["latency_s"] == point["latency_s"]
@@ -81,9 +82,17 @@ def test_one_document_with_every_figure_of_a_real_model(workplace: Workplace) ->
         assert point["gpu"] is None
         server = point["server"]
         assert 0 < server["compute_infer_s"] < server["request_s"]
-        # Triton's means are of the whole phase, and latency is of what was due when there was enough.
-        assert point["time_s"]["network_s"] > 0, "a request takes longer than Triton has it"
+        # Of the whole phase, as Triton's means are; of few requests those at its ends can make it negative.
+        samples = harness.samples(path, point["id"]).query("status == 'ok'")
+        service_s = float((samples["completed_s"] - samples["sent_s"]).mean())
+        parts = ("queue_s", "compute_input_s", "compute_infer_s", "compute_output_s")
+        outside_s = service_s - sum(server[part] for part in parts)
+        network_s = point["time_s"]["network_s"]
+        assert network_s == pytest.approx(outside_s, abs=1e-6) if outside_s > 0 else network_s is None
         assert server["mean_batch"] >= 1
+        by_batch = server["by_batch"]
+        assert sum(each["executions"] for each in by_batch) == server["executions"]
+        assert sum(each["executions"] * each["batch"] for each in by_batch) == server["inferences"]
         assert point["host"]["server_cpu_cores"] > 0.1
         assert 0 < point["host"]["client_cpu_cores"] < 0.9
         assert {kind["name"] for kind in point["classes"]} == {"short", "long"}
@@ -259,7 +268,8 @@ def test_gpu_figures_come_through_pynvml(workplace: Workplace, nvml_double: Nvml
     (point,) = document["points"]
     (gpu,) = point["gpu"]
     assert gpu["name"] == nvml.NAME
-    assert gpu["power_w_mean"] == pytest.approx(nvml.POWER_W, rel=0.001)
+    # On a busy machine a millisecond passes between a reading's time and its counter, of half a second.
+    assert gpu["power_w_mean"] == pytest.approx(nvml.POWER_W, rel=0.02)
     assert gpu["energy_j"] == pytest.approx(nvml.POWER_W * point["duration_s"], rel=0.02)
     assert gpu["throttle_reasons"] == list(nvml.THROTTLE_REASONS)
     assert document["environment"]["gpus"][0]["driver"] == nvml.DRIVER

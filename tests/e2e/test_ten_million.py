@@ -72,12 +72,13 @@ def check_latency(figures: dict[str, float], took_ns: npt.NDArray[np.int64]) -> 
     assert (figures["min"], figures["max"]) == (took_ns.min() / 1e9, took_ns.max() / 1e9)
 
 
+@pytest.mark.alone  # beside others, what was freed is given back later: 0.43 GB were seen where it takes 0.38
 @pytest.mark.parametrize(
     ("points", "requests", "at_most"),
-    [(1, 5_000_000, FEW_BYTES + 5_000_000 * BYTES_EACH), (5, 1_000_000, 0.5e9)],
+    [(1, 3_000_000, FEW_BYTES + 3_000_000 * BYTES_EACH), (5, 600_000, 0.4e9)],
     ids=["in one point", "in five points, of which none is kept"],
 )
-def test_five_million_requests_take_little_memory_each_and_give_numpys_figures(
+def test_three_million_requests_take_little_memory_each_and_give_numpys_figures(
     tmp_path: Path, points: int, requests: int, at_most: float
 ) -> None:
     make(tmp_path, points, requests)

@@ -24,7 +24,7 @@ from harness.load.distributed.master import Relay
 from harness.load.distributed.messages import TYPE, versions
 from harness.load.distributed.runners import GuardedMaster, GuardedWorker, master_of
 from harness.load.endpoint import Endpoint
-from harness.load.plan import LoadPlan, PlannedClass, write_plan
+from harness.load.load_plan import LoadPlan, PlannedClass, write_plan
 from tests.fuzz import fuzz, mutated
 
 HELLO = {

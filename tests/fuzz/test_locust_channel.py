@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.load.distributed.messages import Malformed
 from harness.load.distributed.spool_keeper import SpoolKeeper
 from harness.load.endpoint import Endpoint
-from harness.load.plan import LoadPlan, PayloadFile, PlannedClass, read_plan, read_times
+from harness.load.load_plan import LoadPlan, PayloadFile, PlannedClass, read_plan, read_times
 from harness.load.process.reasons import LONGEST_REASON, MOST_REASONS
 from harness.load.process.recorder import Recorder
 from harness.load.spools import read_spool

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.load.arrivals import draws, schedule, warmup_load
+from harness.load.arrivals import draws, schedule, warmup, warmup_load
 from harness.schema.errors import InputError
 from harness.schema.load import PointLoad
 from harness.schema.shapes.ramp import Ramp
@@ -255,6 +255,14 @@ def test_a_replay_file_outside_of_the_scenarios_folder_is_refused(file: str) -> 
 def test_a_replay_file_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match=r"can't be read \(No such file or directory\)"):
         schedule(PointLoad(replay=Replay(file="no.txt")), 1, 1, _folder)
+
+
+@pytest.mark.parametrize("how", OPEN_LOOPS, ids=lambda how: how["arrivals"])
+def test_a_warm_up_in_which_nothing_is_due_has_one_request(how: dict[str, Any]) -> None:
+    """Chance has none at all in one of forty warm-ups of 0.3 s at 12/s."""
+    counts = [len(warmup(PointLoad(rate_per_s=12, **how), 0.3, seed)) for seed in range(400)]
+    assert min(counts) >= 1 and max(counts) > 3
+    assert warmup(PointLoad(rate_per_s=0.001, **how), 0.3, 1).tolist() == [0.0]
 
 
 def test_warm_up_has_the_loads_own_first_rate() -> None:

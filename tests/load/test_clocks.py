@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.analysis.clocks import Clock, Reading
 from harness.load.distributed.spool_keeper import SpoolKeeper
-from harness.load.plan import accept_file
+from harness.load.load_plan import accept_file
 from harness.load.process.recorder import Recorder
 from harness.load.spools import read_spool, write_clock
 from harness.load.wire import Reply

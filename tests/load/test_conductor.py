@@ -13,7 +13,7 @@ import pytest
 from gevent.event import Event
 
 from harness.load.endpoint import Endpoint
-from harness.load.plan import LoadPlan
+from harness.load.load_plan import LoadPlan
 from harness.load.process.conductor import Conductor
 from harness.load.process.recorder import Recorder
 from harness.load.wire import Reply

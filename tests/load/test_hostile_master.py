@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.load.distributed.messages import CHUNK, Malformed, told
-from harness.load.plan import accept_file
+from harness.load.load_plan import accept_file
 from tests.load.rogue_master import Word, leading
 
 
@@ -104,7 +104,7 @@ def test_only_a_plans_files_are_written_each_from_its_begin(tmp_path: Path, name
 
 
 def test_a_full_disk_takes_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.load.plan._FREE_BYTES", 1 << 62)
+    monkeypatch.setattr("harness.load.load_plan._FREE_BYTES", 1 << 62)
     with pytest.raises(OSError, match="are left of the disk"):
         accept_file(tmp_path, "load-plan.json", 0, b"x")
     assert list(tmp_path.iterdir()) == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from harness.load import kept_answers
 from harness.load.kept_answers import KeptAnswers, answers_file, kept_in
@@ -50,6 +52,15 @@ class Decodes:
 
     def __init__(self, **bodies: Tensors) -> None:
         self._bodies = bodies
+        self.asked: list[bytes] = []
+
+    def call(self, request: bytes, *, keep_body: bool) -> Reply:
+        """The answer is named by the request."""
+        assert keep_body
+        self.asked.append(request)
+        if request == b"refused":
+            return Reply(Status.REFUSED, "no", 1, 2, 3, 4, 5)
+        return reply(request)
 
     def decode(self, reply: Reply) -> Tensors:
         assert reply.body is not None
@@ -82,3 +93,26 @@ def test_later_answers_are_compared_with_the_first_to_the_same_payload(tmp_path:
     kept((0, 0, b"other"))
     check = first.compare(kept_in(tmp_path), connection)  # type: ignore[arg-type]
     assert check is not None and (check.different, check.largest_error) == (1, None)
+
+
+def test_what_is_asked_alone_is_the_first_and_a_request_that_fails_ends_it(tmp_path: Path) -> None:
+    right, wrong = {"y": np.array([1.0], np.float32)}, {"y": np.array([2.0], np.float32)}
+    connection = Decodes(right=right, wrong=wrong)
+    first = FirstAnswers(tolerance=1e-4)
+    requests = [((0, 0), b"right"), ((1, 0), b"right"), ((0, 1), b"refused"), ((1, 1), b"right")]
+    first.ask(requests, connection)  # type: ignore[arg-type]
+    assert connection.asked == [b"right", b"right", b"refused"]
+    some = KeptAnswers(answers_file(tmp_path, 0))
+    for payload in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        some.keep(*payload, reply(b"wrong"))
+    some.write()
+    check = first.compare(kept_in(tmp_path), connection)  # type: ignore[arg-type]
+    assert check is not None and (check.compared, check.different) == (2, 2), "those that were asked alone"
+
+
+def test_asking_alone_takes_a_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(np.arange(0.0, 10.0, 0.04).tolist())
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    connection = Decodes(right={"y": np.array([1.0], np.float32)})
+    FirstAnswers(tolerance=1e-4).ask([((0, n), b"right") for n in range(9)], connection)  # type: ignore[arg-type]
+    assert len(connection.asked) == 3

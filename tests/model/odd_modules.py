@@ -98,6 +98,16 @@ def complex_numbers() -> TorchModel:
     return TorchModel(Returns(torch.fft.rfft), ROW)
 
 
+def conjugated() -> TorchModel:
+    """A view with the conjugate bit set."""
+    return TorchModel(Returns(lambda x: torch.fft.rfft(x).conj()), ROW)
+
+
+def conjugated_and_resolved() -> TorchModel:
+    """As the refusal of `conjugated` advises."""
+    return TorchModel(Returns(lambda x: torch.view_as_real(torch.fft.rfft(x).conj().resolve_conj())), ROW)
+
+
 def quantized() -> TorchModel:
     return TorchModel(Returns(lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8)), ROW)
 
@@ -116,6 +126,20 @@ def nothing() -> TorchModel:
 
 def lazy() -> TorchModel:
     return TorchModel(torch.nn.LazyLinear(4), ROW)
+
+
+def lazy_called() -> TorchModel:
+    """As the refusal of `lazy` advises."""
+    module = torch.nn.LazyLinear(4)
+    module(torch.zeros(2, 8))
+    return TorchModel(module, ROW)
+
+
+def meta_assigned() -> TorchModel:
+    """As the refusal of `meta` advises."""
+    module = torch.nn.Linear(8, 4, device="meta")
+    module.load_state_dict(torch.nn.Linear(8, 4).state_dict(), assign=True)
+    return TorchModel(module, ROW)
 
 
 def meta() -> TorchModel:

@@ -65,7 +65,11 @@ def test_a_module_in_bf16_is_refused_and_the_remedy_works() -> None:
         ),
         ("sparse", "output_0 is sparse .*return a dense tensor"),
         ("ragged", "output_0 is ragged .*to_padded_tensor"),
-        ("complex_numbers", "output_0 is complex: return `torch.view_as_real`"),
+        ("complex_numbers", "output_0 is complex: return `torch.view_as_real` of it, or its parts"),
+        (
+            "conjugated",
+            "output_0 is complex: return `torch.view_as_real` of its `resolve_conj\\(\\)`, or its",
+        ),
         ("quantized", "output_0 is quantized: return `dequantize"),
         ("eight_bits", "output_0 is torch.float8_e4m3fn, which harness can't send"),
         ("a_number", "output_1 is a float: return only tensors"),
@@ -81,6 +85,18 @@ def test_what_cannot_be_exported_is_refused_with_a_remedy(factory: str, words: s
     with pytest.raises(InputError, match=words) as raised:
         exported(factory)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("factory", "axes"),
+    [
+        ("conjugated_and_resolved", ("batch", 5, 2)),
+        ("lazy_called", ("batch", 4)),
+        ("meta_assigned", ("batch", 4)),
+    ],
+)
+def test_a_remedy_that_is_named_works(factory: str, axes: tuple[str | int, ...]) -> None:
+    assert [output.axes for output in exported(factory).outputs] == [axes]
 
 
 def test_the_weights_of_a_wrapped_module_have_the_names_of_the_module() -> None:

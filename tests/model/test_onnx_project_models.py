@@ -11,6 +11,7 @@ from onnx.backend import test
 
 from harness.model.runtime import Refused, Session
 from harness.schema.errors import InputError
+from tests.bench import onnx_generator
 from tests.model.test_onnx_files import taken
 
 FILES = sorted((Path(test.__file__).parent / "data").glob("pytorch-operator/*/model.onnx"))
@@ -30,3 +31,21 @@ def test_files_of_the_onnx_project_are_served_where_onnx_runtime_loads_them() ->
         alone = taken(file).alone
         assert alone is not None and "is fixed to" in alone, file
     assert loaded > 5
+
+
+def test_a_model_that_ended_as_none_should_is_named() -> None:
+    """What the bench ends with 1 for."""
+
+    def ended(ending: str, *, batches: bool = False) -> onnx_generator.Outcome:
+        return onnx_generator.Outcome("m", batches, batches, ending, "why", 0.1)
+
+    fine = [
+        ended(onnx_generator.SERVED, batches=True),
+        ended(onnx_generator.ALONE),
+        ended(onnx_generator.REFUSED),
+    ]
+    assert onnx_generator.wrong(fine) == []
+    assert onnx_generator.wrong([ended(onnx_generator.FAILED)]) == ["m: a traceback or a crash (why)"]
+    assert onnx_generator.wrong([ended(onnx_generator.SLOW)]) == ["m: over 30 s or 4 GB (why)"]
+    assert "batches it rightly" in onnx_generator.wrong([ended(onnx_generator.REFUSED, batches=True)])[0]
+    assert "batches it rightly" in onnx_generator.wrong([ended(onnx_generator.ALONE, batches=True)])[0]

@@ -195,7 +195,8 @@ def test_a_reader_that_is_killed_there_is_told_of_here(
         (reader,) = psutil.Process(process.pid).children()
         reader.kill()
         time.sleep(1)
-    (problem,) = sampler.problems
+    # On a busy machine readings of the host may have a gap, which is a problem too.
+    (problem,) = (each for each in sampler.problems if each.startswith(f"at {address}"))
     assert problem.startswith(f"at {address}, the GPU probe was killed by SIGKILL: its readings end ")
     assert sampler.gpu
 

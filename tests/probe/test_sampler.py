@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from pydantic import TypeAdapter
@@ -212,12 +213,13 @@ def test_gpus_are_read_20_times_a_second_by_a_process_of_its_own(nvml_double: Nv
         assert at_ns == sorted(at_ns)
         assert at_ns[0] < out["entered_ns"] and at_ns[-1] > out["leaving_ns"]
         # late readings are not made up for, so a busy machine gives fewer, and no machine gives more
-        assert 20 <= len(at_ns) <= 3 * 20 + 4
+        assert len(at_ns) <= 3 * 20 + 4
+        assert min(np.diff(at_ns)) / 1e9 == pytest.approx(0.05, abs=0.01), "those that came in time"
         assert [r.at_ns for r in readings_of(out) if r.energy_j is not None][-1] > out["leaving_ns"]
     probe = out["probe"]
     assert probe["source"] == "nvml"
     assert probe["readings"] == len(out["gpu"])
-    assert 0.05 <= probe["interval_s"] < 0.1
+    assert probe["interval_s"] >= 0.05, "longer on a busy machine, as above"
     assert 0 < probe["cpu_cores"] < 0.2
     assert out["left_ns"] - out["leaving_ns"] < 1.5e9
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.analysis.gpu import POWER_GAP_S, gpu_figures
@@ -128,6 +128,10 @@ def test_a_few_readings_of_a_gpu_stay_as_they_are() -> None:
     assert thinned_gpu(GPU_MOST).kept == [gpu_reading(number) for number in range(GPU_MOST)]
 
 
+HIGHEST = replace(gpu_reading(0), power_w=1.7e305)  # times a thousand it is more than a float may be
+
+
+@example([HIGHEST] * 9)
 @given(st.lists(GPU_READINGS, min_size=2, max_size=60))
 def test_whatever_is_read_of_a_gpu_stays_within_what_was_read(readings: list[GpuReading]) -> None:
     thinning = Thinning(of_gpus, 6, 2)

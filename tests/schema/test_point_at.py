@@ -131,6 +131,10 @@ def test_other_arrivals_have_their_own_cv_or_none() -> None:
         ({"load.rate_per_s": -1}, "`load.rate_per_s` is -1, but must be greater than 0"),
         ({"load.arrivals": "gamma"}, "`cv` and `arrivals: gamma` go together"),
         ({"requests.long.batch": 5}, "batch 5, but server.max_batch is 4"),
+        (
+            {"server.preferred_batch": 9},
+            "preferred_batch is 9, and no batch is larger than server.max_batch, 4",
+        ),
         ({"server.provider": "tensorrt", "server.cuda_graph": True}, "can't be had with provider tensorrt"),
     ],
 )

@@ -33,13 +33,25 @@ def test_sizes_and_batches_are_given_the_server_is_chosen_and_the_load_is_found(
         "server.queue_delay_us": 0,
         "server.instances": 1,
         "server.threads": 1,
+        "server.kind": "auto",
         "server.provider": None,
         "server.cuda_graph": None,
+        "server.preferred_batch": None,
         "protocol": "http",
         "shared_memory": "none",
     }
     found = set(point.settings) - set(point.workload) - set(point.configuration)
     assert found == {"load.rate_per_s", "load.arrivals", "load.cv"}
+
+
+def test_where_it_is_computed_may_be_chosen_like_the_rest() -> None:
+    points = expand(SCENARIO.model_copy(update={"server": Server(kind=("cpu", "gpu"))}))
+    assert len(points) == 8 and {point.configuration["server.kind"] for point in points} == {"cpu", "gpu"}
+    fixed = expand(SCENARIO.model_copy(update={"server": Server(kind="cpu")}))
+    assert {point.id for point in fixed}.isdisjoint(point.id for point in points), (
+        "what is listed is in the id"
+    )
+    assert {point.server for point in fixed} < {point.server for point in points}
 
 
 def test_every_setting_that_may_be_varied_has_its_place() -> None:

@@ -170,7 +170,7 @@ def _of_gpus() -> Iterator[tuple[str, str]]:
         "gpus": ("0", "[]", "[-1]", "[256]", "[0, 0]", "all", "[[0], [1]]", "[0.5]"),
         "provider": ("cudaa", "cpu", "[]", "[cuda, cuda]"),
         "cuda_graph": ("yes", "1", "[true, true]"),
-        "kind": ("[cpu, gpu]", "cuda"),
+        "kind": ("[cpu, abacus]", "cuda"),
     }.items():
         for wrong in values:
             yield f"{key} {wrong}", GOOD.replace("threads: 1", f"{key}: {wrong}")

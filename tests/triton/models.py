@@ -74,12 +74,38 @@ def double_of_a_batch(folder: Path) -> ModelArtifact:
     )
 
 
-def slow(folder: Path) -> ModelArtifact:
-    """Some 30 ms for each run, whatever the batch: a chain of products of constants too big to fold."""
+def half_in_batches(folder: Path) -> ModelArtifact:
+    """As `double` says, in FP16 where the batch is of two or more, and in FP32 where it is of one."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Shape", ["x"], ["size"], end=1),
+        helper.make_node("Greater", ["size", "one"], ["many"]),
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("Cast", ["half"], ["rounded"], to=TensorProto.FLOAT),
+        helper.make_node("Where", ["many", "rounded", "x"], ["taken"]),
+        helper.make_node("Add", ["taken", "taken"], ["y"]),
+        helper.make_node("ReduceSum", ["taken", "one"], ["rows"], keepdims=0),
+    ]
+    value = helper.make_tensor_value_info
+    x = value("x", TensorProto.FLOAT, ["batch", "n"])
+    outputs = [value("y", TensorProto.FLOAT, ["batch", "n"]), value("rows", TensorProto.FLOAT, ["batch"])]
+    one = helper.make_tensor("one", TensorProto.INT64, [1], [1])
+    return _artifact(
+        folder,
+        "double",
+        helper.make_graph(nodes, "double", [x], outputs, [one]),
+        [("x", "FP32", ("batch", "n"))],
+        [("y", "FP32", ("batch", "n")), ("rows", "FP32", ("batch",))],
+    )
+
+
+def slow(folder: Path, steps: int = 6, name: str = "slow") -> ModelArtifact:
+    """Some 5 to 30 ms a step for each run, whatever the batch: products of constants too big to fold."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    size, steps = 1024, 6
+    size = 1024
     weights = np.full((size, size), 1 / size, np.float32)
     nodes = [helper.make_node("ReduceMean", ["x"], ["m"], axes=[0, 1], keepdims=1)]
     nodes += [helper.make_node("Add", ["w", "m"], ["p0"])]
@@ -88,8 +114,8 @@ def slow(folder: Path) -> ModelArtifact:
     nodes += [helper.make_node("Add", ["x", "s"], ["z"]), helper.make_node("Sub", ["z", "s"], ["y"])]
     value = helper.make_tensor_value_info
     x, y = (value(name, TensorProto.FLOAT, ["batch", "n"]) for name in "xy")
-    graph = helper.make_graph(nodes, "slow", [x], [y], [numpy_helper.from_array(weights, "w")])
-    return _artifact(folder, "slow", graph, [("x", "FP32", ("batch", "n"))], [("y", "FP32", ("batch", "n"))])
+    graph = helper.make_graph(nodes, name, [x], [y], [numpy_helper.from_array(weights, "w")])
+    return _artifact(folder, name, graph, [("x", "FP32", ("batch", "n"))], [("y", "FP32", ("batch", "n"))])
 
 
 def every_type(folder: Path) -> ModelArtifact:

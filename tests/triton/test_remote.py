@@ -74,6 +74,7 @@ CHANGED: dict[str, Any] = {
     "response_cache": True,
     "provider": "tensorrt",
     "cuda_graph": True,
+    "preferred_batch": 4,
 }
 
 
@@ -140,7 +141,7 @@ def test_a_model_keeps_all_that_the_scenario_does_not_say_and_is_put_back(
         assert remote.loaded == settings(max_batch=16, queue_delay_us=100, instances=3)
         assert told == [
             "double is measured as it is loaded there: max batch size 16, "
-            "instances KIND_CPU 1 and KIND_CPU 2, queue delay us 100, threads 1"
+            "instances KIND_CPU 1 and KIND_CPU 2, queue delay us 100, preferred batch 4 and 16, threads 1"
         ]
 
         remote.serve(artifacts["double"], OPEN.model_copy(update={"max_batch": 8}))
@@ -148,7 +149,8 @@ def test_a_model_keeps_all_that_the_scenario_does_not_say_and_is_put_back(
             "max_batch_size": 8,
             "dynamic_batching": before["dynamic_batching"] | {"preferred_batch_size": [4]},
         }
-        assert "loading double anew there, as the scenario asks (max batch size 16 to 8)" in told[-1]
+        changes = "(max batch size 16 to 8, preferred batch 4 and 16 to 4)"
+        assert f"loading double anew there, as the scenario asks {changes}" in told[-1]
         # the next point says something else, and has nothing of the point before
         remote.serve(artifacts["double"], OPEN.model_copy(update={"threads": 2, "instances": 1}))
         changed = remote.control.model_config("double")

@@ -169,6 +169,17 @@ def test_tensorrt_is_told_no_range_that_is_not_known_or_cannot_be_said(change: d
     assert profile([X, MASK.model_copy(update=change)], 16) == {}
 
 
+def test_a_preferred_batch_is_one_and_none_is_none() -> None:
+    model = artifact("m", [TensorSpec(name="x", datatype="FP32", axes=("batch", 3))], [])
+
+    def batching(preferred: int | None) -> dict[str, Any]:
+        made = model_config(model, settings(max_batch=8, preferred_batch=preferred), gpu=False)
+        return dict(made["dynamic_batching"])
+
+    assert batching(4)["preferred_batch_size"] == [4]
+    assert "preferred_batch_size" not in batching(None) and "preferred_batch_size" not in batching(0)
+
+
 @pytest.mark.parametrize("setting", [{"gpus": (0,)}, {"provider": "cuda"}, {"cuda_graph": True}])
 @pytest.mark.parametrize("kind", ["cpu", "auto"])
 def test_settings_of_a_gpu_are_refused_on_the_cpu_by_their_name(setting: dict[str, Any], kind: str) -> None:

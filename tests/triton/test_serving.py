@@ -93,6 +93,23 @@ def test_concurrent_requests_are_batched_and_each_gets_its_own_rows(
     assert figures.mean_batch is not None and figures.mean_batch > 2.7  # one by one it would be 16/6
 
 
+def test_a_batch_of_the_preferred_size_goes_at_once_and_another_waits(
+    server: EmbeddedServer, artifacts: Artifacts
+) -> None:
+    """As the simulation has it (harness/simulation/batcher.py)."""
+    delay_s = 5.0
+    settings_ = settings(max_batch=16, queue_delay_us=int(delay_s * 1e6), preferred_batch=4)
+    name = server.serve(artifacts["double"], settings_)
+    before, began = server.statistics(name), time.monotonic()
+    infer_together(server, name, [{"x": floats(1, 3, seed)} for seed in range(4)])
+    assert time.monotonic() - began < delay_s
+    assert difference(before, server.statistics(name)).mean_batch == 4.0
+    before, began = server.statistics(name), time.monotonic()
+    infer_together(server, name, [{"x": floats(1, 3, seed)} for seed in range(3)])
+    assert time.monotonic() - began >= delay_s
+    assert difference(before, server.statistics(name)).mean_batch == 3.0
+
+
 def test_without_batching_every_request_is_an_execution(server: EmbeddedServer, artifacts: Artifacts) -> None:
     name = server.serve(artifacts["double"], settings(max_batch=1, queue_delay_us=200_000))
     before = server.statistics(name)

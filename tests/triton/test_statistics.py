@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import astuple, fields
 from typing import Any
 
 import pytest
@@ -9,9 +8,14 @@ from hypothesis import strategies as st
 
 from harness.schema.errors import ServerError
 from harness.triton.control import Control
-from harness.triton.statistics import Statistics, difference, read, snapshot
+from harness.triton.statistics import TOTALS, Statistics, difference, read, snapshot
 
-counts = st.builds(Statistics, **{f.name: st.integers(0, 10**15) for f in fields(Statistics)})
+number = st.integers(0, 10**15)
+counts = st.builds(
+    Statistics,
+    **dict.fromkeys(TOTALS, number),
+    by_batch=st.dictionaries(st.integers(1, 8), st.tuples(number, number)),
+)
 
 
 def version(**changed: int) -> dict[str, Any]:
@@ -63,7 +67,11 @@ def test_another_servers_answer_is_refused(document: dict[str, Any]) -> None:
 
 @given(counts, counts)
 def test_difference_is_exact_whatever_came_before(before: Statistics, spent: Statistics) -> None:
-    after = Statistics(*(a + b for a, b in zip(astuple(before), astuple(spent), strict=True)))
+    sizes = {**before.by_batch, **spent.by_batch}
+    by_batch = {
+        b: (_of(before, b)[0] + _of(spent, b)[0], _of(before, b)[1] + _of(spent, b)[1]) for b in sizes
+    }
+    after = Statistics(**{n: getattr(before, n) + getattr(spent, n) for n in TOTALS}, by_batch=by_batch)
     figures = difference(before, after)
     assert figures.requests == spent.successes + spent.failures
     assert figures.inferences == spent.inferences
@@ -73,6 +81,32 @@ def test_difference_is_exact_whatever_came_before(before: Statistics, spent: Sta
         assert figures.mean_batch == spent.inferences / spent.executions
     if spent.computed:
         assert figures.compute_infer_s == pytest.approx(spent.compute_infer_ns / spent.computed / 1e9)
+    found = {each.batch: (each.executions, each.mean_s * each.executions * 1e9) for each in figures.by_batch}
+    assert found == {b: pytest.approx(v) for b, v in sorted(spent.by_batch.items()) if v[0]}
+
+
+def _of(statistics: Statistics, batch: int) -> tuple[int, int]:
+    return statistics.by_batch.get(batch, (0, 0))
+
+
+def test_a_batch_takes_all_three_stages_and_versions_are_summed() -> None:
+    def of(batch: int, count: int, ns: int) -> dict[str, Any]:
+        stages = ("compute_input", "compute_infer", "compute_output")
+        return {"batch_size": batch} | {stage: {"count": count, "ns": ns} for stage in stages}
+
+    versions = [
+        version() | {"batch_stats": [of(1, 3, 30), of(4, 1, 7)]},
+        version() | {"batch_stats": [of(4, 2, 5)]},
+    ]
+    assert snapshot({"model_stats": versions}).by_batch == {1: (3, 90), 4: (3, 36)}
+    with pytest.raises(ServerError, match="not Triton's"):
+        snapshot({"model_stats": [version() | {"batch_stats": [{"batch_size": 1}]}]})
+
+
+def test_a_batch_that_was_counted_is_not_forgotten() -> None:
+    nothing = dict.fromkeys(TOTALS, 0)
+    with pytest.raises(ServerError, match=r"statistics were reset .*counter of batches of 4 fell"):
+        difference(Statistics(**nothing, by_batch={4: (3, 9)}), Statistics(**nothing, by_batch={4: (3, 8)}))
 
 
 def test_what_nobody_passed_has_no_mean() -> None:
@@ -88,9 +122,9 @@ def test_answers_from_the_cache_do_not_dilute_the_compute_time() -> None:
     assert difference(nothing, mixed).compute_infer_s == 1.0
 
 
-@given(counts, st.sampled_from([f.name for f in fields(Statistics)]))
+@given(counts, st.sampled_from(TOTALS))
 def test_any_counter_that_went_backwards_is_a_reset(before: Statistics, name: str) -> None:
-    after = Statistics(**{f.name: getattr(before, f.name) - (f.name == name) for f in fields(Statistics)})
+    after = Statistics(**{n: getattr(before, n) - (n == name) for n in TOTALS}, by_batch=before.by_batch)
     with pytest.raises(ServerError, match="statistics were reset"):
         difference(before, after)
 

@@ -14,6 +14,7 @@ from harness.analysis.quantile import quantiles
 from harness.schema.point import Setting
 from harness.simulation.batcher import Batcher, completions
 from harness.tuning.ask_and_tell import Alone, Ask, Failed, Served, Told
+from harness.tuning.at_rate import AtRate
 from harness.tuning.capacity import Rated
 from harness.tuning.foresight import Foresight, Workload
 from harness.tuning.race import Pace, Race
@@ -66,9 +67,11 @@ class SimulatedServer:
         foresight = Foresight(self.space, Workload({0.99: self.limit_s}), {})
         return Race(foresight, budget_s=budget_s, pace=Pace(requests=500, most_s=10.0))
 
-    def search(self, budget_s: float) -> Race:
-        """A whole race."""
+    def search(self, budget_s: float, rate_per_s: float | None = None) -> Race:
+        """A whole race: for the largest capacity, or for the least p99 at a rate."""
         race = self.race(budget_s)
+        if rate_per_s is not None:
+            race = AtRate(race.foresight, rate_per_s=rate_per_s, budget_s=budget_s, pace=race.pace)
         while (asked := race.ask()) is not None:
             told, took_s = self.measure(asked)
             race.tell(asked, told, took_s)
@@ -98,7 +101,14 @@ class SimulatedServer:
             error = math.log(p99.value / (p99.at_least or p99.value / 2)) / 1.645
         size, seconds = np.array(batches).mean(axis=0)
         excess = math.log(p99.value / self.limit_s)
-        return Rated(asked.rate_per_s, excess, max(error, 0.02), float(size), float(seconds)), took_s
+        error = max(error, 0.02)
+        told = Rated(asked.rate_per_s, excess, error, float(size), float(seconds), p99.value, error)
+        return told, took_s
+
+    def p99_s(self, number: int, rate: float, requests: int = 30_000) -> float:
+        """The truth at a rate."""
+        latency_s, _ = self.load(number, rate, requests / rate, np.random.default_rng(2))
+        return float(np.quantile(latency_s, 0.99))
 
     def capacity(self, number: int, requests: int = 15_000) -> float:
         """The truth: by simulations of so many requests; 0 where the limit isn't held at a fiftieth of what

@@ -6,6 +6,7 @@ import pytest
 
 from harness.tuning import finish
 from harness.tuning.ask_and_tell import Failed, Unusable
+from harness.tuning.race import FEWEST, Pace
 from tests.tuning.simulated_server import SimulatedServer, space
 
 SMALL = {"max_batch": (1, 8, 32), "delay_us": (0, 5000), "instances": (1, 2, 4), "threads": (1, 2)}
@@ -117,6 +118,17 @@ def test_where_nothing_holds_the_objective_there_is_no_leader() -> None:
     assert race.leader is None
     assert finish.simplest(race, dict.fromkeys(range(len(race.candidates)), (0.0,))) is None
     assert finish.worth_going_on(race) is None
+
+
+def test_no_measurement_is_too_short_for_requests_to_come() -> None:
+    """A model that serves one in two seconds: in 5 s there may be none, by chance."""
+    pace = Pace(most_s=5.0)
+    assert pace.seconds(0.5, 0) == FEWEST / 0.5
+    assert pace.seconds(500.0, 0) == pace.least_s
+    server = SimulatedServer(0.5, 0.05, 8.0, space=space(**SMALL))
+    server.search(150.0)
+    requests = [asked.rate_per_s * asked.seconds for asked in server.asked if asked.rate_per_s is not None]
+    assert requests and min(requests) > FEWEST - 1e-6
 
 
 def test_the_budget_is_kept() -> None:

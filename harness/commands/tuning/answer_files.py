@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from harness import atomic
-from harness.commands.tuning.search import Search, arrivals
+from harness.commands.open_loop import at_rate
+from harness.commands.tuning.search import Search
 from harness.plain_text import written as written_path
 from harness.schema.expansion import point_at, with_settings
-from harness.schema.point import Setting
 from harness.schema.tune_result import TuneResult
 from harness.schema.tune_section import Tune
 from harness.store.scenario_file import written
@@ -33,13 +33,11 @@ def write_answer(search: Search, result: TuneResult, *, gpu: bool) -> tuple[str,
     config = text_format(model_config(artifact, point.server, gpu=gpu))
     atomic.write_text(path / "config.pbtxt", head + config)
     capacity = found.capacity_per_s.value or 0.0
-    load: dict[str, Setting] = {
-        "load.rate_per_s": float(f"{SHARE * capacity:.3g}"),
-        "load.arrivals": arrivals(search.scenario),
-    }
-    scenario = with_settings(search.scenario, {**found.settings, **load})
-    note = f"# It sends {SHARE:.0%} of its capacity of {capacity:.3g} requests/s.\n"
-    note += _beside(search)
+    rate, note = float(f"{SHARE * capacity:.3g}"), f"{SHARE:.0%} of its capacity of {capacity:.3g} requests/s"
+    if result.rate_per_s is not None:
+        rate, note = result.rate_per_s, f"the {result.rate_per_s:g} requests/s that it was searched for"
+    scenario = with_settings(search.scenario, {**found.settings, **at_rate(search.scenario, rate)})
+    note = f"# It sends {note}.\n{_beside(search)}"
     text = written(scenario.model_copy(update={"tune": Tune()}))
     atomic.write_text(path / "recommended.yaml", head + note + text)
     return "config.pbtxt", "recommended.yaml"

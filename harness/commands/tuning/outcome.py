@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from harness.clock import now
 from harness.commands.tuning.search import Search
 from harness.report.search_words import settings_words
 from harness.schema.result import PointResult
-from harness.schema.tune_result import Candidate, Figure, TuneResult
+from harness.schema.tune_result import Candidate, Figure, Step, TuneResult
 from harness.tuning import finish
-from harness.tuning.capacity import Estimate, cliff
+from harness.tuning.capacity import NOTHING, Estimate, cliff
 from harness.tuning.front import on_front
 
 
@@ -28,6 +29,8 @@ def outcome(search: Search, *, finished: bool) -> TuneResult:
         started_at=search.started_at,
         finished_at=now() if finished else None,
         objective={name: limit for name, limit in search.scenario.objective if limit is not None},
+        goal=search.scenario.tune.goal,
+        rate_per_s=search.scenario.tune.rate_per_s,
         budget_s=search.budget_s,
         used_s=race.used_s + sum(step.took_s for step in search.steps if step.stage == "proof"),
         environment=search.environment,
@@ -47,6 +50,8 @@ def outcome(search: Search, *, finished: bool) -> TuneResult:
 def _nearest(search: Search) -> str:
     """Of an objective that nothing meets, what came nearest."""
     rated = [step for step in search.steps if step.excess is not None]
+    if rated and all(each.estimate.value is None for each in search.race.candidates) and search.is_of_cost:
+        return _none_at_rate(search, rated)
     if not rated:
         if any(step.told == "served" for step in search.steps):
             return "the time was over before a rate was measured: raise --minutes, or tune.minutes"
@@ -61,6 +66,15 @@ def _nearest(search: Search) -> str:
     )
 
 
+def _none_at_rate(search: Search, rated: Sequence[Step]) -> str:
+    best = min(rated, key=lambda step: step.excess or 0.0)
+    return (
+        f"no configuration holds the objective at {best.rate_per_s:g} requests/s; the nearest was "
+        f"{settings_words(search.configurations[best.candidate])}: {math.exp(best.excess or 0.0):.2f} times "
+        "its limit"
+    )
+
+
 def _candidate(search: Search, number: int) -> Candidate:
     race = search.race
     each = race.candidates[number]
@@ -70,9 +84,10 @@ def _candidate(search: Search, number: int) -> Candidate:
         settings=dict(race.space.configurations[number]),
         standing=finish.standing(race, each),
         why=each.out,
-        capacity_per_s=_figure(each.estimate),
+        capacity_per_s=_figure(NOTHING if search.is_of_cost else each.estimate),
+        cost=_figure(each.estimate).inverted if search.is_of_cost else None,
         served_per_s=None if each.served is None else each.served.rate_per_s,
-        foreseen_per_s=math.exp(race.foreseen[0][number]) if race.foresight.executions else None,
+        foreseen_per_s=None if search.is_of_cost else _foreseen(search, number),
         cliff=cliff(each.rated),
         measured_s=each.measured_s,
         tries=sum(step.candidate == number for step in search.steps),
@@ -84,13 +99,23 @@ def _candidate(search: Search, number: int) -> Candidate:
     )
 
 
+def _foreseen(search: Search, number: int) -> float | None:
+    race = search.race
+    return math.exp(race.foreseen[0][number]) if race.foresight.executions else None
+
+
 def _figure(found: Estimate) -> Figure:
     return Figure(value=found.value, low=found.low, high=found.high)
 
 
 def _at(search: Search, number: int) -> PointResult | None:
-    """The point of a configuration nearest to its capacity, from below where there is one."""
+    """The point of a configuration nearest to its capacity, from below where there is one; of a goal at a
+    rate the longest."""
     value = search.race.candidates[number].estimate.value
+    if search.is_of_cost:
+        made = [s for s in search.steps if s.candidate == number and s.point in search.points]
+        longest = max(made, key=lambda step: step.seconds, default=None)
+        return None if longest is None or longest.point is None else search.points[longest.point]
     rated = [
         (step.rate_per_s, search.points[step.point])
         for step in search.steps

@@ -13,7 +13,8 @@ from harness.schema.answer import Ratio
 from harness.schema.tune_result import Figure, Proof
 from harness.tuning import finish
 from harness.tuning.ask_and_tell import Ask
-from harness.tuning.capacity import SURE_Z, Estimate, Rated, capacity
+from harness.tuning.capacity import SURE_Z, Estimate, Rated
+from harness.tuning.race import FEWEST
 from harness.tuning.told import of_step
 
 AROUND = (0.93, 1.0, 1.07)
@@ -33,7 +34,7 @@ def arms(search: Search) -> tuple[int, ...]:
     if recommended is None or race.leader is None:
         return ()
     named = [recommended, race.leader.number]
-    if default is not None and race.candidates[default].served is not None:
+    if default is not None and (race.candidates[default].served or race.candidates[default].rated):
         named.append(default)
     return tuple(dict.fromkeys(named))
 
@@ -43,26 +44,29 @@ def prove(search: Search, session: Session, end: float, keep: Callable[[], objec
     budget; one turn at least."""
     race, end = search.race, min(end, search.clock() + PROOF * search.budget_s)
     compared, shares = _fitting(arms(search), end - search.clock())
+    given = search.scenario.tune.rate_per_s
+    shares = shares if given is None else (1.0,)
     most_s = max(LEAST_S, (end - search.clock()) / len(shares) / len(compared) - OVERHEAD_S)
     search.served = None
     seen: dict[int, list[Rated]] = {arm: _before(search, arm) for arm in compared}
-    guess = {arm: math.exp(float(race.foreseen[0][arm])) for arm in compared}
+    guess = {arm: given or math.exp(float(race.foreseen[0][arm])) for arm in compared}
     turns, longest_s = min(len(each) for each in seen.values()) // len(shares), 0.0
     while turns == 0 or longest_s == 0 or search.clock() + longest_s <= end:
         began = search.clock()
         for arm in compared if turns % 2 == 0 else compared[::-1]:
             for share in shares:
                 rate = share * guess[arm]
-                asked = Ask(arm, rate, min(most_s, race.pace.seconds(rate, 3)), "the proof, in turns")
+                seconds = max(FEWEST / rate, min(most_s, race.pace.seconds(rate, 3)))
+                asked = Ask(arm, rate, seconds, "the proof, in turns")
                 step, what = measure(search, session, asked, "proof")
                 search.progress.say(step_line(search, step))
                 if isinstance(what, Rated):
                     seen[arm].append(what)
-            guess[arm] = _moved(guess[arm], seen[arm][-len(shares) :])
+            guess[arm] = given or moved(guess[arm], seen[arm][-len(shares) :])
         turns += 1
         longest_s = max(longest_s, search.clock() - began)
-        found = {arm: capacity(each, visits=turns, seed=arm) for arm, each in seen.items()}
-        search.proof = _proof(found, compared, race.space.default, turns)
+        found = {arm: race.estimate_of(each, visits=turns, seed=arm) for arm, each in seen.items()}
+        search.proof = _proof(found, compared, race.space.default, turns, of_cost=search.is_of_cost)
         keep()
 
 
@@ -81,7 +85,7 @@ def _before(search: Search, arm: int) -> list[Rated]:
     return [what for step in made if isinstance(what := of_step(step), Rated)]
 
 
-def _moved(guess: float, seen: Sequence[Rated]) -> float:
+def moved(guess: float, seen: Sequence[Rated]) -> float:
     """Where to measure in the next turn, so that the objective's end is among the rates."""
     if seen and all(each.excess <= 0 for each in seen):
         return guess * AROUND[-1] / AROUND[0]
@@ -90,9 +94,23 @@ def _moved(guess: float, seen: Sequence[Rated]) -> float:
     return guess
 
 
-def _proof(found: Mapping[int, Estimate], compared: Sequence[int], default: int | None, turns: int) -> Proof:
+def _proof(
+    found: Mapping[int, Estimate],
+    compared: Sequence[int],
+    default: int | None,
+    turns: int,
+    *,
+    of_cost: bool,
+) -> Proof:
     recommended = compared[0]
     beside = default if default in found and default != recommended else None
+    if of_cost:
+        return Proof(
+            turns=turns,
+            capacities_per_s={},
+            costs={str(arm): _at_95(each).inverted for arm, each in found.items()},
+            over_default=None if beside is None else _ratio(found[beside], found[recommended]),
+        )
     return Proof(
         turns=turns,
         capacities_per_s={str(arm): _at_95(each) for arm, each in found.items()},

@@ -11,19 +11,22 @@ from harness.choice.configurations import complexity, is_default
 from harness.clock import now
 from harness.commands.derived import derived
 from harness.commands.measured import measured
+from harness.commands.open_loop import at_rate, check_one_workload, gap_cv, limited, saturating
 from harness.commands.progress import Progress
 from harness.commands.run import Models
 from harness.commands.sittings import check_environment
 from harness.measurement.session import Session
+from harness.report.search_words import cost_figure_words
 from harness.schema.errors import InputError, ServerError
-from harness.schema.expansion import configurations, point_at, varied_workload
+from harness.schema.expansion import configurations, point_at
 from harness.schema.point import Point, Setting
 from harness.schema.result import Environment, PointResult
 from harness.schema.scenario import Measure, Scenario
-from harness.schema.tune_result import Proof, Stage, Step, TuneResult
+from harness.schema.tune_result import Figure, Proof, Stage, Step, TuneResult
 from harness.store.run_folder import RunFolder
 from harness.store.scenario_file import LoadedScenario
 from harness.tuning.ask_and_tell import Ask, Failed, Told
+from harness.tuning.at_rate import AtRate
 from harness.tuning.foresight import Foresight, Workload
 from harness.tuning.race import Pace, Race
 from harness.tuning.space import Space
@@ -34,9 +37,6 @@ PROOF = 0.25
 
 LEAST_S = 20.0
 """No search is worth its name in less."""
-
-USERS, MOST_USERS = 2, 512
-"""Users for each place in a batch of each instance, so that the next batch is there before one ends."""
 
 WARMUP_S, BETWEEN_S = 1.0, 0.3
 """Load before a measurement: of a configuration that was just loaded, and of the one measured before."""
@@ -78,6 +78,11 @@ class Search:
         return tuple(self.race.space.configurations)
 
     @property
+    def is_of_cost(self) -> bool:
+        """Whether the least of something is searched for, at a rate."""
+        return self.scenario.tune.goal != "throughput"
+
+    @property
     def is_proven(self) -> bool:
         """Whether the budget is used and a proof was made."""
         return self.proof is not None and self.race.used_s >= self.budget_s
@@ -92,19 +97,9 @@ class Search:
 def race_of(loaded: LoadedScenario, budget_s: float) -> Race:
     """The race among the scenario's configurations. Raises InputError for a scenario that can't be searched,
     and for a budget that is too small."""
-    scenario, first = loaded.scenario, loaded.points[0]
-    limited = limits(scenario.objective)
-    if not limited:
-        raise InputError(
-            f"{loaded.name} has no objective for latency, so that no rate is too high: add one, "
-            "e.g. `objective: {p99_ms: 50}`"
-        )
-    if several := varied_workload(scenario):
-        raise InputError(
-            f"{loaded.name} has several values of {', '.join(several)}, and each of them is a workload with "
-            f"a best configuration of its own: choose one (--set {several[0]}=…), make it a mix of request "
-            "classes with weights, or declare it `chosen`"
-        )
+    scenario, first, asked = loaded.scenario, loaded.points[0], loaded.scenario.tune
+    check_one_workload(loaded)
+    objective = limited(loaded) if asked.goal == "throughput" else limits(scenario.objective)
     if budget_s < LEAST_S:
         raise InputError(
             f"a search takes {LEAST_S:g} s at least, and {budget_s:g} s are given: raise --minutes, or "
@@ -113,15 +108,18 @@ def race_of(loaded: LoadedScenario, budget_s: float) -> Race:
     found = configurations(scenario)
     default = next((n for n, each in enumerate(found) if is_default(each, tuple(each))), None)
     fixed = {path: value for path, value in first.settings.items() if value is not None}
-    workload = Workload(limited, size=_size(first), gap_cv=_gap_cv(scenario))
-    return Race(
-        Foresight(Space(found, default), workload, fixed),
-        budget_s=(1 - PROOF) * budget_s,
-        pace=Pace(
-            requests=round(1.3 * max(requests_needed(share) for share in limited)),
-            most_s=min(30.0, max(5.0, budget_s / 40)),
-        ),
-    )
+    workload = Workload(objective, size=_size(first), gap_cv=gap_cv(scenario))
+    foresight = Foresight(Space(found, default), workload, fixed)
+    needed = max((requests_needed(share) for share in objective), default=requests_needed(0.99))
+    pace = Pace(requests=round(1.3 * needed), most_s=min(30.0, max(5.0, budget_s / 40)))
+    race_s = (1 - PROOF) * budget_s
+    if asked.rate_per_s is None:
+        return Race(foresight, budget_s=race_s, pace=pace)
+
+    def words(cost: float) -> str:
+        return cost_figure_words(Figure(value=cost, low=None, high=None), asked.goal)
+
+    return AtRate(foresight, rate_per_s=asked.rate_per_s, budget_s=race_s, pace=pace, words=words)
 
 
 def recall(search: Search, before: TuneResult) -> None:
@@ -170,6 +168,7 @@ def measure(search: Search, session: Session, asked: Ask, stage: Stage) -> tuple
             observed = search.folder.observed(point.id)
             died = None if observed is None else observed.ended
             what = told(result, search.scenario.tune) if died is None else Failed(died)
+            _check_goal(search, result)
         except ServerError as error:
             what = Failed(str(error))
     search.served = None if isinstance(what, Failed) else asked.candidate
@@ -197,6 +196,16 @@ def _check_place(search: Search, session: Session) -> None:
         search.environment, search.checked = search.environment or here, True
 
 
+def _check_goal(search: Search, result: PointResult) -> None:
+    """Raises InputError where nothing here tells what is searched for."""
+    goal = search.scenario.tune.goal
+    if goal in ("energy", "gpu_memory") and not result.gpu:
+        raise InputError(
+            f"no GPU is seen here, so nothing tells the {goal.replace('_', ' ')} that is to be the least: "
+            "choose another tune.goal"
+        )
+
+
 def _same(one: Point, other: Point) -> bool:
     """But for the warm-up, which is another one on a server that was started anew."""
     return (one.configuration, one.load, one.seed, one.measure.duration_s) == (
@@ -210,12 +219,13 @@ def _same(one: Point, other: Point) -> bool:
 def _point(search: Search, asked: Ask) -> Point:
     """Its seed is another one for each measurement of a configuration: no two have the same requests."""
     scenario = search.scenario
+    longest_s = max(limits(scenario.objective).values(), default=scenario.measure.timeout_s)
     earlier = sum(step.candidate == asked.candidate for step in search.steps)
     measure = Measure(
         warmup_s=BETWEEN_S if search.served == asked.candidate else WARMUP_S,
         duration_s=round(asked.seconds, 3),
         # A request that waits for longer than this has missed its limit, whatever is still to come.
-        timeout_s=min(scenario.measure.timeout_s, max(2.0, 4 * max(limits(scenario.objective).values()))),
+        timeout_s=min(scenario.measure.timeout_s, max(2.0, 4 * longest_s)),
     )
     seed = (scenario.seed + earlier) % 2**32
     asked_for = scenario.model_copy(update={"measure": measure, "seed": seed})
@@ -223,27 +233,13 @@ def _point(search: Search, asked: Ask) -> Point:
 
 
 def _load(search: Search, asked: Ask) -> dict[str, Setting]:
-    scenario, foresight = search.scenario, search.race.foresight
+    foresight = search.race.foresight
     if asked.alone:
         return {"load.concurrency": 1}
     if asked.rate_per_s is None:
         batcher = foresight.batcher(asked.candidate)
-        places = batcher.instances * max(1, batcher.max_batch // foresight.workload.size)
-        return {"load.concurrency": min(MOST_USERS, USERS * places)}
-    load: dict[str, Setting] = {"load.rate_per_s": float(f"{asked.rate_per_s:.4g}")}
-    load["load.arrivals"] = arrivals(scenario)
-    if scenario.load.cv is not None:
-        load["load.cv"] = scenario.load.cv
-    return load
-
-
-def arrivals(scenario: Scenario) -> str:
-    """How the requests of a search are spaced."""
-    return scenario.load.arrivals or "poisson"
-
-
-def _gap_cv(scenario: Scenario) -> float:
-    return {"constant": 0.0, "poisson": 1.0, "gamma": scenario.load.cv or 1.0}[arrivals(scenario)]
+        return saturating(batcher.instances, batcher.max_batch, foresight.workload.size)
+    return at_rate(search.scenario, asked.rate_per_s)
 
 
 def _size(point: Point) -> int:

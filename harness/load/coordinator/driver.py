@@ -25,7 +25,7 @@ from harness.load.coordinator.workers import EndedEarly, PhaseProgress, Workers
 from harness.load.distributed.secret import SECRET_VARIABLE
 from harness.load.distributed.secret import is_set as secret_is_set
 from harness.load.job import Job, prepared, write_job
-from harness.load.plan import LoadPlan
+from harness.load.load_plan import LoadPlan
 from harness.schema.errors import HarnessError
 from harness.schema.result import LoadProcess, StoppedBy
 from harness.schema.samples import Phase, Window
@@ -55,6 +55,8 @@ class LoadOutcome:
     """None where the measured phase did not come to its end, or had no request."""
     ended: str | None
     """Why the drive ended early; None for one that ran to its end."""
+    began_ns: int | None = None
+    """When the load processes were told to begin the measured phase; None where they weren't."""
     stopped_by: StoppedBy | None = None
     """What ended the measured phase; None where the drive ended early."""
     enough_ns: int | None = None
@@ -124,6 +126,7 @@ class _Lead:
         self._due = float("inf")
         self._stopped_by: StoppedBy | None = None
         self._enough_ns: int | None = None
+        self._began_ns: int | None = None
 
     def run(self, enough: Enough | None, between: Callable[[], None]) -> LoadOutcome:
         ended: str | None = None
@@ -154,6 +157,7 @@ class _Lead:
             if windows
             else None,
             ended=ended,
+            began_ns=self._began_ns,
             stopped_by=self._stopped_by if ended is None else None,
             enough_ns=self._enough_ns if ended is None else None,
             processes=tuple(worker.result(self._job.folder) for worker in self._workers),
@@ -163,7 +167,7 @@ class _Lead:
     def _measure(self, enough: Enough | None) -> None:
         duration_s, precision = self._job.point.measure.duration_s, self._job.point.measure.precision
         extensible = self._plan.limit_s > duration_s
-        began_ns = self._begin(Phase.MEASURE, self._plan.limit_s)
+        self._began_ns = began_ns = self._begin(Phase.MEASURE, self._plan.limit_s)
         rule = None
         if enough is not None and extensible:
             rule = StoppingRule(

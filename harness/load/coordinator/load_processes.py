@@ -15,7 +15,7 @@ from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.locust_process import LocustProcess, PipedProcess
 from harness.load.distributed import secret
 from harness.load.job import Job
-from harness.load.plan import PLAN_VARIABLE, TOKEN_VARIABLE
+from harness.load.load_plan import PLAN_VARIABLE, TOKEN_VARIABLE
 from harness.schema.errors import InputError
 
 Message = dict[str, Any]

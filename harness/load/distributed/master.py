@@ -28,7 +28,7 @@ from harness.load.distributed.messages import CHUNK, TYPE, UNDERWAY, Malformed, 
 from harness.load.distributed.runners import GuardedMaster, master_of
 from harness.load.distributed.secret import shared_secret
 from harness.load.distributed.spool_keeper import SpoolKeeper
-from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, plan_files, read_plan
+from harness.load.load_plan import CHANNEL_VARIABLE, PLAN_VARIABLE, plan_files, read_plan
 from harness.load.process.channel import Order, Pipes
 
 _ROUNDS = 9

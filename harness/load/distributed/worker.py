@@ -27,7 +27,7 @@ from locust.rpc import Message
 from harness.load.distributed.messages import CHUNK, TYPE, UNDERWAY, Malformed, told, versions
 from harness.load.distributed.runners import Client, worker_of
 from harness.load.distributed.secret import shared_secret
-from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, TOKEN_VARIABLE, accept_file
+from harness.load.load_plan import CHANNEL_VARIABLE, PLAN_VARIABLE, TOKEN_VARIABLE, accept_file
 from harness.load.process.channel import Order, Pipes
 from harness.load.spools import SPOOL_KINDS, spool_file
 from harness.schema.errors import HarnessError

@@ -18,7 +18,7 @@ from gevent.event import Event
 from gevent.queue import Queue
 
 from harness.load.kept_answers import KeptAnswers
-from harness.load.plan import LoadPlan
+from harness.load.load_plan import LoadPlan
 from harness.load.process.channel import Channel
 from harness.load.process.loops import Record
 from harness.load.process.mark import Mark

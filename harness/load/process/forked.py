@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harness.child_process import die_with, dying_with_us
-from harness.load.plan import CHANNEL_VARIABLE
+from harness.load.load_plan import CHANNEL_VARIABLE
 
 ORDER_BYTES = 1 << 20
 DESCRIPTORS = 8

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from time import monotonic_ns
@@ -18,10 +20,12 @@ import gevent
 from locust import events, task
 
 from harness.load.arrivals import Times, draws
+from harness.load.endpoint import Endpoint
 from harness.load.kept_answers import LARGEST, KeptAnswers, answers_file
-from harness.load.plan import CHANNEL_VARIABLE, PLAN_VARIABLE, PayloadFile, read_plan, read_times
+from harness.load.load_plan import CHANNEL_VARIABLE, PLAN_VARIABLE, PayloadFile, read_plan, read_times
 from harness.load.process.channel import Channel, Pipes
 from harness.load.process.conductor import Conductor
+from harness.load.process.in_turns import Turn, closed_loop_in_turns, open_loop_in_turns
 from harness.load.process.locust_statistics import CountedAtOnce
 from harness.load.process.loops import Draws, OpenLoop, closed_loop
 from harness.load.process.recorder import Recorder
@@ -30,15 +34,19 @@ from harness.load.wire import Reply
 from harness.load.wire.connection import Connection, Fault
 from harness.load.wire.grpc.grpc_channel import LARGEST_SHARED, Channels
 from harness.schema.samples import Phase
+from harness.schema.turns import Turns
 
 plan_path = Path(os.environ.get(PLAN_VARIABLE, ""))
 plan = read_plan(plan_path)
 slots = PayloadFile.read(plan, plan_path)
 payloads = cycle(slots)
 names = [each.name for each in plan.classes]
+ways = (None, *plan.others)
+"""To each arm; the first is where Locust's `--host` is."""
 conductor: Conductor | None = None
 times: dict[Phase, Times | None] = {}
-drawn: dict[Phase, Draws] = {}
+drawn: dict[Phase, list[Draws]] = {}
+"""Those of each arm."""
 
 
 def share(worker: int, of: int) -> None:
@@ -48,13 +56,15 @@ def share(worker: int, of: int) -> None:
     for phase in Phase:
         due = read_times(plan_path, phase.name.lower())
         times[phase] = None if due is None else due[worker::of]
-        drawn[phase] = draws_of(phase, worker, of)
+        drawn[phase] = [draws_of(phase, arm, worker, of) for arm in range(len(ways))]
 
 
-def draws_of(phase: Phase, worker: int = 0, of: int = 1) -> Draws:
-    """Classes and variants of one phase; the users of a process take from it in turn."""
+def draws_of(phase: Phase, arm: int = 0, worker: int = 0, of: int = 1) -> Draws:
+    """Classes and variants of one phase, the same ones for each arm; the users of a process take from it in
+    turn."""
     seed = plan.seed * len(Phase) + phase
-    return draws([each.weight for each in plan.classes], [len(each) for each in slots[0]], seed, worker, of)
+    weights = [each.weight if each.arm == arm else 0.0 for each in plan.classes]
+    return draws(weights, [len(each) for each in slots[0]], seed, worker, of)
 
 
 def conduct(runner: Any, channel: Channel, worker: int = 0, of: int = 1) -> None:
@@ -76,6 +86,23 @@ def conduct(runner: Any, channel: Channel, worker: int = 0, of: int = 1) -> None
     gevent.spawn(conductor.run)
 
 
+def turns_of(phase: Phase) -> Turns | None:
+    """How arms follow each other in a phase; None where there is one."""
+    seconds = plan.warmup_s if phase is Phase.WARMUP else plan.limit_s
+    return None if plan.turns is None else plan.turns.within(seconds)
+
+
+taken: dict[int, Turn] = {}
+"""By the begin of a phase: all users of this process take their turns together."""
+
+
+def turn_of(phase: Phase, start_ns: int) -> Turn | None:
+    turns = turns_of(phase)
+    if turns is not None and start_ns not in taken:
+        taken[start_ns] = Turn(turns, start_ns)
+    return taken.get(start_ns)
+
+
 share(worker=0, of=1)
 if CHANNEL_VARIABLE in os.environ:
 
@@ -91,12 +118,19 @@ class PlannedUser(TritonUser):
     protocol = plan.endpoint.protocol
     tls = plan.endpoint.tls
     timeout_s = plan.endpoint.timeout_s
+    opened: Sequence[Connection] = ()
+    """Of a closed loop under harness's driver: one to each arm."""
     channels = Channels() if plan.largest_request <= LARGEST_SHARED else None
 
-    def new_connection(self) -> Connection:
-        connection = super().new_connection()
+    def new_connection(self, endpoint: Endpoint | None = None) -> Connection:
+        connection = super().new_connection() if endpoint is None else endpoint.open(self.channels)
         connection.keeps = LARGEST
         return connection
+
+    def on_stop(self) -> None:
+        super().on_stop()
+        for connection in self.opened:
+            connection.close()
 
     @task  # type: ignore[untyped-decorator]
     def load(self) -> None:
@@ -110,23 +144,48 @@ class PlannedUser(TritonUser):
                 gevent.sleep(float("inf"))
 
     def _in_phases(self, conductor: Conductor) -> None:
-        kept = conductor.kept
-        pool = OpenLoop(self.new_connection, payloads, conductor.record, plan.endpoint.timeout_s, kept)
-        if plan.concurrency is not None:
-            own = next(payloads)
-            self.connection.alone = plan.concurrency == 1
-            self._connect()
+        send = self._closed(conductor) if plan.concurrency is not None else self._open(conductor)
         conductor.arrive()
         for phase in conductor.phases:
             conductor.wait(phase)
-            if plan.concurrency is not None:
-                closed_loop(self.connection, own, drawn[phase], conductor.more, conductor.record, kept)
-            else:
-                due = times[phase]
-                if due is not None:
-                    pool.run(conductor.start_ns, due, drawn[phase], conductor.due)
+            send(phase)
             conductor.leave()
         gevent.sleep(float("inf"))  # until Locust quits
+
+    def _closed(self, conductor: Conductor) -> Callable[[Phase], None]:
+        """What a user of a closed loop does in a phase."""
+        self.opened = connections = [self.new_connection(each) for each in ways]
+        own = next(payloads)
+        for connection in connections:
+            connection.alone = plan.concurrency == 1
+            _connect(connection)
+        more, record, kept = conductor.more, conductor.record, conductor.kept
+
+        def send(phase: Phase) -> None:
+            turn = turn_of(phase, conductor.start_ns)
+            if turn is None:
+                closed_loop(connections[0], own, drawn[phase][0], more, record, kept)
+            else:
+                closed_loop_in_turns(connections, own, drawn[phase], turn, more, record, kept)
+
+        return send
+
+    def _open(self, conductor: Conductor) -> Callable[[Phase], None]:
+        """What the sender of an open loop does in a phase."""
+        timeout_s, kept = plan.endpoint.timeout_s, conductor.kept
+        pools = [
+            OpenLoop(partial(self.new_connection, each), payloads, conductor.record, timeout_s, kept)
+            for each in ways
+        ]
+
+        def send(phase: Phase) -> None:
+            due, turns = times[phase], turns_of(phase)
+            if due is not None and turns is None:
+                pools[0].run(conductor.start_ns, due, drawn[phase][0], conductor.due)
+            elif due is not None and turns is not None:
+                open_loop_in_turns(pools, turns, conductor.start_ns, due, drawn[phase], conductor.due)
+
+        return send
 
     def _until_stopped(self) -> None:
         def record(request_class: int, intended_ns: int, reply: Reply) -> None:
@@ -149,9 +208,10 @@ class PlannedUser(TritonUser):
         finally:
             pool.close()
 
-    def _connect(self) -> None:
-        """Before the phase rather than in it; a failure shows in the first request."""
-        try:
-            self.connection.connect()
-        except (OSError, Fault) as error:
-            logging.getLogger(__name__).warning("could not connect beforehand: %s", error)
+
+def _connect(connection: Connection) -> None:
+    """Before the phase rather than in it; a failure shows in the first request."""
+    try:
+        connection.connect()
+    except (OSError, Fault) as error:
+        logging.getLogger(__name__).warning("could not connect beforehand: %s", error)

@@ -47,20 +47,38 @@ def closed_loop(
     while more():
         request_class, variant = next(draws)
         intended_ns = monotonic_ns()
-        if intended_ns < kept.due_ns:
-            reply = connection.call(payloads[request_class][variant])
-        else:
-            kept.wait(intended_ns)
-            reply = connection.call(payloads[request_class][variant], True)
-            kept.keep(request_class, variant, reply)
+        reply = call(connection, payloads, request_class, variant, intended_ns, kept)
         record(request_class, intended_ns, reply)
-        if connection.alone and reply.completed_ns > turn_ns:
-            # Its calls may never have gone through the event loop, on which all else waits.
-            gevent.sleep(_TURN_S)
-            turn_ns = reply.completed_ns + _TURN_EACH_NS
-        if reply.reason is not None and reply.status is Status.CONNECTION:
-            # A server that refuses connections would otherwise be counted as thousands of errors a second.
-            gevent.sleep(_BACKOFF_S)
+        if reply.completed_ns > turn_ns or reply.reason is not None:
+            turn_ns = rest(connection, reply)
+
+
+def call(
+    connection: Connection,
+    payloads: Payloads,
+    request_class: int,
+    variant: int,
+    now_ns: int,
+    kept: KeptAnswers,
+) -> Reply:
+    """The reply to one request, which is kept where one is due."""
+    if now_ns < kept.due_ns:
+        return connection.call(payloads[request_class][variant])
+    kept.wait(now_ns)
+    reply = connection.call(payloads[request_class][variant], True)
+    kept.keep(request_class, variant, reply)
+    return reply
+
+
+def rest(connection: Connection, reply: Reply) -> int:
+    """Let others have a turn where this user would leave them none; until when it needn't again."""
+    if connection.alone:
+        # Its calls may never have gone through the event loop, on which all else waits.
+        gevent.sleep(_TURN_S)
+    if reply.reason is not None and reply.status is Status.CONNECTION:
+        # A server that refuses connections would otherwise be counted as thousands of errors a second.
+        gevent.sleep(_BACKOFF_S)
+    return reply.completed_ns + _TURN_EACH_NS
 
 
 class OpenLoop:
@@ -169,12 +187,8 @@ class OpenLoop:
         if now - intended_ns > self._timeout_s * 1e9:
             reason = f"not sent within {self._timeout_s:g} s: {self._most} requests awaited their answers"
             reply = Reply(Status.TIMEOUT, reason, now, -1, now, 0, 0)
-        elif now < self._kept.due_ns:
-            reply = connection.call(payloads[request_class][variant])
         else:
-            self._kept.wait(now)
-            reply = connection.call(payloads[request_class][variant], True)
-            self._kept.keep(request_class, variant, reply)
+            reply = call(connection, payloads, request_class, variant, now, self._kept)
         self._record(request_class, intended_ns, reply)
         self._unanswered -= 1
         if not self._unanswered:

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from harness.atomic import replacing_path
+from harness import atomic
 from harness.report import format
 from harness.report.page.curve import Chart, Curve, chart
 from harness.report.page.page import templates, text
 from harness.report.search_words import (
     answer_lines,
-    figure_words,
+    goal_figure,
+    goal_words,
+    headings,
     order,
     setting_name,
     settings_words,
@@ -34,10 +36,8 @@ MOST_SURFACES = 12
 
 
 def write_search_page(result: TuneResult, path: Path) -> None:
-    """Write the page to `path`, whole or not at all. Raises OSError where it can't be written."""
-    html = search_html(result)
-    with replacing_path(path) as scratch:
-        scratch.write_text(html, encoding="utf-8", newline="\n")
+    """Write the page to `path`, whole or not at all. Raises HarnessError where it can't be written."""
+    atomic.write_text(path, search_html(result), "make room")
 
 
 def search_html(result: TuneResult) -> str:
@@ -56,7 +56,8 @@ def search_html(result: TuneResult) -> str:
             curves=_curves(result),
             settings_words=settings_words,
             told_words=told_words,
-            figure_words=figure_words,
+            figure=headings(result)[1],
+            goal_figure=goal_figure,
             format=format,
         )
     )
@@ -73,9 +74,9 @@ class Row:
 
 
 def _row(result: TuneResult, candidate: Candidate) -> Row:
-    ends = [c.capacity_per_s.high or c.capacity_per_s.value or 0.0 for c in result.candidates if c.tries]
-    most = max(ends, default=0.0) or 1.0
-    found = candidate.capacity_per_s
+    figures = [goal_figure(result, c) for c in result.candidates if c.tries]
+    most = max((figure.high or figure.value or 0.0 for figure in figures), default=0.0) or 1.0
+    found = goal_figure(result, candidate)
     low, high = found.low or 0.0, found.high
     if high is None:
         return Row(candidate, None, None, None)
@@ -117,7 +118,7 @@ def surfaces(result: TuneResult) -> list[Surface]:
     across, down, *others = [*paths, None][: len(paths) + (len(paths) == 1)]
     rest = [path for path in others if path is not None]
     found = {_key(c.settings): c for c in result.candidates}
-    most = max((_capacity(c) or 0.0 for c in result.candidates), default=0.0)
+    most = max((_value(result, c) or 0.0 for c in result.candidates), default=0.0)
     made = []
     for each in itertools.islice(itertools.product(*(values[path] for path in rest)), MOST_SURFACES):
         fixed = dict(zip(rest, each, strict=True))
@@ -142,20 +143,21 @@ def _key(settings: Mapping[str, Setting]) -> frozenset[tuple[str, Setting]]:
     return frozenset(settings.items())
 
 
-def _capacity(candidate: Candidate) -> float | None:
+def _value(result: TuneResult, candidate: Candidate) -> float | None:
     """As measured, or as foreseen."""
-    return candidate.capacity_per_s.value or candidate.foreseen_per_s
+    return goal_figure(result, candidate).value or candidate.foreseen_per_s
 
 
 def _cell(result: TuneResult, candidate: Candidate | None, most: float) -> Cell | None:
     if candidate is None:
         return None
-    value, measured = _capacity(candidate), candidate.capacity_per_s.value is not None
+    figure = goal_figure(result, candidate)
+    value, measured = _value(result, candidate), figure.value is not None
     if candidate.standing in ("failed", "barred", "unmeasured"):
         return Cell(candidate.standing, candidate.why or "", None, False, False)
     if value is None:
         return Cell(format.DASH, "it was not measured", None, False, False)
-    how = figure_words(candidate.capacity_per_s) if measured else "foreseen, not measured"
+    how = goal_words(result, candidate.cost or figure) if measured else "foreseen, not measured"
     best = candidate.number == result.recommended
     return Cell(format.number(value), how, value / most if most else None, measured, best)
 

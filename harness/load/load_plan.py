@@ -15,6 +15,7 @@ from harness.load.arrivals import Times
 from harness.load.endpoint import Endpoint
 from harness.schema.errors import InputError
 from harness.schema.frozen import Frozen
+from harness.schema.turns import Turns
 
 PLAN_VARIABLE = "HARNESS_LOAD_PLAN"
 """The environment variable with the plan's path."""
@@ -39,6 +40,8 @@ class PlannedClass(Frozen):
 
     name: Annotated[str, Field(max_length=1000)]
     weight: Annotated[float, Field(gt=0, le=1e6)]
+    arm: Annotated[int, Field(ge=0, lt=8)] = 0
+    """To which of the plan's endpoints it goes."""
     requests: Annotated[tuple[tuple[_Place, _Place], ...], Field(min_length=1)]
     """(offset, length) of each variant, one slot after the other."""
 
@@ -47,7 +50,12 @@ class LoadPlan(Frozen):
     """The load of one point, with everything that can be decided beforehand."""
 
     endpoint: Endpoint
+    others: tuple[Endpoint, ...] = ()
+    """Where the load goes in turns, besides: each is an arm, and `endpoint` is the first."""
+    turns: Turns | None = None
+    """How they follow each other; None where there are no others."""
     classes: tuple[PlannedClass, ...]
+    """All those of the first arm, then those of the next."""
     seed: Annotated[int, Field(ge=0)]
     slots: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     """How many connections may each have requests of their own; see harness.load.shared_memory.regions."""

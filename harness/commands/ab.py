@@ -1,0 +1,55 @@
+"""`harness ab`: two arms on one machine, loaded in turns, and one verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.commands.comparing.experiment import Experiment, terms_of
+from harness.commands.comparing.side import Side, check_alike
+from harness.commands.progress import Progress
+from harness.commands.run import RESULTS, exported
+from harness.console import print_sentences
+from harness.measurement.testbed import Testbed
+from harness.report.comparison_words import comparison_lines
+from harness.schema.ab_result import Comparison, Outcome
+from harness.schema.errors import ExitCode
+from harness.store.run_folder import dated_folder
+from harness.store.scenario_file import LoadedScenario
+
+
+def ab(
+    baseline: LoadedScenario,
+    candidate: LoadedScenario,
+    testbed: Testbed | None = None,
+    *,
+    minutes_per_point: float | None = None,
+    in_turns: bool = True,
+    results: Path = RESULTS,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Measure both scenarios in a new folder under `results`, until each question is settled or the time is
+    up. Raises HarnessError; what was measured is kept."""
+    testbed, progress = testbed or Testbed(), progress or Progress()
+    check_alike(baseline, candidate, in_turns=in_turns)
+    for each in (baseline, candidate):
+        testbed.check(each.name, each.points)
+    models = exported(baseline, progress), exported(candidate, progress)
+    folder = dated_folder(results, f"{baseline.name}-vs-{candidate.name}")
+    sides = (
+        Side.made("baseline", baseline, models[0], testbed, folder),
+        Side.made("candidate", candidate, models[1], testbed, folder),
+    )
+    terms = terms_of(baseline, minutes_per_point)
+    return Experiment.of(folder, sides, terms, in_turns=in_turns).measured(progress)
+
+
+def exit_code(outcome: Outcome) -> ExitCode:
+    """1 where something regressed, 3 where something can't be told, else 0."""
+    if outcome == "regressed":
+        return ExitCode.OBJECTIVE_MISSED
+    return ExitCode.INVALID if outcome == "inconclusive" else ExitCode.FINE
+
+
+def show(result: Comparison) -> None:
+    """What was found, on stdout."""
+    print_sentences(comparison_lines(result))

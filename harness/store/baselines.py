@@ -1,0 +1,123 @@
+"""`results/baselines/<scenario>/<time>/`: builds that later ones are compared with, above all the newest.
+
+Each folder has `baseline.json`, and beside it what the build's models are made of, so that it can be served
+again however long ago it was: nothing in it is ever changed, and a later one takes its place.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import atomic
+from harness.cache import file_sha256
+from harness.clock import now, stamp
+from harness.schema.errors import HarnessError
+from harness.schema.model import ModelArtifact
+from harness.schema.night_result import Baseline
+from harness.schema.result import Environment
+from harness.schema.scenario import Dtype, Scenario
+from harness.store import whole
+from harness.store.record import read_record
+from harness.store.run_folder import slug
+from harness.store.scenario_file import LoadedScenario
+from harness.version import version
+
+NAME = "baseline.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A baseline that can be served."""
+
+    folder: Path
+    baseline: Baseline
+    scenario: Scenario
+    """Its build's: how it is served. What it asks for besides is today's."""
+    models: Mapping[Dtype | None, ModelArtifact]
+
+
+def newest(results: Path, scenario: str) -> Kept | None:
+    """The baseline of a scenario; None where there is none. Raises NotWhole where it isn't whole: an earlier
+    one in its place would make alarms of what was accepted since."""
+    files = sorted(_place(results, scenario).glob("*/"), reverse=True)
+    return _read(files[0]) if files else None
+
+
+def keep(
+    results: Path,
+    loaded: LoadedScenario,
+    models: Mapping[Dtype | None, ModelArtifact],
+    *,
+    reason: str,
+    night: str | None,
+    environment: Environment | None,
+) -> Kept:
+    """Make a build the baseline of its scenario. Raises HarnessError where it can't be written."""
+    place = _place(results, loaded.name)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        folder = _free(place)
+        with atomic.new_folder(folder) as made:
+            kept = [_copied(model, made, number) for number, model in enumerate(models.values())]
+            baseline = Baseline(
+                scenario=loaded.name,
+                accepted_at=now(),
+                reason=reason,
+                night=night,
+                harness_version=version(),
+                resolved=loaded.scenario.model_dump(mode="json", exclude_none=True),
+                models=tuple(kept),
+                environment=environment,
+            )
+            (made / "scenario.yaml").write_text(loaded.text)
+            (made / NAME).write_text(baseline.model_dump_json(indent=1))
+    except OSError as error:
+        raise HarnessError(
+            f"the baseline can't be kept in {place} ({error.strerror or error}): make room, or give "
+            "--results a folder that you can write"
+        ) from error
+    return _read(folder)
+
+
+def _place(results: Path, scenario: str) -> Path:
+    return results / "baselines" / slug(scenario, most=100)
+
+
+def _free(place: Path) -> Path:
+    """Its name is later than those of the others, be the clock set back or not."""
+    latest = max((path.name for path in place.iterdir()), default="")
+    name = stamp()
+    if name <= latest:
+        before, _, number = latest.partition("-")
+        name = f"{before}-{int(number or 1) + 1:04}"
+    return place / name
+
+
+def _copied(model: ModelArtifact, folder: Path, number: int) -> ModelArtifact:
+    """The model's file, with what else stands beside it and belongs to it."""
+    file = Path(model.onnx_path)
+    shutil.copytree(file.parent, folder / f"model-{number}")
+    return model.model_copy(update={"onnx_path": f"model-{number}/{file.name}"})
+
+
+def _read(folder: Path) -> Kept:
+    """Raises NotWhole."""
+    file = folder / NAME
+    baseline = read_record(file, Baseline.model_validate_json)
+    try:
+        scenario = Scenario.model_validate_json(json.dumps(baseline.resolved))
+    except ValueError as error:
+        raise whole.damaged(file, "this harness doesn't understand the scenario in it") from error
+    models = {}
+    for model in baseline.models:
+        onnx = folder / model.onnx_path
+        if not onnx.is_file() or onnx.resolve().parent.parent != folder.resolve():
+            raise whole.missing(onnx)
+        if file_sha256(onnx) != model.sha256:
+            raise whole.damaged(onnx, "it isn't the model that was accepted")
+        models[model.dtype] = model.model_copy(update={"onnx_path": str(onnx.resolve())})
+    return Kept(folder, baseline, scenario, models)

@@ -1,0 +1,134 @@
+"""`harness nightly`: a baseline, nights beside it, what is accepted, and what happens when things fail."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.e2e.conftest import Finished, Workplace, ended, wait_for
+from tests.e2e.test_ab import AB
+from tests.triton.models import slow
+
+NIGHT = AB.replace("round_s: 2", "round_s: 2\n  wait_minutes: 0")
+
+
+@pytest.fixture
+def place(workplace: Workplace) -> Workplace:
+    slow(workplace.path, steps=2)
+    workplace.scenario(NIGHT, "models.yaml")
+    workplace.env["HARNESS_CACHE"] = str(workplace.path / "cache")  # its lock is of a user's nights
+    return workplace
+
+
+def nights(place: Workplace) -> list[Path]:
+    return sorted(file.parent for file in place.path.glob("results/*/nightly.json"))
+
+
+def night(place: Workplace, *more: str) -> Finished:
+    return place.run("nightly", "models.yaml", *more)
+
+
+def document(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "nightly.json").read_text()))
+
+
+@pytest.mark.alone  # it judges what harness says of times
+def test_a_baseline_a_quiet_night_a_slower_model_and_its_acceptance(place: Workplace) -> None:
+    first = night(place)
+    assert first.code == 0, first.stderr
+    assert "there was no baseline: this build is it from now on" in first.stdout
+    same = night(place)
+    assert same.code == 0, f"{same.stdout}{same.stderr}"
+    assert "night: pass: after" in same.stdout and "differs in: nothing" in same.stdout
+    (place.path / "slow.onnx").unlink()
+    slow(place.path, steps=6)
+    worse = night(place)
+    assert worse.code == 1, f"{worse.stdout}{worse.stderr}"
+    assert "moved: compute +" in worse.stdout
+    found = document(nights(place)[-1])
+    assert found["outcome"] == "regressed" and found["baseline"]["reason"] == "the first build"
+    suite = ElementTree.parse(nights(place)[-1] / "junit.xml").getroot()
+    assert int(suite.get("failures", "0")) >= 1 and len(suite.findall("testcase")) == 4
+    assert "| regressed |" in (nights(place)[-1] / "summary.md").read_text()
+    accepted = night(place, "--accept", "three times the layers", "--json")
+    assert accepted.code == 0, accepted.stderr
+    assert accepted.document["reason"] == "three times the layers"
+    assert accepted.document["night"] == nights(place)[-1].name
+    place.env["GITHUB_ACTIONS"] = "true"
+    last = night(place, "--minutes-per-point", "0.01")
+    assert last.code == 3, f"{last.stdout}{last.stderr}"  # after one round nothing can be told
+    assert "three times the layers" in last.stdout and "differs in: nothing" in last.stdout
+    assert "::warning title=harness::" in last.stderr and "::error" not in last.stderr
+    assert len(list(place.path.glob("results/baselines/models/*/baseline.json"))) == 2
+
+
+def test_a_night_on_a_busy_machine_measures_nothing_and_says_so(place: Workplace) -> None:
+    assert night(place).code == 0
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        done = night(place, "--apart", "--set", "validity.foreign_cpu=0.01", "--set", "validity.stolen_cpu=1")
+    finally:
+        busy.kill()
+        busy.wait()
+    assert done.code == 3, f"{done.stdout}{done.stderr}"
+    assert "nothing was measured, for the machine isn't quiet: other processes use" in done.stdout
+    assert document(nights(place)[-1])["comparison"] is None
+
+
+def test_no_two_nights_at_once_and_a_night_that_is_cut_off_is_none(place: Workplace) -> None:
+    assert night(place).code == 0
+    process = place.start("nightly", "models.yaml")
+    wait_for(lambda: len(nights(place)) == 2 and (nights(place)[-1] / "ab.json").exists())
+    other = night(place)
+    assert other.code == 2
+    assert "another `harness nightly` measures on this machine" in other.stderr
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    found = document(nights(place)[1])
+    assert found["finished_at"] is None and found["why"] == "it was cut off"
+    refused = night(place, "--accept", "it looked good")
+    assert refused.code == 2 and "no finished night of models" in refused.stderr
+    process = place.start("nightly", "models.yaml")
+    wait_for(lambda: len(nights(place)) == 3 and (nights(place)[-1] / "ab.json").exists())
+    process.send_signal(signal.SIGINT)
+    ended(process)
+    found = document(nights(place)[2])
+    (point,) = found["comparison"]["points"]
+    assert found["finished_at"] is None and point["rounds"] + sum(point["left_out"].values()) >= 1, point
+
+
+def test_what_cannot_be_compared_or_accepted_is_one_sentence(place: Workplace) -> None:
+    assert night(place).code == 0
+    (baseline,) = place.path.glob("results/baselines/models/*/")
+    (model,) = baseline.glob("model-0/*.onnx")
+    for arguments, said in (
+        (("--accept", " "), "why is it accepted?"),
+        (("--accept", "it is fine"), "no finished night of models"),
+        (("--set", "server.max_batch=[1, 2]"), "has 1 points and models 2"),
+        (
+            ("--set", "server.max_batch=4", "--set", "requests.small.batch=4"),
+            "can't be asked for what models asks",
+        ),
+        (("--set", "load={ramp: {from_per_s: 1, to_per_s: 9}}"), "can't be sent in turns"),
+    ):
+        done = night(place, *arguments)
+        assert done.code == 2, f"{arguments}: {done.stdout}{done.stderr}"
+        assert said in done.stderr and "Traceback" not in done.stderr, done.stderr
+    whole = model.read_bytes()
+    for content, said in ((whole + b"x", "isn't the model that was accepted"), (None, "is missing")):
+        model.unlink(missing_ok=True)
+        if content is not None:
+            model.write_bytes(content)
+        done = night(place)
+        assert done.code == 2 and said in done.stderr, done.stderr
+    (baseline / "baseline.json").write_text("{")
+    done = night(place)
+    assert done.code == 2 and "is damaged" in done.stderr, done.stderr
+    assert len(nights(place)) == 1, "nothing was begun, and no other build became the baseline"
