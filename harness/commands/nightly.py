@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from harness.cache import lock
 from harness.clock import now
 from harness.commands import ab
+from harness.commands.comparing.by_nights import ByNights, as_reference, reference_of
 from harness.commands.comparing.environment_changes import changes
 from harness.commands.comparing.experiment import Experiment, terms_of
 from harness.commands.comparing.quiet import wait_until_quiet
@@ -21,15 +23,18 @@ from harness.console import print_sentences
 from harness.measurement.testbed import Testbed
 from harness.report.comparison_files import github_annotations
 from harness.report.comparison_words import comparison_lines, verdict_words
+from harness.report.format import count
 from harness.schema.ab_result import Comparison
 from harness.schema.errors import ExitCode, InputError
 from harness.schema.expansion import expand
-from harness.schema.night_result import Baseline, BaselineFigures, Night
+from harness.schema.night_result import Baseline, BaselineFigures, Night, Stored
 from harness.store import baselines, night_file
 from harness.store.baselines import Kept
 from harness.store.run_folder import dated_folder, open_run
 from harness.store.scenario_file import LoadedScenario
 from harness.terminal import tell
+from harness.verdict.anytime import LEAST_ROUNDS
+from harness.verdict.nights import FEWEST_NIGHTS
 
 
 def nightly(
@@ -51,22 +56,39 @@ def nightly(
     with _alone():
         testbed.check(loaded.name, loaded.points)
         models = exported(loaded, progress)
-        kept = baselines.newest(results, loaded.name)
+        kept, reference = baselines.newest(results, loaded.name), reference_of(loaded, results, progress)
         check_alike(loaded, loaded, in_turns=in_turns)
-        before = loaded if kept is None else _as_built(kept, loaded, in_turns=in_turns)
+        other = _other(kept, reference, loaded, in_turns=in_turns)
         folder = dated_folder(results, f"{loaded.name}-nightly")
         begun = _begun(folder, loaded, kept)
         night_file.write(folder, begun)
         candidate = Side.made("candidate", loaded, models, testbed, folder)
+        first = kept is None
         if kept is None:
-            ended = _first(begun, candidate, results, progress)
+            begun, kept = _first(begun, candidate, results, progress)
+        experiment = partial(
+            Experiment.of, folder, terms=terms_of(loaded, minutes_per_point), in_turns=in_turns
+        )
+        if reference is not None:
+            side = Side.made("reference", other, reference.models, testbed, folder)
+            by_nights = ByNights.of(reference, kept, candidate, results, progress)
+            ended = _compared(begun, experiment((side, candidate), by_nights=by_nights), kept, progress)
+        elif first:
+            ended = begun.model_copy(update={"finished_at": now()})
         else:
-            baseline = Side.made("baseline", before, kept.models, testbed, folder)
-            terms = terms_of(loaded, minutes_per_point)
-            experiment = Experiment.of(folder, (baseline, candidate), terms, in_turns=in_turns)
-            ended = _compared(begun, experiment, kept, progress)
+            side = Side.made("baseline", other, kept.models, testbed, folder)
+            ended = _compared(begun, experiment((side, candidate)), kept, progress)
         night_file.write(folder, ended)
         return ended
+
+
+def _other(
+    kept: Kept | None, reference: Kept | None, loaded: LoadedScenario, *, in_turns: bool
+) -> LoadedScenario:
+    """What today's build is measured beside, if anything."""
+    if reference is not None:
+        return as_reference(reference, loaded, in_turns=in_turns)
+    return loaded if kept is None else _as_built(kept, loaded, in_turns=in_turns)
 
 
 def _begun(folder: Path, loaded: LoadedScenario, kept: Kept | None) -> Night:
@@ -87,13 +109,13 @@ def _begun(folder: Path, loaded: LoadedScenario, kept: Kept | None) -> Night:
     )
 
 
-def _first(begun: Night, candidate: Side, results: Path, progress: Progress) -> Night:
+def _first(begun: Night, candidate: Side, results: Path, progress: Progress) -> tuple[Night, Kept]:
     """Without a baseline: the build becomes it, once it is seen to be served."""
     point = candidate.points(1.0, 0, in_turns=True)[0]
     with candidate.session(progress) as session:
         session.ready(point, candidate.models[point.dtype], candidate.loaded.folder)
         environment = session.environment
-    baselines.keep(
+    kept = baselines.keep(
         results,
         candidate.loaded,
         candidate.models,
@@ -102,7 +124,7 @@ def _first(begun: Night, candidate: Side, results: Path, progress: Progress) -> 
         environment=environment,
     )
     why = "there was no baseline: this build is it from now on, and nothing was compared"
-    return begun.model_copy(update={"outcome": "no baseline", "why": why, "finished_at": now()})
+    return begun.model_copy(update={"outcome": "no baseline", "why": why}), kept
 
 
 def _compared(begun: Night, experiment: Experiment, kept: Kept, progress: Progress) -> Night:
@@ -122,15 +144,31 @@ def _compared(begun: Night, experiment: Experiment, kept: Kept, progress: Progre
         night_file.write(experiment.folder, cut_off)
         raise
     here = candidate.folder.about(1).environment
+    by_nights = experiment.by_nights
+    stored = None if by_nights is None else by_nights.stored(experiment.points)
+    few = found.nights is not None and len(found.nights) < FEWEST_NIGHTS
     return begun.model_copy(
         update={
-            "outcome": found.outcome,
-            "why": _why(found),
+            "outcome": "no baseline" if few else found.outcome,
+            "why": _too_few(found, stored) if few else _why(found),
             "changed": changes(kept.baseline.environment, here),
             "comparison": found,
+            "stored": stored,
             "finished_at": now(),
         }
     )
+
+
+def _too_few(compared: Comparison, stored: Stored | None) -> str:
+    """Beside a reference, while the baseline is still being gathered."""
+    left = {point.point for point in compared.points} - {
+        point.point for point in (stored.points if stored else ())
+    }
+    added = "this one is added to them"
+    if left:
+        added = f"this one isn't added to them: {min(left)} has fewer than {LEAST_ROUNDS} rounds that count"
+    nights = count(len(compared.nights or ()), "night")
+    return f"{nights} of the baseline can be compared with, and {FEWEST_NIGHTS} are the fewest; {added}"
 
 
 def accept(
@@ -232,6 +270,9 @@ def _sentences(found: Night | Baseline) -> Iterator[tuple[str, str]]:
         yield "baseline", f"accepted at {found.baseline.accepted_at[:19]}: {found.baseline.reason}"
     if found.comparison is not None:
         yield from comparison_lines(found.comparison)
+    if found.stored is not None and found.stored.passed_over:
+        told = "; ".join(f"{count(many, 'night')}: {why}" for why, many in found.stored.passed_over.items())
+        yield "not compared with", told
     if found.changed:
         told = "; ".join(f"{name} {before} → {after}" for name, (before, after) in found.changed.items())
         yield "since the baseline", f"{told}; both builds ran with today's: none of it is in the verdict"

@@ -26,8 +26,10 @@ def write_comparison(result: Comparison, folder: Path) -> Path:
 def summary_of(result: Comparison) -> str:
     """GitHub-flavoured Markdown."""
     one, other = result.arms
-    lines = [f"# {plain(other.scenario)} beside {plain(one.scenario)}: {result.outcome}", ""]
-    told = [(about, said) for about, said in comparison_lines(result) if about in ("differs in", "verdict")]
+    beside = f" beside {plain(one.scenario)}" if result.nights is None else ""
+    lines = [f"# {plain(other.scenario)}{beside}: {result.outcome}", ""]
+    said_of = ("differs in", "verdict") if result.nights is None else ("compared", "verdict")
+    told = [(about, said) for about, said in comparison_lines(result) if about in said_of]
     lines += [f"- **{about.capitalize()}**: {plain(said)}" for about, said in told]
     lines += ["", "| point | metric | outcome | change (95%) | margin |", "| :-- | :-- | :-- | --: | --: |"]
     for point in result.points:

@@ -19,8 +19,11 @@ METRIC_WORDS = {
 def comparison_lines(result: Comparison) -> Iterator[tuple[str, str]]:
     """(what a sentence is about, the sentence)."""
     one, other = result.arms
-    yield "compared", f"{other.scenario} (candidate) with {one.scenario} (baseline), {how_words(result)}"
-    yield "differs in", differs_words(result)
+    if result.nights is None:
+        yield "compared", f"{other.scenario} (candidate) with {one.scenario} (baseline), {how_words(result)}"
+        yield "differs in", differs_words(result)
+    else:
+        yield "compared", f"{other.scenario} (candidate) with {nights_words(result)}, {how_words(result)}"
     for point in result.points:
         yield from point_lines(point, several=len(result.points) > 1)
     yield "verdict", f"{result.outcome}, {verdict_words(result)}"
@@ -31,6 +34,11 @@ def how_words(result: Comparison) -> str:
     if not result.in_turns:
         return "one after the other"
     return "side by side, in turns"
+
+
+def nights_words(result: Comparison) -> str:
+    """What the candidate was compared with, where that was nights."""
+    return f"{count(len(result.nights or ()), 'night')} of its baseline, all measured beside one reference"
 
 
 def differs_words(result: Comparison) -> str:

@@ -40,8 +40,10 @@ class MetricVerdict(Frozen):
     """The change that matters."""
     smallest: float | None
     """The smallest change that these rounds would have found."""
-    e_value: float
-    """How much speaks against there being no change."""
+    e_value: float | None = None
+    """How much speaks against there being no change; None where nights decide."""
+    p_value: float | None = None
+    """Where nights decide, how probable such nights are if nothing changed."""
     more_s: float | None = None
     """How much more of this load would settle it, about; None where it is settled, or nothing would."""
 
@@ -70,7 +72,7 @@ class PointVerdict(Frozen):
     """How long it took, of both arms."""
 
 
-ArmName = Literal["baseline", "candidate"]
+ArmName = Literal["baseline", "reference", "candidate"]
 
 
 class ArmFigures(Frozen):
@@ -100,6 +102,10 @@ class Comparison(Frozen):
     terms: Regression
     in_turns: bool
     """Whether the arms were loaded in turns, side by side; else one after the other."""
+    nights: tuple[str, ...] | None = None
+    """The run ids of the nights that the candidate was judged by, where the baseline's build couldn't be run:
+    the first arm is then a reference, which each of them had too. None where the first arm is the
+    baseline."""
     arms: tuple[ArmFigures, ArmFigures]
     differs: dict[str, tuple[str, str]]
     """What isn't the same in both, by name: the baseline's, then the candidate's."""

@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from harness.schema.ab_result import Comparison, Outcome
+from harness.schema.ab_result import Comparison, Outcome, Part
 from harness.schema.frozen import Frozen
 from harness.schema.model import ModelArtifact
+from harness.schema.regression_section import Metric
 from harness.schema.result import Environment
 
 NightOutcome = Outcome | Literal["no baseline"]
@@ -44,6 +45,32 @@ class BaselineFigures(Frozen):
     harness_version: str
 
 
+class BesideReference(Frozen):
+    """A point of a night: how much worse its build was than the reference, the mean of the rounds."""
+
+    point: str
+    """Its name, without what differs between rounds."""
+    metrics: dict[Metric, float]
+    """Above 0 is worse. The logarithm of the ratio, but for the error rate: of that one the difference."""
+    parts: dict[Part, float]
+    """How much longer a request spends there, over the reference's whole time."""
+    requests: int
+    """The build's, of all rounds that count."""
+    rounds: int
+
+
+class Stored(Frozen):
+    """Of a night that was measured beside a reference: what later nights are compared with."""
+
+    reference: tuple[str, ...]
+    """The SHA-256 of each of its models."""
+    asked: str
+    """A digest of what was asked for: nights that asked for something else aren't compared."""
+    points: tuple[BesideReference, ...]
+    passed_over: dict[str, int]
+    """Why nights since the baseline was accepted don't count, and how many."""
+
+
 class Night(Frozen):
     """`nightly.json`: what `harness nightly` found."""
 
@@ -70,3 +97,5 @@ class Night(Frozen):
     """For a quiet machine, before anything was measured."""
     comparison: Comparison | None
     """None where nothing was compared."""
+    stored: Stored | None = None
+    """Where the build was measured beside a reference."""

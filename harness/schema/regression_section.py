@@ -37,5 +37,8 @@ class Regression(Frozen):
     """How long each point is measured on servers that are then started anew."""
     wait_minutes: Annotated[float, Field(ge=0, le=1440)] = 10.0
     """How long `harness nightly` waits for a quiet machine before it gives up."""
+    reference: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """A scenario file in this one's folder, for `harness nightly` where the baseline's build can't be run
+    again: every night's build is measured beside that one's, as it was the first time."""
     block_s: Annotated[float, Field(gt=0, le=600)] = 1.0
     """How long a turn of an arm is, but for a lone user, who takes turns request by request."""

@@ -1,4 +1,5 @@
-"""`results/baselines/<scenario>/<time>/`: builds that later ones are compared with, above all the newest.
+"""`results/baselines/<scenario>/<time>/`: builds that later ones are compared with, above all the newest; and
+`results/references/<scenario>/<time>/`: builds that all of a scenario's nights are measured beside.
 
 Each folder has `baseline.json`, and beside it what the build's models are made of, so that it can be served
 again however long ago it was: nothing in it is ever changed, and a later one takes its place.
@@ -11,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from harness import atomic
 from harness.cache import file_sha256
@@ -28,6 +30,9 @@ from harness.version import version
 
 NAME = "baseline.json"
 
+Kind = Literal["baselines", "references"]
+"""What a build is kept as."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -40,10 +45,10 @@ class Kept:
     models: Mapping[Dtype | None, ModelArtifact]
 
 
-def newest(results: Path, scenario: str) -> Kept | None:
+def newest(results: Path, scenario: str, kind: Kind = "baselines") -> Kept | None:
     """The baseline of a scenario; None where there is none. Raises NotWhole where it isn't whole: an earlier
     one in its place would make alarms of what was accepted since."""
-    files = sorted(_place(results, scenario).glob("*/"), reverse=True)
+    files = sorted(_place(results, scenario, kind).glob("*/"), reverse=True)
     return _read(files[0]) if files else None
 
 
@@ -55,16 +60,19 @@ def keep(
     reason: str,
     night: str | None,
     environment: Environment | None,
+    reference_of: str | None = None,
 ) -> Kept:
-    """Make a build the baseline of its scenario. Raises HarnessError where it can't be written."""
-    place = _place(results, loaded.name)
+    """Make a build the baseline of its scenario, or the reference of another. Raises HarnessError where it
+    can't be written."""
+    scenario = reference_of or loaded.name
+    place = _place(results, scenario, "references" if reference_of else "baselines")
     try:
         place.mkdir(parents=True, exist_ok=True)
         folder = _free(place)
         with atomic.new_folder(folder) as made:
             kept = [_copied(model, made, number) for number, model in enumerate(models.values())]
             baseline = Baseline(
-                scenario=loaded.name,
+                scenario=scenario,
                 accepted_at=now(),
                 reason=reason,
                 night=night,
@@ -77,14 +85,14 @@ def keep(
             (made / NAME).write_text(baseline.model_dump_json(indent=1))
     except OSError as error:
         raise HarnessError(
-            f"the baseline can't be kept in {place} ({error.strerror or error}): make room, or give "
+            f"the build can't be kept in {place} ({error.strerror or error}): make room, or give "
             "--results a folder that you can write"
         ) from error
     return _read(folder)
 
 
-def _place(results: Path, scenario: str) -> Path:
-    return results / "baselines" / slug(scenario, most=100)
+def _place(results: Path, scenario: str, kind: Kind) -> Path:
+    return results / kind / slug(scenario, most=100)
 
 
 def _free(place: Path) -> Path:

@@ -134,6 +134,8 @@ def _confine(document: Document, scenario: Scenario, folder: Path) -> None:
         if request.folder is not None
     ]
     named += scenario.load.files.items()
+    if scenario.regression.reference is not None:
+        named.append((("regression", "reference"), scenario.regression.reference))
     for where, given in named:
         key, line = ".".join(map(str, where)), document.line(where)
         if not confined(folder, given, f"{document.name}:{line}: `{key}`").exists():

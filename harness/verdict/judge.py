@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.schema.ab_result import Change, MetricVerdict, Moved, Outcome, PointVerdict
@@ -77,7 +77,11 @@ def judge(points: Sequence[RoundsOfPoint], terms: Regression) -> tuple[PointVerd
     alarms = iter(discoveries([question.found.e_value() for question in every], terms.false_alarms))
     alpha = terms.false_alarms / max(len(every), 1)
     return tuple(
-        _verdict(point, [_metric(question, next(alarms), alpha) for question in of_point])
+        verdict_of(
+            point,
+            [_metric(question, next(alarms), alpha) for question in of_point],
+            _moved(point.counted),
+        )
         for point, of_point in zip(points, questions, strict=True)
     )
 
@@ -94,16 +98,22 @@ def worst(outcomes: Sequence[Outcome]) -> Outcome:
     return min(outcomes, key=order.index, default="inconclusive")
 
 
-def _questions(counted: Sequence[Round], terms: Regression) -> list[_Question]:
-    """Of the metrics that the point has."""
-    found = []
+def known_values(counted: Sequence[Round]) -> Iterator[tuple[Compared, list[float]]]:
+    """Of each metric that the point has, how much worse the candidate was, round by round."""
     for compared in METRICS:
         values = [compared.worse_by(each.baseline, each.candidate) for each in counted]
         known = [value for value in values if value is not None]
         if known:
-            requests = sum(each.candidate.requests for each in counted) // len(counted)
-            rounds = Rounds.of(known, resolution=compared.resolution(requests))
-            found.append(_Question(compared, getattr(terms.margins, compared.name), counted, known, rounds))
+            yield compared, known
+
+
+def _questions(counted: Sequence[Round], terms: Regression) -> list[_Question]:
+    """Of the metrics that the point has."""
+    found = []
+    for compared, values in known_values(counted):
+        requests = sum(each.candidate.requests for each in counted) // len(counted)
+        rounds = Rounds.of(values, resolution=compared.resolution(requests))
+        found.append(_Question(compared, getattr(terms.margins, compared.name), counted, values, rounds))
     return found
 
 
@@ -115,8 +125,8 @@ def _metric(question: _Question, told: bool, alpha: float) -> MetricVerdict:
         metric=compared.name,
         outcome=outcome,
         why=_why(question, outcome, told),
-        baseline=_mean([compared.of(each.baseline) for each in question.counted]),
-        candidate=_mean([compared.of(each.candidate) for each in question.counted]),
+        baseline=mean([compared.of(each.baseline) for each in question.counted]),
+        candidate=mean([compared.of(each.candidate) for each in question.counted]),
         change=_change(question),
         rounds=tuple(compared.change(value) for value in question.values),
         margin=question.margin,
@@ -172,18 +182,22 @@ def _more_s(question: _Question) -> float | None:
     return max(1, needed - rounds.count) * each_s
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean(values: Sequence[float | None]) -> float | None:
+    """Of those that are known; None where none is."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
 
 
-def _verdict(point: RoundsOfPoint, metrics: Sequence[MetricVerdict]) -> PointVerdict:
+def verdict_of(
+    point: RoundsOfPoint, metrics: Sequence[MetricVerdict], moved: Sequence[Moved]
+) -> PointVerdict:
+    """A point's, from those of its metrics."""
     return PointVerdict(
         point=point.point,
         params=point.params,
         outcome=worst([each.outcome for each in metrics]),
         metrics=tuple(metrics),
-        moved=tuple(_moved(point.counted)),
+        moved=tuple(moved),
         rounds=len(point.counted),
         left_out=_left_out(point.rounds),
         measured_s=sum(each.took_s for each in point.rounds),

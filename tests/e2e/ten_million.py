@@ -24,8 +24,8 @@ WARMUP = 0.02
 """Requests of the warm-up, as a share of the measured ones."""
 CHUNK = 1 << 18
 AT_ONCE = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
-"""An array that is freed is given back at once, so that a peak is what was in use and nothing else: allocators
-keep what they may need again, 50 to 190 MB of it from one run to the next (and are faster by a third)."""
+"""An array that is freed is given back at once, so that a peak is what was in use and nothing else.
+Allocators keep what they may need again, from 50 to 190 MB, and are faster by a third."""
 START_NS = 5_000_000_000_000
 
 

@@ -132,3 +132,70 @@ def test_what_cannot_be_compared_or_accepted_is_one_sentence(place: Workplace) -
     done = night(place)
     assert done.code == 2 and "is damaged" in done.stderr, done.stderr
     assert len(nights(place)) == 1, "nothing was begun, and no other build became the baseline"
+
+
+@pytest.mark.alone  # it judges what harness says of times
+def test_nights_beside_a_reference_where_the_baseline_cannot_be_run(place: Workplace) -> None:
+    slow(place.path, steps=2, name="pinned")
+    place.scenario(NIGHT.replace("slow.onnx", "pinned.onnx"), "reference.yaml")
+    place.scenario(
+        NIGHT.replace("wait_minutes: 0", "wait_minutes: 0\n  reference: reference.yaml").replace(
+            "round_s: 2", "round_s: 1"
+        ),
+        "models.yaml",
+    )
+    rounds = ("--minutes-per-point", "0.7")
+    short = ("--minutes-per-point", "0.01")
+    first = night(place, *rounds)
+    assert first.code == 0, first.stderr
+    assert (
+        "no baseline: 0 nights of the baseline can be compared with, and 5 are the fewest; this one is added"
+        in first.stdout
+    )
+    found = document(nights(place)[0])
+    (beside,) = found["stored"]["points"]
+    assert beside["rounds"] >= 3 and abs(beside["metrics"]["p50"]) < 0.4, "the same model twice"
+    for number in range(5):  # as five more nights would be, of which two can't be compared
+        other = json.loads(json.dumps(found)) | {"run_id": f"{found['run_id']}-{number}", "outcome": "pass"}
+        other["stored"]["points"][0]["metrics"]["p50"] += 0.01 * number
+        if number == 3:
+            other["comparison"]["arms"][1]["environment"]["cpu"] = "another"
+        if number == 4:
+            other["outcome"] = "regressed"
+        folder = place.path / "results" / other["run_id"]
+        folder.mkdir()
+        (folder / "nightly.json").write_text(json.dumps(other))
+    again = night(place, *short)
+    assert again.code == 0, again.stderr
+    assert "4 nights of the baseline can be compared with" in again.stdout
+    assert "this one isn't added to them: " in again.stdout
+    assert "has fewer than 3 rounds that count" in again.stdout
+    assert "1 night: the machine was another: cpu" in again.stdout and "1 night: it regressed" in again.stdout
+    other = place.path / "results" / f"{found['run_id']}-4" / "nightly.json"
+    other.write_text(other.read_text().replace('"outcome": "regressed", "why"', '"outcome": "pass", "why"'))
+    for name in ("slow", "pinned"):  # the reference is the one that was kept
+        (place.path / f"{name}.onnx").unlink()
+        slow(place.path, steps=8, name=name)
+    worse = night(place, *rounds)
+    assert worse.code == 1, f"{worse.stdout}{worse.stderr}"
+    assert "moved: compute +" in worse.stdout
+    assert "with 5 nights of its baseline, all measured beside one reference" in worse.stdout
+    accepted = night(place, "--accept", "four times the layers")
+    assert accepted.code == 0, accepted.stderr
+    after = night(place, *short)
+    assert "1 night of the baseline can be compared with" in after.stdout, after.stdout
+
+
+def test_a_reference_that_cannot_be_one_is_one_sentence(place: Workplace) -> None:
+    for written, said in (
+        ("absent.yaml", "isn't in the scenario's folder"),
+        ("../models.yaml", "leaves the scenario's folder"),
+        ("other.yaml", "can't be the reference of models: reference and models differ in their requests"),
+    ):
+        place.scenario(NIGHT.replace("name: small", "name: large"), "other.yaml")
+        place.scenario(
+            NIGHT.replace("wait_minutes: 0", f"wait_minutes: 0\n  reference: {written}"), "models.yaml"
+        )
+        done = night(place)
+        assert done.code == 2 and said in done.stderr, f"{written}: {done.stdout}{done.stderr}"
+        assert nights(place) == []

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.clock import now
+from harness.commands.comparing.by_nights import ByNights
 from harness.commands.comparing.rounds import Rounds
 from harness.commands.comparing.side import Side, differences
 from harness.commands.derived import import_libraries
 from harness.commands.progress import Progress
 from harness.report.comparison_files import write_comparison
 from harness.report.comparison_words import round_line
-from harness.schema.ab_result import Comparison
+from harness.schema.ab_result import Comparison, PointVerdict
 from harness.schema.regression_section import Regression
 from harness.store import ab_file
 from harness.store.scenario_file import LoadedScenario
@@ -31,15 +32,23 @@ class Experiment:
     points: list[RoundsOfPoint]
     in_turns: bool = True
     """Whether the sides are loaded in turns, side by side; else one after the other."""
+    by_nights: ByNights | None = None
+    """Where the first side is a reference: how the second is judged by the nights before."""
     started_at: str = field(default_factory=now)
     began: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(
-        cls, folder: Path, sides: tuple[Side, Side], terms: Regression, *, in_turns: bool = True
+        cls,
+        folder: Path,
+        sides: tuple[Side, Side],
+        terms: Regression,
+        *,
+        in_turns: bool = True,
+        by_nights: ByNights | None = None,
     ) -> Experiment:
         points = [RoundsOfPoint(point.label, dict(point.params)) for point in sides[1].loaded.points]
-        return cls(folder, sides, terms, points, in_turns)
+        return cls(folder, sides, terms, points, in_turns, by_nights)
 
     def measured(self, progress: Progress) -> Comparison:
         """Go through the rounds; the result is on disk after each. Raises HarnessError; what was measured is
@@ -67,7 +76,7 @@ class Experiment:
 
     def result(self, *, finished: bool) -> Comparison:
         """What is known so far."""
-        points = judge(self.points, self.terms)
+        points, nights, (one, other) = self._judged(), self.by_nights, self.sides
         return Comparison(
             run_id=self.folder.name,
             path=str(self.folder),
@@ -76,21 +85,30 @@ class Experiment:
             harness_version=version(),
             terms=self.terms,
             in_turns=self.in_turns,
-            arms=(self.sides[0].figures("baseline"), self.sides[1].figures("candidate")),
-            differs=differences(*self.sides),
+            nights=None if nights is None else tuple(night.run_id for night in nights.counted()),
+            arms=(one.figures("baseline" if nights is None else "reference"), other.figures("candidate")),
+            differs=differences(one, other),
             points=points,
             outcome=worst([point.outcome for point in points]),
             measured_s=time.monotonic() - self.began,
         )
 
+    def _judged(self) -> tuple[PointVerdict, ...]:
+        """Of each point, by what is known so far."""
+        if self.by_nights is None:
+            return judge(self.points, self.terms)
+        return self.by_nights.judged(self.points, self.terms)
+
     def _open(self) -> list[int]:
-        """Numbers of the points that one more round may settle, and that have the time for it."""
-        verdicts = judge(self.points, self.terms)
+        """Numbers of the points that one more round may settle, and that have the time for it. Nights are
+        compared as whole ones, so that each takes all of its time."""
+        verdicts = self._judged()
         most_s = 60 * self.terms.minutes_per_point
         found = []
         for number, (point, verdict) in enumerate(zip(self.points, verdicts, strict=True)):
             longest_s = max((each.took_s for each in point.rounds), default=0.0)
-            if not is_settled(verdict) and verdict.measured_s + longest_s <= most_s:
+            settled = self.by_nights is None and is_settled(verdict)
+            if not settled and verdict.measured_s + longest_s <= most_s:
                 found.append(number)
         return found
 

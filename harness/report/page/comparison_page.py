@@ -17,6 +17,7 @@ from harness.report.comparison_words import (
     METRIC_WORDS,
     change_words,
     how_words,
+    nights_words,
     rounds_words,
     signed,
     value_words,
@@ -53,6 +54,7 @@ def comparison_html(result: Comparison) -> str:
             style=Markup(text("page.css") + text("search.css") + text("comparison.css")),
             title=_title(result),
             how=how_words(result),
+            nights=nights_words(result),
             verdict=verdict_words(result),
             rows=list(_rows(result)),
             moved=[(point, _parts(point)) for point in result.points if point.moved],
@@ -103,7 +105,8 @@ class Part:
 
 def _title(result: Comparison) -> str:
     one, other = result.arms
-    names = other.scenario if one.scenario == other.scenario else f"{other.scenario} beside {one.scenario}"
+    alone = result.nights is not None or one.scenario == other.scenario
+    names = other.scenario if alone else f"{other.scenario} beside {one.scenario}"
     return f"{names}: {result.outcome}"
 
 
