@@ -1,9 +1,9 @@
 """Measure a model behind NVIDIA Triton before it goes on GPUs.
 
-What the command line does can be called from Python: `run`, `dry_run`, `resume`, `tune`, `ab`, `nightly`,
-`rebuild`, `export_model`, `serve`, `examine` (what `harness doctor` prints); `samples` gives the requests of
-a point. Each raises `HarnessError`, one sentence with the remedy. Imports are made when a function is called:
-`import harness` stays cheap.
+What the command line does can be called from Python: `run`, `dry_run`, `resume`, `tune`, `ab`, `bisect`,
+`nightly`, `rebuild`, `export_model`, `serve`, `examine` (what `harness doctor` prints); `samples` gives the
+requests of a point. Each raises `HarnessError`, one sentence with the remedy. Imports are made when a
+function is called: `import harness` stays cheap.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.commands.samples import PhaseName
     from harness.commands.serve import Serving
     from harness.schema.ab_result import Comparison
+    from harness.schema.bisect_result import Bisection
     from harness.schema.model import ModelArtifact
     from harness.schema.night_result import Baseline, Night
     from harness.schema.plan_result import PlanResult
@@ -40,6 +41,7 @@ __all__ = [
     "InputError",
     "ServerError",
     "ab",
+    "bisect",
     "dry_run",
     "examine",
     "export_model",
@@ -179,6 +181,42 @@ def ab(
     return story.ab(
         running.load(Path(baseline), both, progress=progress),
         running.load(Path(other), [*both, *candidate_overrides], progress=progress),
+        testbed,
+        minutes_per_point=minutes_per_point,
+        in_turns=not apart,
+        results=Path(results),
+        progress=progress,
+    )
+
+
+def bisect(
+    scenario: str | Path,
+    commits: str,
+    *,
+    overrides: Sequence[str] = (),
+    minutes_per_point: float | None = None,
+    apart: bool = False,
+    results: str | Path = "results",
+    workers: int | None = None,
+    quiet: bool = False,
+    **options: Unpack[Options],
+) -> Bisection:
+    """Find the first commit whose build of a scenario is worse, as `harness ab --bisect` does.
+
+    `commits`: "GOOD..BAD", of the repository that the scenario lies in. The rest is as in `ab`. Raises
+    HarnessError; what was measured until then is kept.
+    """
+    from harness.commands import bisect as story
+    from harness.commands import run as running
+    from harness.commands.progress import Progress
+    from harness.measurement.testbed import Testbed
+
+    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
+    if not testbed.target.starts:
+        raise InputError("a comparison starts servers of its own: leave out url")
+    return story.bisect(
+        running.load(Path(scenario), _overrides(overrides, workers), progress=progress),
+        commits,
         testbed,
         minutes_per_point=minutes_per_point,
         in_turns=not apart,

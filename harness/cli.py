@@ -42,7 +42,7 @@ from harness.cli_options import (
     Workers,
 )
 from harness.lost_interrupt import raise_again
-from harness.schema.errors import ExitCode, HarnessError
+from harness.schema.errors import ExitCode, HarnessError, InputError
 
 app = typer.Typer(
     name="harness",
@@ -252,6 +252,14 @@ def ab(
             metavar="CANDIDATE", help="The scenario file that is compared (default: the baseline's)."
         ),
     ] = None,
+    bisect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GOOD..BAD",
+            help="Find the first commit after GOOD whose build is worse, in the repository that the scenario "
+            "lies in.",
+        ),
+    ] = None,
     minutes: MinutesPerPoint = None,
     apart: Apart = False,
     overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
@@ -274,14 +282,12 @@ def ab(
 ) -> None:
     """Compare two models, or two configurations, loaded in turns on this machine: one verdict."""
     from harness.commands import ab as story
+    from harness.commands import bisect as search
 
-    result = harness.ab(
-        baseline,
-        candidate,
-        overrides=overrides,
-        candidate_overrides=candidate_overrides,
+    asked: dict[str, Any] = dict(
         minutes_per_point=minutes,
         apart=apart,
+        overrides=overrides,
         results=results,
         workers=workers,
         server=server,
@@ -290,6 +296,15 @@ def ab(
         network=network,
         host=host,
     )
+    if bisect is not None:
+        if candidate is not None or candidate_overrides:
+            raise InputError(
+                "--bisect compares commits of one scenario: leave out CANDIDATE and --candidate-set"
+            )
+        found = harness.bisect(baseline, bisect, **asked)
+        terminal.print_json(found) if as_json else search.show(found)
+        raise typer.Exit(search.exit_code(found))
+    result = harness.ab(baseline, candidate, candidate_overrides=candidate_overrides, **asked)
     terminal.print_json(result) if as_json else story.show(result)
     raise typer.Exit(story.exit_code(result.outcome))
 
