@@ -42,6 +42,7 @@ from harness.store.scenario_file import load_scenario
 from harness.verdict.anytime import Rounds
 from harness.verdict.judge import Round, RoundsOfPoint, is_settled, judge
 from harness.verdict.metrics import METRICS
+from harness.verdict.nights import beside_reference, judge_by_nights
 from tests.evidence.slowed import inputs_of, products_of, slowed_tail, slower_by
 from tests.written import show_and_write
 
@@ -94,11 +95,17 @@ QUESTIONS = (
 RESAMPLED = 200
 """Nights of each row that are drawn."""
 
+GATHERED = 10
+"""Nights of the baseline, where it can't be run again."""
+
+A_NIGHT, WITHIN = 0.005, 20
+"""A drift, and the nights in which it is to be found."""
+
 
 def measure(folder: Path, nights: int) -> None:
     """The nights that are missing, one after the other."""
     models = folder / "models"
-    if not models.is_dir():
+    if nights and not models.is_dir():
         make_models(models)
     for number in range(nights):
         file = folder / f"night-{number:03}.json"
@@ -211,6 +218,54 @@ def verdict_of(question: Question, rounds: Sequence[Round]) -> tuple[bool, float
     return alarm, found.measured_s / 60
 
 
+def slower(point: PointResult, share: float) -> PointResult:
+    """The point as it had been, were its model so much slower."""
+    known = {name: getattr(point.latency_s, name) for name in ("mean", "p50", "p99")}
+    grown = {name: value * (1 + share) for name, value in known.items() if value is not None}
+    rate = point.throughput_requests_per_s
+    return point.model_copy(
+        update={
+            "latency_s": point.latency_s.model_copy(update=grown),
+            "throughput_requests_per_s": None if rate is None else rate / (1 + share),
+        }
+    )
+
+
+def stored_alarms(nights: Nights, arm: str) -> list[bool]:
+    """Whether there is an alarm where the base is the reference, and an arm is compared with nights of the
+    one that is equal to it. Nights are drawn, none of them twice."""
+    rng, gathered, tonight = np.random.default_rng(2), nights.pairs("same"), nights.pairs(arm)
+    found = []
+    for _ in range(RESAMPLED):
+        last, *before = rng.permutation(len(gathered))[: GATHERED + 1]
+        found.append(_alarm(tonight[last], [gathered[i] for i in before]))
+    return found
+
+
+def _alarm(tonight: Sequence[Round], before: Sequence[Sequence[Round]]) -> bool:
+    past = [beside_reference([RoundsOfPoint("one", {}, list(rounds))]) for rounds in before]
+    (found,) = judge_by_nights([RoundsOfPoint("one", {}, list(tonight))], past, Regression())
+    return any(each.outcome in ("regressed", "improved") for each in found.metrics)
+
+
+def drift_found(nights: Nights, *, stored: bool) -> list[bool]:
+    """Whether a drift is found in time, where the baseline's build is run again or is `stored`."""
+    rng, equal = np.random.default_rng(3), nights.pairs("same")
+    found = []
+    for _ in range(RESAMPLED):
+        drawn = [equal[i] for i in rng.choice(len(equal), WITHIN, replace=len(equal) < WITHIN)]
+        past: list[list[Round]] = []
+        for number, rounds in enumerate(drawn):
+            share = A_NIGHT * number
+            own = [Round(each.baseline, slower(each.candidate, share), each.took_s) for each in rounds]
+            question = QUESTIONS[0]
+            if _alarm(own, past) if stored else verdict_of(question, own)[0]:
+                break
+            past.append(own)
+        found.append(len(past) < WITHIN)
+    return found
+
+
 def table(nights: Nights) -> str:
     """Markdown."""
     lines = [
@@ -230,6 +285,14 @@ def table(nights: Nights) -> str:
             f"{_share(drawn)} | {wanted} | "
             f"{np.median(took):.1f} min |"
         )
+    drawn_only = (
+        (f"no change, beside a reference, by {GATHERED} nights", stored_alarms(nights, "same"), "≤ 1%"),
+        (f"5% slower, beside a reference, by {GATHERED} nights", stored_alarms(nights, "five"), "≥ 95%"),
+        (f"{A_NIGHT:.1%} more every night, found in {WITHIN}", drift_found(nights, stored=False), "≥ 95%"),
+        ("the same, beside a reference", drift_found(nights, stored=True), "≥ 95%"),
+    )
+    for what, alarms, wanted in drawn_only:
+        lines.append(f"| {what} | | | – | {_share(alarms)} | {wanted} | |")
     return "\n".join(lines)
 
 
