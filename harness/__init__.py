@@ -154,6 +154,8 @@ def ab(
     *,
     overrides: Sequence[str] = (),
     candidate_overrides: Sequence[str] = (),
+    candidate_server: str | None = None,
+    candidate_image: str | None = None,
     minutes_per_point: float | None = None,
     apart: bool = False,
     results: str | Path = "results",
@@ -164,9 +166,10 @@ def ab(
     """Compare two scenario files on this machine, loaded in turns, as `harness ab` does.
 
     `candidate`: left out, the baseline's file. `overrides` are of both, `candidate_overrides` of the one
-    besides. `minutes_per_point`: in place of the baseline's `regression.minutes_per_point`. `apart`: one
-    after the other, where two servers have no room side by side. The rest is as in `run`. Raises
-    HarnessError; what was measured until then is kept.
+    besides. `candidate_server` and `candidate_image`: in place of `server` and `image`, for the candidate.
+    `minutes_per_point`: in place of the baseline's `regression.minutes_per_point`. `apart`: one after the
+    other, where two servers have no room side by side. The rest is as in `run`. Raises HarnessError; what was
+    measured until then is kept.
     """
     from harness.commands import ab as story
     from harness.commands import run as running
@@ -178,10 +181,13 @@ def ab(
         raise InputError("a comparison starts servers of its own: leave out url")
     both = _overrides(overrides, workers)
     other = baseline if candidate is None else candidate
+    theirs = {"server": candidate_server, "image": candidate_image}
+    changed: Options = {**options, **{name: value for name, value in theirs.items() if value is not None}}  # type: ignore[typeddict-item]
     return story.ab(
         running.load(Path(baseline), both, progress=progress),
         running.load(Path(other), [*both, *candidate_overrides], progress=progress),
         testbed,
+        candidate_testbed=Testbed.of(**changed),
         minutes_per_point=minutes_per_point,
         in_turns=not apart,
         results=Path(results),

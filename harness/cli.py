@@ -271,6 +271,18 @@ def ab(
             help="Override a key of the candidate only, e.g. server.instances=2. May be given several times.",
         ),
     ] = [],  # noqa: B006 - typer reads it, nobody writes it
+    candidate_server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODE", help="How the candidate's Triton is started (default: as --server says)."
+        ),
+    ] = None,
+    candidate_image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME@sha256:…", help="The image of the candidate's container (default: the baseline's)."
+        ),
+    ] = None,
     results: Results = Path("results"),
     server: Server = None,
     image: Image = None,
@@ -280,7 +292,7 @@ def ab(
     host: ListenAddress = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two models, or two configurations, loaded in turns on this machine: one verdict."""
+    """Compare two models, configurations or Tritons, loaded in turns on this machine: one verdict."""
     from harness.commands import ab as story
     from harness.commands import bisect as search
 
@@ -297,14 +309,19 @@ def ab(
         host=host,
     )
     if bisect is not None:
-        if candidate is not None or candidate_overrides:
-            raise InputError(
-                "--bisect compares commits of one scenario: leave out CANDIDATE and --candidate-set"
-            )
+        if any((candidate, candidate_overrides, candidate_server, candidate_image)):
+            raise InputError("--bisect compares commits of one scenario: leave out CANDIDATE and its options")
         found = harness.bisect(baseline, bisect, **asked)
         terminal.print_json(found) if as_json else search.show(found)
         raise typer.Exit(search.exit_code(found))
-    result = harness.ab(baseline, candidate, candidate_overrides=candidate_overrides, **asked)
+    result = harness.ab(
+        baseline,
+        candidate,
+        candidate_overrides=candidate_overrides,
+        candidate_server=candidate_server,
+        candidate_image=candidate_image,
+        **asked,
+    )
     terminal.print_json(result) if as_json else story.show(result)
     raise typer.Exit(story.exit_code(result.outcome))
 

@@ -22,22 +22,25 @@ def ab(
     candidate: LoadedScenario,
     testbed: Testbed | None = None,
     *,
+    candidate_testbed: Testbed | None = None,
     minutes_per_point: float | None = None,
     in_turns: bool = True,
     results: Path = RESULTS,
     progress: Progress | None = None,
 ) -> Comparison:
     """Measure both scenarios in a new folder under `results`, until each question is settled or the time is
-    up. Raises HarnessError; what was measured is kept."""
+    up. `candidate_testbed`: where the candidate's server is another. Raises HarnessError; what was measured
+    is kept."""
     testbed, progress = testbed or Testbed(), progress or Progress()
+    beds = testbed, candidate_testbed or testbed
     check_alike(baseline, candidate, in_turns=in_turns)
-    for each in (baseline, candidate):
-        testbed.check(each.name, each.points)
+    for bed, each in zip(beds, (baseline, candidate), strict=True):
+        bed.check(each.name, each.points)
     models = exported(baseline, progress), exported(candidate, progress)
     folder = dated_folder(results, f"{baseline.name}-vs-{candidate.name}")
     sides = (
-        Side.made("baseline", baseline, models[0], testbed, folder),
-        Side.made("candidate", candidate, models[1], testbed, folder),
+        Side.made("baseline", baseline, models[0], beds[0], folder),
+        Side.made("candidate", candidate, models[1], beds[1], folder),
     )
     terms = terms_of(baseline, minutes_per_point)
     return Experiment.of(folder, sides, terms, in_turns=in_turns).measured(progress)

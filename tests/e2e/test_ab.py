@@ -102,6 +102,21 @@ def test_a_configuration_of_one_file_is_compared_under_an_open_loop(place: Workp
     assert done.document["differs"]["server.max_batch"] == ["1", "8"]
 
 
+def test_two_tritons_side_by_side(place: Workplace, tritonserver: Path) -> None:
+    """One round says nothing, but which servers were compared."""
+    place.env["PATH"] = f"{tritonserver}:/usr/bin:/bin"
+    done = place.run(
+        "ab", place.scenario(AB), "--candidate-server", "binary", "--minutes-per-point", "0.01", "--json"
+    )
+    assert done.code == 3, f"{done.stdout}{done.stderr}"
+    assert done.document["differs"]["server_mode"] == ["embedded", "binary"]
+    modes = [arm["environment"]["server_mode"] for arm in done.document["arms"]]
+    assert modes == ["embedded", "binary"]
+    assert done.document["points"][0]["left_out"] == {}
+    done = place.run("ab", place.scenario(AB), "--candidate-image", "someone/triton@sha256:" + 64 * "0")
+    assert done.code == 2 and "--server docker" in done.stderr, done.stderr
+
+
 def test_one_after_the_other_where_two_have_no_room(place: Workplace) -> None:
     process = place.start("ab", place.scenario(AB), "--apart")
     most = 0

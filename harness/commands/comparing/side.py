@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.commands.comparing.dotted import differing, flat
+from harness.commands.comparing.environment_changes import of_the_machine
 from harness.commands.progress import Progress
 from harness.commands.run import Models
 from harness.commands.sittings import check_models
@@ -82,8 +83,9 @@ class Side:
 
 
 def differences(baseline: Side, candidate: Side) -> dict[str, tuple[str, str]]:
-    """What of the scenarios and of the models isn't the same, by dotted path."""
-    return differing(_told(baseline), _told(candidate))
+    """What of the scenarios, the models and the servers isn't the same, by dotted path."""
+    served = (side.folder.about(1).environment for side in (baseline, candidate))
+    return differing(_told(baseline), _told(candidate)) | of_the_machine(*served)
 
 
 def _told(side: Side) -> dict[str, str]:
