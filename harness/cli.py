@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -337,6 +337,45 @@ def nightly(
     )
     terminal.print_json(result) if as_json else story.show(result)
     raise typer.Exit(story.exit_code(result))
+
+
+@app.command()
+def schedule(
+    scheduler: Annotated[
+        Literal["cron", "systemd", "github", "kubernetes"],
+        typer.Argument(metavar="SCHEDULER", help="cron, systemd, github or kubernetes."),
+    ],
+    what: Annotated[
+        Path,
+        typer.Argument(metavar="SCENARIO", help="The scenario file; for kubernetes its path in the image."),
+    ],
+    at: Annotated[
+        str,
+        typer.Option(
+            metavar="HH:MM",
+            help="When, every day: in UTC for github and kubernetes, else in the machine's time.",
+        ),
+    ] = "03:00",
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder for results (default: results here, and /results in kubernetes' container)."
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FOLDER", help="Write the files there instead of printing them."),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="For kubernetes: an image with harness and the scenario in it.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="For kubernetes: how many GPUs the night gets.")] = 1,
+) -> None:
+    """Print ready files that run `harness nightly` every night: cron, systemd, GitHub Actions, Kubernetes."""
+    from harness.commands import schedule as story
+
+    files = story.schedule(scheduler, what, at=at, results=results, image=image, gpus=gpus)
+    story.show(files) if to is None else story.write(files, to)
 
 
 @app.command()
