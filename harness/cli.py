@@ -510,6 +510,33 @@ def report(
 
 
 @app.command()
+def mlflow(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder of a run, a comparison or a night.")
+    ],
+    experiment: Annotated[str, typer.Option(help="The experiment that it becomes a run of.")] = "harness",
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="The server, e.g. http://127.0.0.1:5000 (default: $MLFLOW_TRACKING_URI)."),
+    ] = None,
+    register_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Register the ONNX file that was measured as a version of this model."
+        ),
+    ] = None,
+) -> None:
+    """Tell an MLflow server of a result: parameters, metrics, files, tags. Credentials: its own variables."""
+    from harness.commands import mlflow as story
+
+    story.show(
+        harness.mlflow(
+            folder, experiment=experiment, tracking_uri=tracking_uri, register_model=register_model
+        )
+    )
+
+
+@app.command()
 def calibrate(
     parts: Annotated[
         list[str],
