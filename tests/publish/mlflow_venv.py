@@ -1,8 +1,5 @@
-"""An environment with the whole of MLflow, in the user's cache and not in that of harness: it would change
-versions there. Making it takes minutes and 0.9 GB, so the tests only use one that is there:
-
-    python -m tests.publish.mlflow_venv
-"""
+"""An environment with the whole of MLflow, in the user's cache and not in that of harness, where it would
+change versions. Making it takes three minutes and 0.9 GB, so only `make mlflow-test` does."""
 
 from __future__ import annotations
 
@@ -15,6 +12,8 @@ from harness.cache import cache_dir, lock
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENT = "mlflow>=3,<4"
+ASKED = "HARNESS_TEST_MLFLOW"
+"""The environment variable that asks for the tests with a server."""
 
 
 def place() -> Path:
@@ -46,7 +45,3 @@ def with_harness(*arguments: str) -> list[str]:
     more = [str(ROOT), sysconfig.get_path("purelib"), *(path for path in sys.path if "site-packages" in path)]
     script = f"import sys; sys.path += {more!r}; from harness.cli import main; main()"
     return [str(python()), "-c", script, *arguments]
-
-
-if __name__ == "__main__":
-    make()
