@@ -27,29 +27,14 @@ from harness.commands.progress import Progress
 from harness.publish.mlflow_server import tracking_uri
 from harness.publish.tracked_run import of_comparison, of_night, of_run
 from harness.schema.errors import InputError
-from harness.schema.night_result import Night
 from harness.store import ab_file, night_file
 from tests.e2e.conftest import Finished
 from tests.ports import free_port
 from tests.publish import mlflow_venv
+from tests.publish.compared_night import NIGHT
 from tests.report.factory import DEMO_RUN
 from tests.report.test_comparison_page import comparison
 from tests.store.test_runs_of_0_1 import RUNS
-
-NIGHT = Night(
-    run_id="20261130T000000Z-x-nightly",
-    path="/somewhere",
-    scenario="x",
-    started_at="2026-11-30T00:00:00+00:00",
-    finished_at="2026-11-30T00:09:00+00:00",
-    outcome="regressed",
-    why="after 8.5 min: 8 users: p50",
-    baseline=None,
-    changed={},
-    disturbed=None,
-    waited_s=0.0,
-    comparison=comparison(),
-)
 
 real_server = pytest.mark.skipif(
     mlflow_venv.ASKED not in os.environ, reason="it takes minutes: `make mlflow-test` runs it"
@@ -183,7 +168,7 @@ def test_a_night_that_was_told_by_half_is_told_whole(server: Server, tmp_path: P
     (tmp_path / "baseline" / "scenario.yaml").write_text("model: x")
     experiment = server.ask("experiments/create", name="nights")["experiment_id"]
     key = {"key": "harness.key", "value": tracked(tmp_path).key}
-    server.ask("runs/create", experiment_id=experiment, start_time=NIGHT_MS, tags=[key])
+    server.ask("runs/create", experiment_id=experiment, start_time=tracked(tmp_path).started_ms, tags=[key])
     done = command(tmp_path, "--experiment", "nights", "--tracking-uri", server.uri)
     assert done.code == 0, done.stderr
     (run,) = server.runs("nights")
@@ -193,9 +178,6 @@ def test_a_night_that_was_told_by_half_is_told_whole(server: Server, tmp_path: P
     assert server.files(run) == {"nightly.json", "baseline"}
     refused = command(tmp_path, "--tracking-uri", server.uri, "--register-model", "x")
     assert refused.code == 2 and "no model is known here" in refused.stderr
-
-
-NIGHT_MS = 1796083200000
 
 
 @real_server

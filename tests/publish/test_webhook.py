@@ -21,8 +21,8 @@ from harness.publish.standard_webhook import key_of, signed_headers
 from harness.publish.webhook import Webhook
 from harness.schema.announcement import Announcement
 from harness.schema.errors import InputError
-from harness.schema.night_result import Night
 from tests.load.test_tls import Certificates
+from tests.publish.compared_night import NIGHT
 from tests.publish.receiver import SECRET, Receiver, receiver, status
 from tests.report.test_comparison_page import comparison
 
@@ -189,21 +189,7 @@ def test_whatever_the_url_is_it_is_told_or_refused(text: str) -> None:
 
 
 def test_a_night_without_a_baseline_has_no_points() -> None:
-    night = Night(
-        run_id="20261130T000000Z-x-nightly",
-        path="/somewhere",
-        scenario="x",
-        started_at="2026-11-30T00:00:00+00:00",
-        finished_at="2026-11-30T00:01:00+00:00",
-        outcome="no baseline",
-        why="there was no baseline",
-        baseline=None,
-        changed={},
-        disturbed=None,
-        waited_s=0.0,
-        comparison=None,
-    )
-    found = of_night(night)
+    first = NIGHT.model_copy(update={"outcome": "no baseline", "comparison": None})
+    found = of_night(first)
     assert (found.type, found.outcome, found.points) == ("harness.nightly", "no baseline", ())
-    compared = of_night(night.model_copy(update={"comparison": comparison()}))
-    assert compared.points == ENDED.points
+    assert of_night(NIGHT).points == ENDED.points
