@@ -42,15 +42,27 @@ def mlflow(
 
 
 def tracked(folder: Path) -> TrackedRun:
-    """What the folder's result says. Raises InputError where there is none."""
+    """What the folder's result says. Raises InputError where there is none, and for one that didn't come to
+    its end, which would be told another way later."""
     path = open_run(folder).path
     if is_there(path / night_file.NAME):
-        return of_night(night_file.read(path))
+        night = night_file.read(path)
+        return _whole(folder, night.finished_at, of_night(night))
     if is_there(path / ab_file.NAME):
-        return of_comparison(ab_file.read(path))
+        compared = ab_file.read(path)
+        return _whole(folder, compared.finished_at, of_comparison(compared))
     if is_there(path / "result.json"):
-        return of_run(read_record(path / "result.json", RunResult.model_validate_json, MOST_RESULT_BYTES))
+        run = read_record(path / "result.json", RunResult.model_validate_json, MOST_RESULT_BYTES)
+        return _whole(folder, run.finished_at, of_run(run))
     raise InputError(f"{folder} has no result: name the folder of a run, a comparison or a night")
+
+
+def _whole(folder: Path, finished_at: str | None, found: TrackedRun) -> TrackedRun:
+    if finished_at is None:
+        raise InputError(
+            f"{folder} didn't come to its end: a run goes on with `harness run {folder} --resume`"
+        )
+    return found
 
 
 def show(address: str) -> None:

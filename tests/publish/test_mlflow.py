@@ -242,3 +242,6 @@ def test_each_kind_of_folder_is_known(tmp_path: Path) -> None:
     assert tracked(tmp_path).tags["harness.kind"] == "ab"
     night_file.write(tmp_path, NIGHT)
     assert tracked(tmp_path).tags["harness.kind"] == "nightly"
+    night_file.write(tmp_path, NIGHT.model_copy(update={"finished_at": None}))
+    with pytest.raises(InputError, match="didn't come to its end"):
+        tracked(tmp_path)
