@@ -144,6 +144,7 @@ def test_a_receiver_over_tls_must_prove_who_it_is(tmp_path: Path, monkeypatch: p
             assert why is not None and said in why and not found.messages
 
 
+@pytest.mark.timeout(40)
 def test_a_tls_handshake_that_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "TRY_S", 0.4)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, and nobody reads
