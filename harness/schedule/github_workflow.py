@@ -49,7 +49,7 @@ jobs:
           touch "$RUNNER_TEMP/began"
           code=0
           "$HARNESS_PYTHON" -P -m harness nightly "$SCENARIO" --results "$RESULTS" || code=$?
-          folder=$(find "$RESULTS" -maxdepth 1 -name '*-nightly' -newer "$RUNNER_TEMP/began" | head -n 1)
+          folder=$(find "$RESULTS" -maxdepth 1 -name '*-nightly' -newer "$RUNNER_TEMP/began" | head -n 1) || true
           echo "folder=$folder" >> "$GITHUB_OUTPUT"
           if [ -f "$folder/summary.md" ]; then cat "$folder/summary.md" >> "$GITHUB_STEP_SUMMARY"; fi
           if [ "$code" -eq {QUIET} ]; then code=0; fi

@@ -65,9 +65,9 @@ def ends_with(code: int, folder: Path, name: str = "python") -> Path:
 
 
 def run(script: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """By `bash -e`, as GitHub's runner has it."""
+    """As GitHub's runner has it where `shell: bash` is asked for."""
     return subprocess.run(
-        ["bash", "-e", "-c", script],
+        ["bash", "-eo", "pipefail", "-c", script],
         cwd=cwd,
         env=os.environ | environment,
         capture_output=True,

@@ -75,3 +75,15 @@ def test_an_inconclusive_night_is_no_failed_job(tmp_path: Path, code: int) -> No
     (folder,) = results.iterdir()
     assert Path(files["GITHUB_OUTPUT"]).read_text() == f"folder={folder}\n"
     assert Path(files["GITHUB_STEP_SUMMARY"]).read_text() == "# a night\n"
+
+
+def test_a_night_that_began_nothing_ends_the_job_with_its_code(tmp_path: Path) -> None:
+    (refuses := tmp_path / "python").write_text("#!/bin/sh\nexit 2\n")
+    refuses.chmod(0o755)
+    step = parsed(workflow(night()))["jobs"]["nightly"]["steps"][1]
+    names = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "RESULTS")
+    places = {name: str(tmp_path / name) for name in names} | {"RUNNER_TEMP": str(tmp_path)}
+    done = run(step["run"], tmp_path, HARNESS_PYTHON=str(refuses), SCENARIO="x.yaml", **places)
+    assert done.returncode == 2
+    assert (tmp_path / "GITHUB_OUTPUT").read_text() == "folder=\n"
+    assert not (tmp_path / "GITHUB_STEP_SUMMARY").exists()
