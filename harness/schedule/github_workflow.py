@@ -46,10 +46,11 @@ jobs:
         shell: bash
         # An inconclusive night (exit code {QUIET}) doesn't fail the job; its warnings stand in the run.
         run: |
-          touch "$RUNNER_TEMP/began"
+          began="$RUNNER_TEMP/began"
+          touch "$began"
           code=0
           "$HARNESS_PYTHON" -P -m harness nightly "$SCENARIO" --results "$RESULTS" || code=$?
-          folder=$(find "$RESULTS" -maxdepth 1 -name '*-nightly' -newer "$RUNNER_TEMP/began" | head -n 1) || true
+          folder=$(find "$RESULTS" -maxdepth 1 -name '*-nightly' -newer "$began" | head -n 1) || true
           echo "folder=$folder" >> "$GITHUB_OUTPUT"
           if [ -f "$folder/summary.md" ]; then cat "$folder/summary.md" >> "$GITHUB_STEP_SUMMARY"; fi
           if [ "$code" -eq {QUIET} ]; then code=0; fi
