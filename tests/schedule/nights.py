@@ -32,7 +32,7 @@ HARD = some.sampled_from(
 )
 NAMES = some.one_of(
     HARD, some.text(some.sampled_from(MEANT) | some.characters(codec="utf-8"), min_size=1, max_size=12)
-).filter(lambda name: name.isprintable() and "/" not in name)
+).filter(lambda name: name.isprintable() and "/" not in name and name not in (".", ".."))
 
 
 def night(
