@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tune-demo nightly-demo test fuzz bench accuracy planning-evidence tuning-evidence gpu-check check format pictures schema clean
+.PHONY: help demo tune-demo nightly-demo test mlflow-test fuzz bench accuracy planning-evidence tuning-evidence gpu-check check format pictures schema clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 11
@@ -20,6 +20,10 @@ nightly-demo: $(VENV)/.for-demo ## three nights of that model: a baseline, the s
 
 test: $(VENV)/.for-test ## the whole test suite
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15
+
+mlflow-test: $(VENV)/.for-test ## `harness mlflow` against a real MLflow server, which takes 0.9 GB of the cache
+	$(BIN)/python -c "from tests.publish import mlflow_venv; mlflow_venv.make()"
+	HARNESS_TEST_MLFLOW=1 $(BIN)/python -m pytest tests/publish/test_mlflow.py
 
 fuzz: $(VENV)/.for-test ## each parser of what others send on what nobody should send, a minute each
 	HARNESS_FUZZ_S=$${HARNESS_FUZZ_S:-60} HARNESS_FUZZ_SEED=$${HARNESS_FUZZ_SEED:-$$(date +%s)} \

@@ -45,6 +45,7 @@ __all__ = [
     "dry_run",
     "examine",
     "export_model",
+    "mlflow",
     "nightly",
     "plan",
     "rebuild",
@@ -351,6 +352,31 @@ def rebuild(run_folder: str | Path) -> RunResult:
     from harness.commands import report as story
 
     return story.rebuild(Path(run_folder))
+
+
+def mlflow(
+    folder: str | Path,
+    *,
+    experiment: str = "harness",
+    tracking_uri: str | None = None,
+    register_model: str | None = None,
+    quiet: bool = False,
+) -> str:
+    """Tell an MLflow server of the result in a folder, as `harness mlflow` does; the address of its page.
+
+    `tracking_uri`: left out, the environment variable MLFLOW_TRACKING_URI. `register_model`: the name of a
+    registered model that the measured ONNX file becomes a version of. Raises HarnessError.
+    """
+    from harness.commands import mlflow as story
+    from harness.commands.progress import Progress
+
+    return story.mlflow(
+        Path(folder),
+        experiment=experiment,
+        uri=tracking_uri,
+        register_model=register_model,
+        progress=Progress(quiet=quiet),
+    )
 
 
 def samples(

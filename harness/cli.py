@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -372,6 +372,45 @@ def nightly(
 
 
 @app.command()
+def schedule(
+    scheduler: Annotated[
+        Literal["cron", "systemd", "github", "kubernetes"],
+        typer.Argument(metavar="SCHEDULER", help="cron, systemd, github or kubernetes."),
+    ],
+    what: Annotated[
+        Path,
+        typer.Argument(metavar="SCENARIO", help="The scenario file; for kubernetes its path in the image."),
+    ],
+    at: Annotated[
+        str,
+        typer.Option(
+            metavar="HH:MM",
+            help="When, every day: in UTC for github and kubernetes, else in the machine's time.",
+        ),
+    ] = "03:00",
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder for results (default: results here, and /results in kubernetes' container)."
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FOLDER", help="Write the files there instead of printing them."),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="For kubernetes: an image with harness and the scenario in it.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="For kubernetes: how many GPUs the night gets.")] = 1,
+) -> None:
+    """Print ready files that run `harness nightly` every night: cron, systemd, GitHub Actions, Kubernetes."""
+    from harness.commands import schedule as story
+
+    files = story.schedule(scheduler, what, at=at, results=results, image=image, gpus=gpus)
+    story.show(files) if to is None else story.write(files, to)
+
+
+@app.command()
 def plan(
     what: Scenario = None,
     sources: Annotated[
@@ -500,6 +539,33 @@ def report(
 
     result = story.rebuild(run_folder)
     terminal.print_json(result) if as_json else run_story.show(result, everything=everything)
+
+
+@app.command()
+def mlflow(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder of a run, a comparison or a night.")
+    ],
+    experiment: Annotated[str, typer.Option(help="The experiment that it becomes a run of.")] = "harness",
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="The server, e.g. http://127.0.0.1:5000 (default: $MLFLOW_TRACKING_URI)."),
+    ] = None,
+    register_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Register the ONNX file that was measured as a version of this model."
+        ),
+    ] = None,
+) -> None:
+    """Tell an MLflow server of a result: parameters, metrics, files, tags. Credentials: its own variables."""
+    from harness.commands import mlflow as story
+
+    story.show(
+        harness.mlflow(
+            folder, experiment=experiment, tracking_uri=tracking_uri, register_model=register_model
+        )
+    )
 
 
 @app.command()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple, Self
 
 from harness.plain_text import quoted
 
+HTTPS_PORT = 443
 MOST_BYTES = 4 << 20
 """Bytes of an answer; a Triton's statistics, configurations and index of models have some kilobytes. What
 JSON says in that many bytes takes less than a hundred megabytes of memory."""
@@ -37,12 +39,19 @@ class Answer(NamedTuple):
 class Client:
     """Asks one server, over a connection that is kept as long as the server keeps it, until `close`.
 
-    `host` may be an IPv6 address, without brackets. `headers` go with every request. One thread at a time may
-    use it.
+    `host` may be an IPv6 address, without brackets. `headers` go with every request. With `tls` the server
+    must prove that it is `host`, as that context asks. One thread at a time may use it.
     """
 
-    def __init__(self, host: str, port: int, headers: Mapping[str, str] | None = None) -> None:
-        self._http = _Connection(host, port)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        headers: Mapping[str, str] | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._http = _Connection(host, port, tls)
         self._headers = dict(headers or {})
 
     def __enter__(self) -> Self:
@@ -84,6 +93,9 @@ class Client:
             self._http.request(method, path, body, headers)
             with self._http.getresponse() as response:
                 return Answer(response.status, _whole(response, most_bytes))
+        except ssl.SSLError:  # a ValueError too, where it is of a certificate
+            self.close()
+            raise
         except ValueError as error:  # of a path or a name that can't be sent, and of numbers in an answer
             self.close()
             raise HTTPException(str(error)) from error
@@ -157,7 +169,7 @@ def _whole(response: HTTPResponse, most_bytes: int) -> bytes:
     return bytes(body)
 
 
-class _Socket(socket.socket):
+class _Bounded(socket.socket):
     """Waits no longer than until `due`, in all calls together."""
 
     due = 0.0
@@ -177,9 +189,20 @@ class _Socket(socket.socket):
         super().sendall(*data)
 
 
+class _BoundedTls(_Bounded, ssl.SSLSocket):
+    """The same, encrypted."""
+
+
 class _Connection(HTTPConnection):
     due = 0.0
-    sock: _Socket | None
+    sock: _Bounded | None
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        self._tls = tls
+        if tls is not None:
+            tls.sslsocket_class = _BoundedTls
+            self.default_port = HTTPS_PORT
+        super().__init__(host, port)
 
     def until(self, due: float) -> None:
         self.due = due
@@ -189,12 +212,13 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         failed: OSError | None = None
         for family, kind, protocol, _, address in _addresses(self.host, self.port):
-            tried = _Socket(family, kind, protocol)
+            tried = _Bounded(family, kind, protocol)
             try:
                 tried.due = self.due
                 tried.wait_until_due()
                 tried.connect(address)
                 tried.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                tried = self._encrypted(tried)
             except OSError as error:
                 tried.close()
                 failed = error
@@ -202,6 +226,16 @@ class _Connection(HTTPConnection):
                 self.sock = tried
                 return
         raise failed or OSError("the host has no address")
+
+    def _encrypted(self, plain: _Bounded) -> _Bounded:
+        """`plain`, or where there is to be TLS, what takes its place."""
+        if self._tls is None:
+            return plain
+        plain.wait_until_due()  # which bounds the handshake as a whole
+        wrapped = self._tls.wrap_socket(plain, server_hostname=self.host)
+        assert isinstance(wrapped, _BoundedTls)
+        wrapped.due = self.due
+        return wrapped
 
 
 def _addresses(host: str, port: int) -> list[Any]:

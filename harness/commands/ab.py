@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from harness.commands.comparing.announce import announce, of_comparison
 from harness.commands.comparing.experiment import Experiment, terms_of
 from harness.commands.comparing.side import Side, check_alike
 from harness.commands.progress import Progress
 from harness.commands.run import RESULTS, exported
 from harness.console import print_sentences
 from harness.measurement.testbed import Testbed
+from harness.publish.webhook import Webhook
 from harness.report.comparison_words import comparison_lines
 from harness.schema.ab_result import Comparison, Outcome
 from harness.schema.errors import ExitCode
@@ -33,6 +36,7 @@ def ab(
     is kept."""
     testbed, progress = testbed or Testbed(), progress or Progress()
     beds = testbed, candidate_testbed or testbed
+    webhook = Webhook.of(os.environ)
     check_alike(baseline, candidate, in_turns=in_turns)
     for bed, each in zip(beds, (baseline, candidate), strict=True):
         bed.check(each.name, each.points)
@@ -43,7 +47,9 @@ def ab(
         Side.made("candidate", candidate, models[1], beds[1], folder),
     )
     terms = terms_of(baseline, minutes_per_point)
-    return Experiment.of(folder, sides, terms, in_turns=in_turns).measured(progress)
+    found = Experiment.of(folder, sides, terms, in_turns=in_turns).measured(progress)
+    announce(webhook, of_comparison(found), progress)
+    return found
 
 
 def exit_code(outcome: Outcome) -> ExitCode:

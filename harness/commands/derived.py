@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from harness.analysis.derive import derive
 from harness.analysis.gates.all_gates import gates_for
+from harness.analysis.sample_statistics import SampleStatistics, latency_statistics
 from harness.load.spools import Spools, of_arm
 from harness.report.page.series import PointSeries, series_of
 from harness.schema.observed import Observed
@@ -27,6 +28,8 @@ class Derived(NamedTuple):
 
     result: PointResult
     series: PointSeries
+    statistics: SampleStatistics | None
+    """Of its latencies."""
     faults: tuple[str, ...] = ()
     """What isn't whole of the point's files, where its figures could be derived all the same."""
 
@@ -116,6 +119,7 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
         gates=gates_for(point.validity),
         lost=faults,
     )
+    counted = result.steady_state.counted if result.steady_state else slice(None)
     series = series_of(
         stored.warmup,
         stored.measured,
@@ -123,9 +127,9 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
         host,
         gpu,
         window=Window(*observed.window_ns) if observed.window_ns else None,
-        counted=result.steady_state.counted if result.steady_state else slice(None),
+        counted=counted,
     )
-    return Derived(result, series, tuple(faults))
+    return Derived(result, series, latency_statistics(stored.measured, counted), tuple(faults))
 
 
 def _possible(readings: list[_Reading], file: Path) -> list[_Reading]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.cache import lock
 from harness.clock import now
 from harness.commands import ab
+from harness.commands.comparing.announce import announce, of_night
 from harness.commands.comparing.by_nights import ByNights, as_reference, reference_of
 from harness.commands.comparing.environment_changes import changes
 from harness.commands.comparing.experiment import Experiment, terms_of
@@ -21,10 +22,10 @@ from harness.commands.progress import Progress
 from harness.commands.run import RESULTS, exported
 from harness.console import print_sentences
 from harness.measurement.testbed import Testbed
+from harness.publish.webhook import Webhook
 from harness.report.comparison_files import github_annotations
-from harness.report.comparison_words import comparison_lines, verdict_words
+from harness.report.comparison_words import comparison_lines, why_outcome
 from harness.report.format import count
-from harness.schema.ab_result import Comparison
 from harness.schema.errors import ExitCode, InputError
 from harness.schema.expansion import expand
 from harness.schema.night_result import Baseline, BaselineFigures, Night, Stored
@@ -53,6 +54,7 @@ def nightly(
     what was measured is kept.
     """
     testbed, progress = testbed or Testbed(), progress or Progress()
+    webhook = Webhook.of(os.environ)
     with _alone():
         testbed.check(loaded.name, loaded.points)
         models = exported(loaded, progress)
@@ -79,7 +81,8 @@ def nightly(
             side = Side.made("baseline", other, kept.models, testbed, folder)
             ended = _compared(begun, experiment((side, candidate)), kept, progress)
         night_file.write(folder, ended)
-        return ended
+    announce(webhook, of_night(ended), progress)
+    return ended
 
 
 def _other(
@@ -150,7 +153,7 @@ def _compared(begun: Night, experiment: Experiment, kept: Kept, progress: Progre
     return begun.model_copy(
         update={
             "outcome": "no baseline" if few else found.outcome,
-            "why": _too_few(found, stored) if few else _why(found),
+            "why": _too_few(found, stored) if few else why_outcome(found),
             "changed": changes(kept.baseline.environment, here),
             "comparison": found,
             "stored": stored,
@@ -211,16 +214,6 @@ def _figures(kept: Kept) -> BaselineFigures:
         night=baseline.night,
         harness_version=baseline.harness_version,
     )
-
-
-def _why(compared: Comparison) -> str:
-    told = [
-        f"{point.point}: {each.metric}"
-        for point in compared.points
-        for each in point.metrics
-        if each.outcome == compared.outcome != "pass"
-    ]
-    return f"{verdict_words(compared)}{': ' if told else ''}{'; '.join(told)}"
 
 
 def _as_built(kept: Kept, loaded: LoadedScenario, *, in_turns: bool) -> LoadedScenario:

@@ -10,6 +10,7 @@ from harness.choice.workloads import answers
 from harness.commands.derived import Derived, derived
 from harness.commands.progress import Progress
 from harness.plain_text import written
+from harness.report import benchmark_json
 from harness.report.markdown import summary
 from harness.report.page.page import write_page
 from harness.report.perf_analyzer_csv import csv_files
@@ -105,6 +106,8 @@ def write_reports(
             f"`harness report {folder.path}`"
         ) from error
     atomic.write_text(folder.path / "summary.md", summary(result))
+    statistics = {id_: each.statistics for id_, each in known.items()}
+    atomic.write_text(folder.path / benchmark_json.NAME, benchmark_json.of_run(result, statistics))
     for name, text in csv_files(result).items():
         atomic.write_text(folder.path / name, text)
     _tell(result, progress)

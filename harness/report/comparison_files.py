@@ -62,46 +62,50 @@ def summary_of(result: Comparison) -> str:
 
 def junit(result: Comparison) -> str:
     """JUnit's XML as CI servers read it: a case a point and metric, in which a regression is a failure and
-    what can't be told is skipped."""
-    cases = [(point, metric) for point in result.points for metric in point.metrics]
-    outcomes = [metric.outcome for _, metric in cases]
+    what can't be told is skipped.
+
+    Source: junit-10.xsd of Jenkins' xUnit plugin, which other CI servers follow.
+    """
+    cases = [case for point in result.points for case in _cases(point)]
     suite = xml.Element(
         "testsuite",
         name=_text(f"harness {result.arms[1].scenario}"),
         tests=str(len(cases)),
-        failures=str(outcomes.count("regressed")),
-        skipped=str(outcomes.count("inconclusive")),
+        failures=str(sum(case.find("failure") is not None for case in cases)),
+        skipped=str(sum(case.find("skipped") is not None for case in cases)),
         errors="0",
         time=f"{result.measured_s:.3f}",
         timestamp=result.started_at[:19],
     )
-    for point, metric in cases:
-        case = xml.SubElement(
-            suite,
-            "testcase",
-            classname=_text(point.point),
-            name=METRIC_WORDS[metric.metric],
-            time=f"{point.measured_s / len(point.metrics):.3f}",
-        )
-        if metric.outcome == "regressed":
-            failure = xml.SubElement(case, "failure", message=_text(metric_words(metric)), type="regressed")
-            failure.text = _text("\n".join(_parts(point)))
-        elif metric.outcome == "inconclusive":
-            xml.SubElement(case, "skipped", message=_text(metric_words(metric)))
-    for point in result.points:
-        if not point.metrics:
-            case = xml.SubElement(suite, "testcase", classname=_text(point.point), name="measured")
-            why = "; ".join(point.left_out) or "nothing was measured"
-            xml.SubElement(case, "skipped", message=_text(why))
+    suite.extend(cases)
     xml.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + xml.tostring(suite, encoding="unicode") + "\n"
+
+
+def _cases(point: PointVerdict) -> Iterator[xml.Element]:
+    """A case a metric; of a point in which no round counts, one."""
+    for metric in point.metrics:
+        name, seconds = METRIC_WORDS[metric.metric], point.measured_s / len(point.metrics)
+        case = xml.Element("testcase", classname=_text(point.point), name=name, time=f"{seconds:.3f}")
+        if metric.outcome == "regressed":
+            failure = xml.SubElement(case, "failure", message=_text(metric_words(metric)), type="regressed")
+            failure.text = "\n".join(map(_text, _parts(point)))
+        elif metric.outcome == "inconclusive":
+            xml.SubElement(case, "skipped", message=_text(metric_words(metric)))
+        yield case
+    if not point.metrics:
+        case = xml.Element("testcase", classname=_text(point.point), name="measured", time="0.000")
+        why = "; ".join(point.left_out) or "nothing was measured"
+        xml.SubElement(case, "skipped", message=_text(why))
+        yield case
 
 
 def github_annotations(result: Comparison) -> Iterator[str]:
     """Workflow commands of GitHub Actions: an error for each metric that regressed, a warning for each that
     can't be told.
 
-    Source: "Workflow commands for GitHub Actions", where %, CR and LF of a message are escaped.
+    Source: "Workflow commands for GitHub Actions", and escapeData in actions/toolkit's command.ts: %, CR and
+    LF of a message are escaped.
     """
     kinds = {"regressed": "error", "inconclusive": "warning"}
     for point in result.points:
@@ -125,5 +129,5 @@ def _parts(point: PointVerdict) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Without what XML and terminals can't have."""
-    return shown(text)
+    """Without what XML and terminals can't have. Source: XML 1.0, section 2.2, production 2 (Char)."""
+    return shown(text).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")

@@ -133,6 +133,17 @@ def verdict_words(result: Comparison) -> str:
     return f"{several}after {result.measured_s / 60:.1f} min"
 
 
+def why_outcome(result: Comparison) -> str:
+    """After how much it was reached, and which points and metrics decided."""
+    told = [
+        f"{point.point}: {each.metric}"
+        for point in result.points
+        for each in point.metrics
+        if each.outcome == result.outcome != "pass"
+    ]
+    return f"{verdict_words(result)}{': ' if told else ''}{'; '.join(told)}"
+
+
 def round_line(number_: int, result: Comparison) -> str:
     """What a round has brought."""
     parts = []

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
+
+from hypothesis import given
+from hypothesis import strategies as some
 
 from harness.report.comparison_files import github_annotations, junit, summary_of, write_comparison
 from harness.verdict.judge import RoundsOfPoint, judge
@@ -24,12 +28,49 @@ def test_a_regression_is_a_failure_and_what_cannot_be_told_is_skipped() -> None:
     assert skipped is not None and int(suite.attrib["skipped"]) == 1
     assert "minutes of it would settle it" in skipped.attrib["message"]
 
+    assert all(part in failure.text.split("\n")[1] for part in (": ", "%")), "a part of the time a line"
+
 
 def test_a_point_that_was_never_measured_is_skipped_too() -> None:
     found = comparison(points=judge([RoundsOfPoint("1 user", {})], TERMS), outcome="inconclusive")
-    (case,) = ElementTree.fromstring(junit(found)).findall("testcase")
+    suite = follows_the_schema(junit(found))
+    (case,) = suite.findall("testcase")
+    assert (suite.get("tests"), suite.get("skipped")) == ("1", "1")
     skipped = case.find("skipped")
     assert skipped is not None and skipped.attrib["message"] == "nothing was measured"
+
+
+def follows_the_schema(text: str) -> ElementTree.Element:
+    """The suite in `text`, as junit-10.xsd of Jenkins' xUnit plugin and Surefire's schema have it: which
+    elements and attributes there are, how times are written, and that the counts are those of the cases."""
+    suite = ElementTree.fromstring(text)
+    assert suite.tag == "testsuite"
+    assert {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"} == set(suite.attrib)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", suite.attrib["timestamp"])
+    for element in suite.iter():
+        if "time" in element.attrib:
+            assert re.fullmatch(r"[0-9]+\.[0-9]{3}", element.attrib["time"])
+    for case in suite:
+        assert case.tag == "testcase" and set(case.attrib) == {"classname", "name", "time"}
+        assert len(case) <= 1
+        for said in case:
+            assert said.tag in ("failure", "skipped") and set(said.attrib) <= {"message", "type"}
+    assert int(suite.attrib["tests"]) == len(suite)
+    assert int(suite.attrib["failures"]) == len(suite.findall("*/failure"))
+    assert int(suite.attrib["skipped"]) == len(suite.findall("*/skipped"))
+    return suite
+
+
+@given(some.text(max_size=20) | some.sampled_from(["\ufffe", "\uffff", "]]>", "a\x00", "\ud800"]))
+def test_whatever_a_point_is_called_it_is_xml_and_one_annotation(name: str) -> None:
+    unmeasured = judge([RoundsOfPoint(name, {})], TERMS)
+    follows_the_schema(junit(comparison(name, points=unmeasured, outcome="inconclusive")))
+    (first, *_) = (point for point in comparison().points if point.outcome == "regressed")
+    renamed = comparison(points=(first.model_copy(update={"point": name}),))
+    follows_the_schema(junit(renamed))
+    for line in github_annotations(renamed):
+        assert len(line.splitlines()) == 1 and line.startswith(("::error title=", "::warning title="))
+        assert not re.search("%(?!25|0A|0D)", line)
 
 
 def test_hostile_names_act_in_none_of_them(tmp_path) -> None:

@@ -56,7 +56,8 @@ def test_a_folder_as_it_was_sent_is_reported(received: Path) -> None:
 PLACES = [
     *(".lock", "scenario.json", "scenario.yaml", "run.json"),
     *("model.json", "other_models.json", "environment.json"),
-    *("result.json", "report.html", "summary.md", "perf_analyzer-request-rate.csv", "server.log", "note"),
+    *("result.json", "report.html", "summary.md", "benchmark.json", "perf_analyzer-request-rate.csv"),
+    *("server.log", "note"),
     *("points/P/point.json", "points/P/observed.json"),
     *("points/P/requests.parquet", "points/P/host.parquet", "points/P/gpu.parquet"),
 ]

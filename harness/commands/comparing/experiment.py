@@ -6,12 +6,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness import atomic
 from harness.clock import now
 from harness.commands.comparing.by_nights import ByNights
 from harness.commands.comparing.rounds import Rounds
 from harness.commands.comparing.side import Side, differences
 from harness.commands.derived import import_libraries
 from harness.commands.progress import Progress
+from harness.report import benchmark_json
 from harness.report.comparison_files import write_comparison
 from harness.report.comparison_words import round_line
 from harness.schema.ab_result import Comparison, PointVerdict
@@ -71,6 +73,8 @@ class Experiment:
             result = self.result(finished=finished)
             ab_file.write(self.folder, result)
         page = write_comparison(result, self.folder)
+        benchmarks = benchmark_json.of_comparison(result, self.points)
+        atomic.write_text(self.folder / benchmark_json.NAME, benchmarks)
         progress.say(f"page: {page}")
         return result
 

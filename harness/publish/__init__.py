@@ -1,0 +1,1 @@
+"""What a run found, told to others: to a webhook, to an MLflow server."""

@@ -1,0 +1,1 @@
+"""Ready files for what starts `harness nightly` every night. No I/O."""
