@@ -26,6 +26,7 @@ from harness.publish.webhook import Webhook
 from harness.report.comparison_files import github_annotations
 from harness.report.comparison_words import comparison_lines, why_outcome
 from harness.report.format import count
+from harness.schema.ab_result import Comparison
 from harness.schema.errors import ExitCode, InputError
 from harness.schema.expansion import expand
 from harness.schema.night_result import Baseline, BaselineFigures, Night, Stored
