@@ -2,8 +2,8 @@
 
 What the command line does can be called from Python: `run`, `dry_run`, `resume`, `tune`, `ab`, `nightly`,
 `compare`, `rebuild`, `export_model`, `serve`, `examine` (what `harness doctor` prints); `samples` gives the
-requests of a point. Each raises `HarnessError`, one sentence with the remedy. Imports are made when a function
-is called: `import harness` stays cheap.
+requests of a point. Each raises `HarnessError`, one sentence with the remedy. Imports are made when a
+function is called: `import harness` stays cheap.
 """
 
 from __future__ import annotations

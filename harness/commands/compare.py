@@ -200,7 +200,7 @@ def show(result: HardwareComparison) -> None:
         shown.add_column(line(heading))
     for heading in ("ratio (95%)", "told"):
         shown.add_column(line(heading))
-    for row in rows(result):
+    for row in rows(result, short=True):
         first = [row.workload] if several else []
         shown.add_row(*cells([*first, row.machine, row.what, row.reference, row.value, row.ratio, row.words]))
     if shown.row_count:

@@ -14,6 +14,9 @@ from harness.schema.result import PointResult
 from harness.schema.tune_result import Figure
 
 LatencyName = Literal["p50", "p99"]
+APART = 1.02
+"""Throughputs that are no further apart are the same."""
+
 LATENCIES: tuple[LatencyName, ...] = ("p50", "p99")
 
 
@@ -29,9 +32,7 @@ def load_points(runs: Sequence[Sequence[PointResult]]) -> list[LoadPoint]:
             key = (point.point.load.label, str(sorted(configuration_of(point).items())))
             groups.setdefault(key, []).append(point)
     found = [_load_point(group) for group in groups.values()]
-    front = {id(point) for point in frontier(found, "p99") or frontier(found, "p50")}
-    marked = [point.model_copy(update={"on_front": id(point) in front}) for point in found]
-    return sorted(marked, key=lambda point: point.throughput_per_s.value or 0.0)
+    return sorted(found, key=lambda point: point.throughput_per_s.value or 0.0)
 
 
 def _has_figures(point: PointResult) -> bool:
@@ -106,7 +107,8 @@ def frontier_ratios(one: Sequence[LoadPoint], reference: Sequence[LoadPoint]) ->
         least = max(front[0].throughput_per_s.value or 0.0 for front in fronts)
         most = min(front[-1].throughput_per_s.value or 0.0 for front in fronts)
         rates = sorted({p.throughput_per_s.value or 0.0 for front in fronts for p in front})
-        for rate in (rate for rate in rates if least <= rate <= most):
+        inside = [rate for rate in rates if least <= rate <= most]
+        for rate in (rate for n, rate in enumerate(inside) if n == 0 or rate > APART * inside[n - 1]):
             of = ratio(_at(fronts[0], rate, name), _at(fronts[1], rate, name))
             found.append(
                 FrontierRatio(percentile=name, throughput_per_s=rate, ratio=of, standing=standing(of))

@@ -24,8 +24,8 @@ def _of_machines(machines: Sequence[ComparedMachine]) -> Iterator[Unsaid]:
     if once:
         yield Unsaid(
             question="Would another start, or another machine of the same kind, give the same?",
-            why=f"{_listed(once)} was measured in one run each, so how runs differ is in no interval of it: "
-            "give several runs of each machine",
+            why=f"there is one run of {_listed(once)}, so how runs differ is in no interval: give several of "
+            "each machine",
         )
     unpriced = [machine.name for machine in machines if machine.price_per_hour is None]
     if unpriced:

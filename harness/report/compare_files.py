@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import atomic
-from harness.report.compare_words import answer_lines, ratio_words, rows, title_of
+from harness.report.compare_words import answer_lines, ratio_words, rows, standing_words, title_of
 from harness.report.format import number
 from harness.report.markdown import cells, plain
 from harness.report.page.compare_page import write_compare_page
@@ -41,7 +41,8 @@ def compared_summary(result: HardwareComparison) -> Iterator[str]:
         for machine, figures in zip(result.machines[1:], workload.figures[1:], strict=True):
             for each in figures.frontier:
                 rate, of = number(each.throughput_per_s), ratio_words(each.ratio)
-                yield f"| {cells((machine.name, rate, each.percentile, of, each.standing))} |"
+                told = standing_words(each.standing, each.percentile)
+                yield f"| {cells((machine.name, rate, each.percentile, of, told))} |"
     yield from (
         "",
         "## What differs in the environment",

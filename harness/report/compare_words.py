@@ -28,12 +28,16 @@ METRICS: dict[Metric, tuple[str, str]] = {
 }
 """Each metric's name and unit."""
 
-STANDINGS: dict[Standing, str] = {
-    "more": "more",
-    "less": "less",
-    "not told apart": "can't be told apart",
-    "not known": "not known",
-}
+LATENCIES: tuple[Metric, ...] = ("p50", "p99")
+
+
+def standing_words(standing: Standing, metric: Metric) -> str:
+    """ "more", "faster", "can't be told apart"."""
+    if standing == "not told apart":
+        return "can't be told apart"
+    if metric in LATENCIES:
+        return {"more": "slower", "less": "faster"}.get(standing, standing)
+    return standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +105,14 @@ def headline(ratios: Sequence[RatioToReference]) -> RatioToReference | None:
     return None
 
 
-def rows(result: HardwareComparison) -> Iterator[RatioRow]:
-    """Every ratio, machine by machine."""
+def rows(result: HardwareComparison, *, short: bool = False) -> Iterator[RatioRow]:
+    """Every ratio, machine by machine; `short`: of loads that both had only the least and the largest."""
     for workload in result.workloads:
         for machine, figures in zip(result.machines[1:], workload.figures[1:], strict=True):
+            loads = list(dict.fromkeys(each.at for each in figures.ratios if each.metric in LATENCIES))
             for each in figures.ratios:
+                if short and each.at in loads[1:-1]:
+                    continue
                 name, unit = METRICS[each.metric]
                 unit = result.currency if each.metric == "cost" else unit
                 of = value_words(each.metric, each.reference), value_words(each.metric, each.value)
@@ -120,7 +127,7 @@ def rows(result: HardwareComparison) -> Iterator[RatioRow]:
                     value=of[1],
                     ratio=ratio_words(each.ratio),
                     standing=each.standing,
-                    words=STANDINGS[each.standing] + (f": {each.why}" if each.why else ""),
+                    words=standing_words(each.standing, each.metric) + (f": {each.why}" if each.why else ""),
                 )
 
 
@@ -151,17 +158,16 @@ def limits_words(workload: WorkloadComparison) -> str:
 def ratio_words(found: Figure) -> str:
     """ "1.82 (1.70–1.95)", "at least 1.7", "at most 0.6"."""
     if found.value is None:
-        return bounds_words(found, "")
+        return bounds_words(found, "", under="at most")
     if found.low is None and found.high is None:
         return f"{number(found.value)} (no interval)"
     if found.low is None or found.high is None:
-        return (
-            f"{number(found.value)} ({bounds_words(Figure(value=None, low=found.low, high=found.high), '')})"
-        )
+        ends = Figure(value=None, low=found.low, high=found.high)
+        return f"{number(found.value)} ({bounds_words(ends, '', under='at most')})"
     return f"{number(found.value)} ({number(found.low)}–{number(found.high)})"
 
 
-def bounds_words(found: Figure, unit: str = "/s") -> str:
+def bounds_words(found: Figure, unit: str = "/s", *, under: str = "under") -> str:
     """ "812/s (790–830)", "at least 600/s", "under 100/s", or a dash."""
     if found.value is not None:
         ends = f" ({number(found.low)}–{number(found.high)})" if found.low and found.high else ""
@@ -170,10 +176,10 @@ def bounds_words(found: Figure, unit: str = "/s") -> str:
         return f"{number(found.low)} to {number(found.high)}{unit}"
     if found.low is not None:
         return f"at least {number(found.low)}{unit}"
-    return f"under {number(found.high)}{unit}" if found.high is not None else DASH
+    return f"{under} {number(found.high)}{unit}" if found.high is not None else DASH
 
 
 def value_words(metric: Metric, value: float | None) -> str:
     if value is None:
         return DASH
-    return ms(value) if metric in ("p50", "p99") else number(value)
+    return ms(value) if metric in LATENCIES else number(value)

@@ -83,8 +83,6 @@ class LoadPoint(Frozen):
     p99_s: Figure
     energy_j_per_inference: Figure
     """Of the GPUs, as their driver counted it; no value where none did."""
-    on_front: bool = False
-    """Whether no other point of the machine has both more throughput and a lower p99 (without one, p50)."""
     although: tuple[UnfairName, ...] = ()
     """What of the point itself was allowed: it is invalid, or the client held it back."""
 

@@ -20,6 +20,7 @@ from harness.report.compare_words import (
     limits_words,
     ratio_words,
     rows,
+    standing_words,
     title_of,
     workload_words,
 )
@@ -74,6 +75,7 @@ def compare_html(result: HardwareComparison) -> str:
             badge=BADGE,
             bounds_words=bounds_words,
             ratio_words=ratio_words,
+            standing_words=standing_words,
             configuration_words=configuration_words,
             format=format,
         )

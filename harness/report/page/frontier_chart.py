@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from harness.comparison.load_points import LATENCIES, LatencyName, frontier, latency_of
 from harness.report.format import ms, number
 from harness.report.page.band import ticks
 from harness.report.page.curve import BOTTOM, LEFT, RIGHT, TOP
@@ -50,22 +50,20 @@ class FrontierChart:
 
 def frontier_charts(workload: WorkloadComparison, names: Sequence[str]) -> list[FrontierChart]:
     """Of the p50 and the p99, each where some machine has one."""
-    charts = (_chart(workload, names, percentile) for percentile in ("p50", "p99"))
+    charts = (_chart(workload, names, percentile) for percentile in LATENCIES)
     return [chart for chart in charts if chart is not None]
 
 
 def _chart(
-    workload: WorkloadComparison, names: Sequence[str], percentile: Literal["p50", "p99"]
+    workload: WorkloadComparison, names: Sequence[str], percentile: LatencyName
 ) -> FrontierChart | None:
-    def latency(point: LoadPoint) -> Figure:
-        return point.p50_s if percentile == "p50" else point.p99_s
-
     of_machines = [
-        [p for p in each.points if p.throughput_per_s.value and latency(p).value] for each in workload.figures
+        [p for p in each.points if p.throughput_per_s.value and latency_of(p, percentile).value]
+        for each in workload.figures
     ]
     limit_s = workload.limits_s.get(percentile)
     rates = [v for points in of_machines for p in points for v in _ends(p.throughput_per_s)]
-    seconds = [v for points in of_machines for p in points for v in _ends(latency(p))]
+    seconds = [v for points in of_machines for p in points for v in _ends(latency_of(p, percentile))]
     if not rates:
         return None
     seconds += [limit_s] if limit_s else []
@@ -78,8 +76,8 @@ def _chart(
     def y(latency_s: float) -> float:
         return TOP + math.log(most_s / latency_s) / math.log(most_s / least_s) * (BOTTOM - TOP)
 
-    def mark(point: LoadPoint) -> FrontierMark:
-        rate, seen = point.throughput_per_s, latency(point)
+    def mark(point: LoadPoint, front: Sequence[LoadPoint]) -> FrontierMark:
+        rate, seen = point.throughput_per_s, latency_of(point, percentile)
         assert rate.value and seen.value
         low, high = _ends(rate)[0], _ends(rate)[-1]
         fast, slow = _ends(seen)[0], _ends(seen)[-1]
@@ -89,13 +87,14 @@ def _chart(
             y=y(seen.value),
             across=(x(low), x(high)),
             up=(y(slow), y(fast)),
-            on_front=point.on_front,
+            on_front=point in front,
             title=said + (f" ({', '.join(point.although)})" if point.although else ""),
         )
 
     lines = []
     for place, points in enumerate(of_machines):
-        marks = [mark(point) for point in points]
+        front = frontier(points, percentile)
+        marks = [mark(point, front) for point in points]
         path = " ".join(f"{each.x:.1f},{each.y:.1f}" for each in marks if each.on_front)
         lines.append(FrontierLine(place, names[place], path, marks))
     return FrontierChart(
