@@ -1,4 +1,4 @@
-"""The ratio of two figures by their intervals: what it covers, by simulation, and what holds of any figures."""
+"""The ratio of two figures by their intervals: what it covers, and what holds of any."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_interval_of_a_ratio_covers_what_it_promises() -> None:
         covered, many = 0, 20_000
         errors = rng.standard_normal((many, 2))
         for one, other in errors:
-            # Where the truth lies above the value, the interval's upper part must reach it, and the other way.
+            # Where the truth lies above the value, the interval's upper part must reach it, and so on.
             found = ratio(_seen(2.0, one, low, high), _seen(1.0, other, low, high))
             assert found.low and found.high
             covered += found.low <= 2.0 <= found.high
