@@ -1,0 +1,210 @@
+"""`harness compare` through the real command line: real runs, simulated ones, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import harness
+from harness.store import compare_file
+from tests.e2e.conftest import TINY, Workplace, valid
+from tests.planning.simulated_runs import Truth, simulated_run
+from tests.report.factory import environment
+
+SWEEP = """\
+model: minilm
+server: {max_batch: 8}
+requests:
+  - {name: text, tokens: 16}
+load: {rate_per_s: [300, 500, 600, 700, 800, 900, 1000], arrivals: poisson}
+measure: {duration_s: 10}
+objective: {p90_ms: 20}
+"""
+"""Both machines' capacities lie between two of the rates."""
+
+XEON = environment(gpu=False)
+EPYC = XEON.model_copy(update={"cpu": "AMD EPYC 9554", "host": "bench-2", "kernel": "6.8"})
+FASTER = Truth(fixed_s=(0.0024,), each_s=(0.00072,), seed=2)
+"""Takes 0.8 times as long for any batch: it serves 1.25 times as much."""
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with results/xeon, results/epyc and results/short."""
+    place = tmp_path_factory.mktemp("sweeps")
+    for name, text, truth, where in (
+        ("xeon", SWEEP, Truth(), XEON),
+        ("epyc", SWEEP, FASTER, EPYC),
+        ("short", SWEEP.replace("[300, 500, 600, 700, 800, 900, 1000]", "[100, 200]"), FASTER, EPYC),
+        (
+            "other",
+            SWEEP.replace("tokens: 16", "tokens: 32").replace("[300, 500, 600, 700, 800, 900, 1000]", "100"),
+            FASTER,
+            EPYC,
+        ),
+    ):
+        simulated_run(place / "results", text, truth, where=where).path.rename(place / "results" / name)
+    return place
+
+
+def at(place: Path) -> Workplace:
+    return Workplace(place)
+
+
+def test_two_real_runs_are_compared_where_the_machine_differs_and_refused_where_they_do(
+    workplace: Workplace,
+) -> None:
+    """The same machine twice; the second run's record is then given another CPU, as another machine's has."""
+    scenario = workplace.scenario(TINY.replace("duration_s: 2", "duration_s: 1"))
+    for _ in range(2):
+        valid(workplace.run("run", scenario, "--json"))
+    one, other = workplace.runs
+    alike = workplace.run("compare", one, other)
+    assert alike.code == 2 and "all of these runs are of one machine" in alike.stderr, alike.stderr
+    _on_another_cpu(other)
+    done = workplace.run("compare", one, other.name, "--json")
+    found = done.document
+    assert done.code in (0, 3), done.stderr
+    assert (done.code == 0) is found["conclusive"] is (found["why"] is None)
+    (folder,) = (run for run in workplace.runs if (run / "compare.json").exists())
+    assert json.loads((folder / "compare.json").read_text()) == found
+    assert [m["device"] for m in found["machines"]] == ["cpu", "cpu"]
+    assert {"name": "cpu", "weight": "subject"}.items() <= found["environment"][0].items()
+    ((_, second),) = (workload["figures"] for workload in found["workloads"])
+    measured = {each["metric"] for each in second["ratios"]}
+    assert {"throughput", "p50"} <= measured and "capacity" not in measured
+    for each in second["ratios"]:
+        if each["metric"] == "throughput":
+            assert 0.2 < each["ratio"]["value"] < 5, "it is the same machine"
+    assert "What the data can&#39;t say" in (folder / "compare.html").read_text().replace("'", "&#39;")
+    assert (folder / "summary.md").read_text().startswith("# ")
+    longer = workplace.run("run", workplace.scenario(TINY, "longer.yaml"), "--json")
+    assert longer.code == 0, longer.stderr
+    third = workplace.runs[-1] if not (workplace.runs[-1] / "compare.json").exists() else workplace.runs[-2]
+    _on_another_cpu(third)
+    refused = workplace.run("compare", one, third)
+    assert refused.code == 2
+    assert (
+        "not fair (length): measure.duration_s is 1.0" in refused.stderr
+        and "--allow length" in refused.stderr
+    )
+    assert "Traceback" not in refused.stderr
+    allowed = workplace.run("compare", one, third, "--allow", "length")
+    assert allowed.code in (0, 3), allowed.stderr
+    assert "allowed: length: measure.duration_s" in allowed.stdout
+
+
+def _on_another_cpu(run: Path) -> None:
+    record = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(record | {"cpu": "another CPU", "host": "another"}))
+
+
+def test_a_faster_machine_is_said_to_serve_as_much_more_as_it_does(sweeps: Path) -> None:
+    done = at(sweeps).run("compare", "xeon", "epyc", "--price", "Xeon=0.5", "--price", "EPYC=1", "--json")
+    assert done.code == 0, done.stderr
+    found = done.document
+    (workload,) = found["workloads"]
+    by = {(each["metric"], each["at"]): each for each in workload["figures"][1]["ratios"]}
+    capacity = by["capacity", "at the objective"]
+    assert capacity["standing"] == "more"
+    assert capacity["ratio"]["low"] < 1.25 < capacity["ratio"]["high"]
+    assert by["cost", "at the objective"]["ratio"]["value"] == pytest.approx(2 / capacity["ratio"]["value"])
+    assert by["p50", "at 500/s poisson"]["ratio"]["value"] < 0.8
+    assert found["schema_version"] == 1 and found["currency"] == "EUR" and found["allowed"] == []
+    table = at(sweeps).run("compare", "xeon", "epyc")
+    assert table.code == 0 and "times the throughput of Intel(R) Xeon(R)" in table.stdout
+    assert compare_file.read(Path(found["path"])).model_dump(mode="json") == found
+
+
+def test_a_sweep_that_ends_too_soon_says_at_least_and_ends_with_3(sweeps: Path) -> None:
+    done = at(sweeps).run("compare", "xeon", "short", "--json")
+    assert done.code == 3, done.stderr
+    (workload,) = done.document["workloads"]
+    figures = workload["figures"][1]
+    assert figures["capacity_per_s"] == {"value": None, "low": pytest.approx(200), "high": None}
+    assert "isn't bracketed" in done.document["why"]
+    said = at(sweeps).run("compare", "xeon", "short")
+    assert "at least 200" in said.stdout and "not conclusive: " in said.stdout
+
+
+def test_what_was_allowed_is_marked_on_every_chart_and_table(sweeps: Path) -> None:
+    refused = at(sweeps).run("compare", "xeon", "other")
+    assert refused.code == 2 and "not fair (requests): requests.text.axes" in refused.stderr
+    assert not any(path.name.endswith("compare-other") for path in sweeps.glob("results/*"))
+    done = at(sweeps).run("compare", "xeon", "other", "--allow", "requests", "--json")
+    assert done.code == 3, done.stderr
+    assert [each["name"] for each in done.document["allowed"]] == ["requests"]
+    assert all(each["although"] == ["requests"] for each in done.document["workloads"])
+    folder = Path(done.document["path"])
+    page, summary = (folder / "compare.html").read_text(), (folder / "summary.md").read_text()
+    assert page.count('<svg class="frontier"') == page.count('<text class="unfair"') >= 1
+    headings = page.count("<h2>") - 1  # what the data can't say is no comparison
+    assert page.count('<span class="mark">unfair: requests</span>') == 1 + headings + 3, "title, tables"
+    assert summary.count("(unfair: requests)") == 2 and "**allowed**: requests" in summary
+
+
+def test_several_runs_of_a_machine_are_one_with_what_differs_from_run_to_run(
+    sweeps: Path, tmp_path: Path
+) -> None:
+    again = shutil.copytree(sweeps / "results" / "epyc", tmp_path / "again")
+    found = harness.compare(
+        sweeps / "results" / "xeon", sweeps / "results" / "epyc", again, results=tmp_path, quiet=True
+    )
+    assert [len(each.runs) for each in found.machines] == [1, 2]
+    (workload,) = found.workloads
+    assert workload.figures[1].capacity_why.startswith("2 runs, the first by 7 rates")
+    questions = next(each.why for each in found.unsaid if each.question.startswith("Would another start"))
+    assert "Xeon" in questions and "EPYC" not in questions
+
+
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "one run": (("xeon",), "takes two runs at least"),
+    "twice": (("xeon", "results/xeon"), "is named twice"),
+    "none such": (("xeon", "nowhere"), "results/nowhere is no folder"),
+    "no such reason": (
+        ("xeon", "epyc", "--allow", "hash"),
+        "--allow hash names no reason: it takes model, parity",
+    ),
+    "no price": (("xeon", "epyc", "--price", "Xeon"), "--price Xeon isn't a NAME=EUR_PER_HOUR"),
+    "a free machine": (("xeon", "epyc", "--price", "Xeon=0"), "isn't a NAME=EUR_PER_HOUR"),
+    "another machine's": (("xeon", "epyc", "--price", "L4=1"), "names none of the machines: they are Intel"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_compared_is_one_sentence(
+    sweeps: Path, case: str, capfd: Any, monkeypatch: Any
+) -> None:
+    from harness.cli import main
+
+    arguments, said = REFUSED[case]
+    monkeypatch.chdir(sweeps)
+    monkeypatch.setattr("sys.argv", ["harness", "compare", *arguments])
+    before = set(sweeps.glob("results/*"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    captured = capfd.readouterr()
+    assert ended.value.code == 2 and said in captured.err and "Traceback" not in captured.err, captured.err
+    assert set(sweeps.glob("results/*")) == before
+
+
+def test_a_half_written_run_is_named_and_refused(sweeps: Path, tmp_path: Path) -> None:
+    cut = shutil.copytree(sweeps / "results" / "epyc", tmp_path / "cut")
+    next(cut.glob("points/*/observed.json")).unlink()
+    with pytest.raises(harness.InputError, match=r"not fair \(unfinished\): cut didn't come to its end"):
+        harness.compare(sweeps / "results" / "xeon", cut, results=tmp_path, quiet=True)
+    (cut / "environment.json").unlink()
+    (cut / "result.json").unlink()
+    with pytest.raises(harness.InputError, match="doesn't say any more where it was measured"):
+        harness.compare(sweeps / "results" / "xeon", cut, results=tmp_path, quiet=True)
+
+
+def test_a_damaged_search_is_named(sweeps: Path, tmp_path: Path) -> None:
+    cut = shutil.copytree(sweeps / "results" / "epyc", tmp_path / "cut")
+    (cut / "tune.json").write_text("{")
+    with pytest.raises(harness.InputError, match=r"tune\.json.*so this search can't be compared"):
+        harness.compare(sweeps / "results" / "xeon", cut, results=tmp_path, quiet=True)
