@@ -83,9 +83,9 @@ def answer_words(name: str, figures: MachineFigures, reference: str, workload: W
     if first.metric == "capacity" and workload.limits_s:
         at = f" with {limits_words(workload)}"
     what = METRICS[first.metric][0]
-    both = f"{value_words(first.metric, first.value)} to {value_words(first.metric, first.reference)}"
+    both = f"{value_words(first.metric, first.value)} against {value_words(first.metric, first.reference)}"
     if first.metric == "capacity":
-        both = f"{bounds_words(figures.capacity_per_s)} to {bounds_words(workload.figures[0].capacity_per_s)}"
+        both = f"{bounds_words(figures.capacity_per_s)} against {bounds_words(workload.figures[0].capacity_per_s)}"
     said = {
         "more": f"{name} has {ratio_words(first.ratio)} times the {what} of {reference}{at}: {both}",
         "less": f"{name} has {ratio_words(first.ratio)} times the {what} of {reference}{at}: {both}",
