@@ -22,7 +22,7 @@ from harness.comparison.unsaid import unsaid, why_not_conclusive
 from harness.console import cells, console_for_tables, line, print_sentences
 from harness.plain_text import written
 from harness.report.compare_files import write_compared
-from harness.report.compare_words import answer_lines, rows
+from harness.report.compare_words import RatioRow, answer_lines, rows
 from harness.schema.compare_result import ComparedMachine, HardwareComparison, Unfair, UnfairName
 from harness.schema.errors import ExitCode, InputError
 from harness.schema.hardware import Hardware, HardwareFile
@@ -202,10 +202,16 @@ def show(result: HardwareComparison) -> None:
         shown.add_column(line(heading))
     for row in rows(result, short=True):
         first = [row.workload] if several else []
-        shown.add_row(*cells([*first, row.machine, row.what, row.reference, row.value, row.ratio, row.words]))
+        shown.add_row(
+            *cells([*first, row.machine, row.what, row.reference, row.value, row.ratio, _told(row)])
+        )
     if shown.row_count:
         console.print(shown)
     print_sentences(answer_lines(result))
+
+
+def _told(row: RatioRow) -> str:
+    return row.told + (f": {row.why}" if row.why else "")
 
 
 def exit_code(result: HardwareComparison) -> ExitCode:

@@ -65,9 +65,9 @@ def _bounded(found: Estimate) -> Figure:
 
 def _words(found: Estimate, by: str) -> str:
     if found.value is None and found.low is None:
-        return f"by {by}: the objective held at none"
+        return f"by {by}: the objective held at no rate that was measured"
     if found.high is None:
-        return f"by {by}: the objective may hold beyond them"
+        return f"by {by}: the objective may hold at larger rates than were measured"
     if found.low is None:
-        return f"by {by}: the lowest may already miss the objective"
+        return f"by {by}: the objective may hold at none of the rates that were measured"
     return f"by {by}"

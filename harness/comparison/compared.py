@@ -134,7 +134,7 @@ def _ratios(
     yield from _at_equal_load(one, reference)
 
 
-_ONE_LOOK = "the driver's counter has no interval, and one run of each machine doesn't show how it varies"
+_ONE_LOOK = "a counter has no interval, and several runs of each machine would give it one"
 _UNSUPPORTED = "a sample doesn't support the percentile, or has no interval"
 
 

@@ -29,10 +29,10 @@ def compared_summary(result: HardwareComparison) -> Iterator[str]:
     for about, sentence in answer_lines(result):
         yield f"- **{plain(about)}**: {plain(sentence)}"
     yield from ("", f"## Ratios to {plain(result.machines[0].name)}{mark}", "")
-    yield "| workload | machine | figure | reference | machine's | ratio (95%) | told |"
-    yield "| :-- | :-- | :-- | --: | --: | --: | :-- |"
+    yield "| workload | machine | figure | reference | machine's | ratio (95%) | told | why |"
+    yield "| :-- | :-- | :-- | --: | --: | --: | :-- | :-- |"
     for row in rows(result):
-        texts = (row.workload, row.machine, row.what, row.reference, row.value, row.ratio, row.words)
+        texts = (row.workload, row.machine, row.what, row.reference, row.value, row.ratio, row.told, row.why)
         yield f"| {cells(texts)} |"
     yield from ("", f"## Latency at equal throughput{mark}", "")
     yield "| machine | requests/s | percentile | ratio (95%) | told |"

@@ -51,7 +51,8 @@ class RatioRow:
     value: str
     ratio: str
     standing: Standing
-    words: str
+    told: str
+    why: str
 
 
 def answer_lines(result: HardwareComparison) -> Iterator[tuple[str, str]]:
@@ -85,7 +86,8 @@ def answer_words(name: str, figures: MachineFigures, reference: str, workload: W
     what = METRICS[first.metric][0]
     both = f"{value_words(first.metric, first.value)} against {value_words(first.metric, first.reference)}"
     if first.metric == "capacity":
-        both = f"{bounds_words(figures.capacity_per_s)} against {bounds_words(workload.figures[0].capacity_per_s)}"
+        capacities = figures.capacity_per_s, workload.figures[0].capacity_per_s
+        both = " against ".join(map(bounds_words, capacities))
     said = {
         "more": f"{name} has {ratio_words(first.ratio)} times the {what} of {reference}{at}: {both}",
         "less": f"{name} has {ratio_words(first.ratio)} times the {what} of {reference}{at}: {both}",
@@ -127,7 +129,8 @@ def rows(result: HardwareComparison, *, short: bool = False) -> Iterator[RatioRo
                     value=of[1],
                     ratio=ratio_words(each.ratio),
                     standing=each.standing,
-                    words=standing_words(each.standing, each.metric) + (f": {each.why}" if each.why else ""),
+                    told=standing_words(each.standing, each.metric),
+                    why=each.why or "",
                 )
 
 

@@ -10,10 +10,16 @@ from typing import Any
 import pytest
 
 import harness
-from harness.store import compare_file
+from harness.commands.report import collect
+from harness.comparison.subject import Subject
+from harness.schema.tune_result import Figure
+from harness.store import compare_file, tune_file
+from harness.store.run_folder import RunFolder
+from tests.comparison.subjects import searched
 from tests.e2e.conftest import TINY, Workplace, valid
 from tests.planning.simulated_runs import Truth, simulated_run
 from tests.report.factory import environment
+from tests.store.finished import asked_for
 
 SWEEP = """\
 model: minilm
@@ -59,12 +65,13 @@ def test_two_real_runs_are_compared_where_the_machine_differs_and_refused_where_
     workplace: Workplace,
 ) -> None:
     """The same machine twice; the second run's record is then given another CPU, as another machine's has."""
-    scenario = workplace.scenario(TINY.replace("duration_s: 2", "duration_s: 1"))
+    scenario = workplace.scenario(TINY.replace("[1, 8]", "8").replace("duration_s: 2", "duration_s: 1"))
     for _ in range(2):
         valid(workplace.run("run", scenario, "--json"))
     one, other = workplace.runs
-    alike = workplace.run("compare", one, other)
-    assert alike.code == 2 and "all of these runs are of one machine" in alike.stderr, alike.stderr
+    results = workplace.path / "results"
+    with pytest.raises(harness.InputError, match="all of these runs are of one machine"):
+        harness.compare(one, other, results=results, quiet=True)
     _on_another_cpu(other)
     done = workplace.run("compare", one, other.name, "--json")
     found = done.document
@@ -72,30 +79,21 @@ def test_two_real_runs_are_compared_where_the_machine_differs_and_refused_where_
     assert (done.code == 0) is found["conclusive"] is (found["why"] is None)
     (folder,) = (run for run in workplace.runs if (run / "compare.json").exists())
     assert json.loads((folder / "compare.json").read_text()) == found
-    assert [m["device"] for m in found["machines"]] == ["cpu", "cpu"]
+    assert [machine["device"] for machine in found["machines"]] == ["cpu", "cpu"]
     assert {"name": "cpu", "weight": "subject"}.items() <= found["environment"][0].items()
-    ((_, second),) = (workload["figures"] for workload in found["workloads"])
-    measured = {each["metric"] for each in second["ratios"]}
-    assert {"throughput", "p50"} <= measured and "capacity" not in measured
-    for each in second["ratios"]:
-        if each["metric"] == "throughput":
-            assert 0.2 < each["ratio"]["value"] < 5, "it is the same machine"
-    assert "What the data can&#39;t say" in (folder / "compare.html").read_text().replace("'", "&#39;")
-    assert (folder / "summary.md").read_text().startswith("# ")
-    longer = workplace.run("run", workplace.scenario(TINY, "longer.yaml"), "--json")
-    assert longer.code == 0, longer.stderr
-    third = workplace.runs[-1] if not (workplace.runs[-1] / "compare.json").exists() else workplace.runs[-2]
-    _on_another_cpu(third)
-    refused = workplace.run("compare", one, third)
-    assert refused.code == 2
-    assert (
-        "not fair (length): measure.duration_s is 1.0" in refused.stderr
-        and "--allow length" in refused.stderr
-    )
-    assert "Traceback" not in refused.stderr
-    allowed = workplace.run("compare", one, third, "--allow", "length")
-    assert allowed.code in (0, 3), allowed.stderr
-    assert "allowed: length: measure.duration_s" in allowed.stdout
+    (workload,) = found["workloads"]
+    ratios = {each["metric"]: each for each in workload["figures"][1]["ratios"]}
+    assert {"throughput", "p50"} <= ratios.keys() and "capacity" not in ratios
+    assert ratios["throughput"]["reference"] > 0 and ratios["throughput"]["ratio"]["low"] is not None
+    assert "What the data can't say" in (folder / "compare.html").read_text()
+    assert (folder / "summary.md").read_text().startswith("# another CPU")
+    asked_for(RunFolder(other), measure={"duration_s": 2})
+    with pytest.raises(
+        harness.InputError, match=r"not fair \(length\): measure.duration_s is 1.0 .*\n.*--allow length"
+    ):
+        harness.compare(one, other, results=results, quiet=True)
+    allowed = harness.compare(one, other, allow=["length"], results=results, quiet=True)
+    assert [each.name for each in allowed.allowed] == ["length"]
 
 
 def _on_another_cpu(run: Path) -> None:
@@ -201,6 +199,28 @@ def test_a_half_written_run_is_named_and_refused(sweeps: Path, tmp_path: Path) -
     (cut / "result.json").unlink()
     with pytest.raises(harness.InputError, match="doesn't say any more where it was measured"):
         harness.compare(sweeps / "results" / "xeon", cut, results=tmp_path, quiet=True)
+
+
+def test_searches_are_compared_by_what_they_proved(sweeps: Path, tmp_path: Path) -> None:
+    folders = []
+    for name, proven in (("xeon", (600, 570, 630)), ("epyc", (780, 750, 800))):
+        folder = RunFolder(shutil.copytree(sweeps / "results" / name, tmp_path / f"tuned-{name}"))
+        run = collect(folder, {})
+        assert run.environment is not None
+        value, low, high = proven
+        search = searched(
+            Subject(run, run.environment), proven=Figure(value=value, low=low, high=high)
+        ).search
+        assert search is not None
+        tune_file.write(folder, search)
+        folders.append(folder.path)
+    found = harness.compare(*folders, results=tmp_path, quiet=True)
+    (workload,) = found.workloads
+    capacity = next(each for each in workload.figures[1].ratios if each.metric == "capacity")
+    assert capacity.ratio.value == pytest.approx(1.3) and capacity.standing == "more" and found.conclusive
+    assert {run.command for machine in found.machines for run in machine.runs} == {"tune"}
+    with pytest.raises(harness.InputError, match=r"not fair \(tuning\): the search is none"):
+        harness.compare(sweeps / "results" / "xeon", folders[1], results=tmp_path, quiet=True)
 
 
 def test_a_damaged_search_is_named(sweeps: Path, tmp_path: Path) -> None:
