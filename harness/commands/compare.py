@@ -26,9 +26,10 @@ from harness.report.compare_words import RatioRow, answer_lines, rows
 from harness.schema.compare_result import ComparedMachine, HardwareComparison, Unfair, UnfairName
 from harness.schema.errors import ExitCode, InputError
 from harness.schema.hardware import Hardware, HardwareFile
+from harness.schema.tune_result import TuneResult
 from harness.store import compare_file, hardware_file, tune_file
 from harness.store.run_folder import dated_folder, open_run
-from harness.store.whole import NotWhole
+from harness.store.whole import NotWhole, damaged
 from harness.version import version
 
 EUR = "EUR"
@@ -124,9 +125,19 @@ def _subject(path: Path, progress: Progress) -> Subject:
     if (path / tune_file.NAME).exists():
         try:
             search = tune_file.read(folder)
+            if not _is_sound(search):
+                raise damaged(path / tune_file.NAME, "it has figures that nothing can have")
         except NotWhole as fault:
             raise InputError(f"{fault}, so this search can't be compared") from fault
     return Subject(run, run.environment, search)
+
+
+def _is_sound(search: TuneResult) -> bool:
+    """Of a record that anybody may have sent: what it recommends is there, and its capacities are rates."""
+    figures = [each.capacity_per_s for each in search.candidates]
+    figures += search.proof.capacities_per_s.values() if search.proof else ()
+    ends = [end for each in figures for end in (each.value, each.low, each.high) if end is not None]
+    return all(end > 0 for end in ends) and (search.recommended or 0) in range(len(search.candidates) or 1)
 
 
 def _checked(found: Sequence[Unfair], allow: Collection[str]) -> tuple[Unfair, ...]:

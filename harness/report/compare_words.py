@@ -182,6 +182,12 @@ def bounds_words(found: Figure, unit: str = "/s", *, under: str = "under") -> st
     return f"{under} {number(found.high)}{unit}" if found.high is not None else DASH
 
 
+def latency_words(found: Figure) -> str:
+    """As `bounds_words`, in milliseconds without the unit."""
+    value, low, high = (None if end is None else end * 1e3 for end in (found.value, found.low, found.high))
+    return bounds_words(Figure(value=value, low=low, high=high), "")
+
+
 def value_words(metric: Metric, value: float | None) -> str:
     if value is None:
         return DASH
