@@ -65,7 +65,7 @@ def compare(
     workloads = compared(machines, names)
     records = tuple(machine.record for machine in machines)
     differences = [changes(records[0].environment, each.environment) for each in records[1:]]
-    why = why_not_conclusive(workloads)
+    why = why_not_conclusive(machines, workloads)
     folder = dated_folder(results, f"compare-{subjects[0].run.scenario}")
     result = HardwareComparison(
         run_id=folder.name,

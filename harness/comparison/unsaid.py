@@ -88,11 +88,14 @@ def _of_how_it_was_measured(machine: Machine) -> Iterator[Unsaid]:
             yield Unsaid(question=f"Is {subject.run.run_id} whole?", why=fault)
 
 
-def why_not_conclusive(workloads: Sequence[WorkloadComparison]) -> str | None:
+def why_not_conclusive(machines: Sequence[Machine], workloads: Sequence[WorkloadComparison]) -> str | None:
     """Why a comparison leaves its main question open; None where it answers it.
 
     Where a latency is limited, every capacity must lie between two ends. Some ratio must be told from 1.
     """
+    for subject in (subject for machine in machines for subject in machine.subjects):
+        if subject.search is not None and subject.recommended is None:
+            return f"{subject.run.run_id} recommends nothing: {subject.search.why or 'nothing was measured'}"
     if not workloads:
         return "the runs have no workload in common"
     for workload in workloads:

@@ -85,7 +85,8 @@ def test_without_a_proof_the_search_s_own_interval_is_made_one_of_95_percent() -
 )
 def test_a_sweep_brackets_a_capacity_or_says_at_least_or_none(limit_ms: float, expected: str) -> None:
     asked = SCENARIO.model_copy(update={"objective": Objective(p99_ms=limit_ms)})
-    (workload,) = compared([machine("A", subject(asked)), machine("B", subject(asked))], ())
+    machines = [machine("A", subject(asked)), machine("B", subject(asked))]
+    (workload,) = compared(machines, ())
     found = workload.figures[0].capacity_per_s
     if expected == "at none":
         assert (found.value, found.low) == (None, None)
@@ -95,12 +96,11 @@ def test_a_sweep_brackets_a_capacity_or_says_at_least_or_none(limit_ms: float, e
     else:
         assert (found.value, found.high) == (None, None) and found.low == pytest.approx(200)
         assert "may hold at larger rates" in workload.figures[0].capacity_why
-    conclusive = why_not_conclusive([workload])
-    assert (
-        conclusive == "nothing can be told apart"
-        if expected == "between"
-        else "isn't bracketed" in str(conclusive)
-    )
+    why = why_not_conclusive(machines, [workload])
+    if expected == "between":
+        assert why == "nothing can be told apart"
+    else:
+        assert why is not None and "isn't bracketed" in why
 
 
 def test_a_closed_loop_says_no_capacity_and_its_loads_are_compared() -> None:
@@ -111,9 +111,20 @@ def test_a_closed_loop_says_no_capacity_and_its_loads_are_compared() -> None:
     assert found["p99", "at concurrency 8"].standing == "more"
     assert found["throughput", "at concurrency 8"].standing == "not told apart"
     limited = asked.model_copy(update={"objective": Objective(p99_ms=200)})
-    (workload,) = compared([machine("A", subject(limited)), machine("B", subject(limited))], ())
+    machines = [machine("A", subject(limited)), machine("B", subject(limited))]
+    (workload,) = compared(machines, ())
     assert "closed loop" in workload.figures[0].capacity_why
-    assert "isn't bracketed" in str(why_not_conclusive([workload]))
+    assert "isn't bracketed" in str(why_not_conclusive(machines, [workload]))
+
+
+def test_a_search_that_recommends_nothing_is_named() -> None:
+    machines = [
+        machine("A", searched(subject())),
+        machine("B", searched(subject(), recommended=None, best=None, why="no rate was measured")),
+    ]
+    found = compared(machines, ())
+    assert found == ()
+    assert why_not_conclusive(machines, found) == "a-run recommends nothing: no rate was measured"
 
 
 def test_latency_is_compared_at_equal_load_and_along_the_front_where_both_were_measured() -> None:
@@ -192,6 +203,9 @@ def test_cost_is_by_the_user_s_price_and_throughput_by_gpu() -> None:
     cost = found["cost", "at the objective"]
     assert cost.reference == pytest.approx(3.6 / (150 * 3600) * 1e6) and cost.ratio.value == pytest.approx(2)
     assert cost.standing == "more"
+    (workload,) = compared([one, other], ())
+    own = workload.figures[1].cost_per_million
+    assert own.low and own.value and own.high and own.low < own.value < own.high
     per_gpu = found["capacity_per_gpu", "at the objective"]
     assert per_gpu.value == 75 and per_gpu.ratio.value == pytest.approx(0.5) and per_gpu.standing == "less"
     free = ratios(one, machine("B", searched(subject(), proven=PROVEN)))
@@ -215,6 +229,9 @@ def test_what_differs_is_weighed_by_what_computed() -> None:
     }
     on_cpus = weighed([changes(here, there)], ["cpu", "cpu"])
     assert {each.name for each in on_cpus if each.weight == "subject"} == {"cpu"}
+    of_provider = changes(here, here.model_copy(update={"execution_provider": "CPUExecutionProvider"}))
+    assert [each.weight for each in weighed([of_provider], ["gpu", "cpu"])] == ["subject"]
+    assert [each.weight for each in weighed([of_provider], ["gpu", "gpu"])] == ["may explain"]
     third = weighed([changes(here, there), {}], ["gpu", "gpu", "gpu"])
     assert third[0].values == ("NVIDIA H100 80GB HBM3", "NVIDIA L40S", "NVIDIA H100 80GB HBM3")
 
