@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from harness.analysis.gpu import may_use
 from harness.comparison.fairness import flaws_of, is_answer_of_overload
 from harness.comparison.ratios import NONE, between, pooled, ratio, standing
 from harness.comparison.subject import configuration_of
@@ -73,8 +74,13 @@ def _latency(point: PointResult, name: LatencyName) -> Figure:
 
 
 def _energy(point: PointResult) -> Figure:
-    """Of all its GPUs together, as their driver counted it; never by a power that is only stated."""
-    told = [gpu.energy_j_per_inference for gpu in point.gpu or () if gpu.mig_instance is None]
+    """Of the GPUs that it used together, as their driver counted it; never by a power that is only stated."""
+    used = [
+        gpu
+        for gpu in point.gpu or ()
+        if gpu.mig_instance is None and may_use(point.point, gpu.device, point.execution_provider)
+    ]
+    told = [gpu.energy_j_per_inference for gpu in used]
     known = [joules for joules in told if joules is not None]
     whole = bool(known) and len(known) == len(told) and sum(known) > 0
     return Figure(value=sum(known) if whole else None, low=None, high=None)

@@ -16,7 +16,7 @@ from harness.comparison.subject import Subject
 from harness.comparison.unsaid import unsaid, why_not_conclusive
 from harness.schema.compare_result import ComparedMachine, RatioToReference
 from harness.schema.result import PointResult
-from harness.schema.scenario import Load, Objective
+from harness.schema.scenario import Load, Objective, Server
 from harness.schema.tune_result import Figure
 from tests.comparison.subjects import SCENARIO, gpu_named, searched, subject, with_point
 from tests.report.factory import environment
@@ -186,6 +186,19 @@ def test_energy_is_compared_only_as_it_was_counted() -> None:
     assert not any(metric == "energy" for metric, _ in uncounted)
     questions = unsaid([machine("B", energy(other, None))], compared([machine("B", energy(other, None))], ()))
     assert any(each.question == "How much energy does B take?" for each in questions)
+
+
+def test_energy_is_that_of_the_gpus_that_computed() -> None:
+    """A second GPU idles in the machine, beside the one that `server.gpus` names."""
+    asked = SCENARIO.model_copy(update={"server": Server(max_batch=8, gpus=(0,))})
+    one = energy(subject(asked), 2.0)
+    gpus = one.run.points[0].gpu
+    assert gpus
+    idle = gpus[0].model_copy(update={"device": 1, "energy_j_per_inference": 40.0})
+    both = with_point(one, 0, gpu=(*gpus, idle))
+    assert load_points([both.points])[0].energy_j_per_inference.value == 2.0
+    on_cpu = with_point(one, 0, execution_provider="CPUExecutionProvider")
+    assert load_points([on_cpu.points])[0].energy_j_per_inference.value is None
 
 
 def test_several_runs_give_energy_an_interval_and_are_one_figure() -> None:
