@@ -411,7 +411,7 @@ def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN RUN...",
+            metavar="RUN",
             help="Folders of runs or searches, or their names under --results; the first is the reference.",
         ),
     ],
