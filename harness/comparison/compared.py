@@ -149,7 +149,9 @@ def _at_equal_load(one: MachineFigures, reference: MachineFigures) -> Iterator[R
         if not point.open_loop:
             yield _ratio("throughput", at, point.throughput_per_s, other.throughput_per_s, "no interval")
         for name in LATENCIES:
-            yield _ratio(name, at, latency_of(point, name), latency_of(other, name), _UNSUPPORTED)
+            latencies = latency_of(point, name), latency_of(other, name)
+            if latencies != (NONE, NONE):
+                yield _ratio(name, at, *latencies, _UNSUPPORTED)
         energies = point.energy_j_per_inference, other.energy_j_per_inference
         if NONE not in energies:
             yield _ratio("energy", at, *energies, _ONE_LOOK)

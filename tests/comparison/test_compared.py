@@ -275,6 +275,14 @@ def test_what_the_data_cannot_say_is_asked_of_each_machine() -> None:
     assert "How much does A serve under the objective?" in said
 
 
+def test_a_percentile_that_one_machine_has_is_not_known_and_one_that_neither_has_is_no_row() -> None:
+    latency = subject().run.points[0].latency_s.model_copy(update={"p99": None})
+    open_ = with_point(subject(), 0, latency_s=latency)
+    found = ratios(machine("A", open_), machine("B", subject()))["p99", "at 50/s poisson"]
+    assert (found.reference, found.standing) == (None, "not known") and "doesn't support" in str(found.why)
+    assert ("p99", "at 50/s poisson") not in ratios(machine("A", open_), machine("B", open_))
+
+
 def test_a_point_that_never_became_steady_has_no_figures() -> None:
     points: Sequence[Any] = subject().points
     assert points[0].steady_state is not None
