@@ -1,15 +1,15 @@
 """Measure a model behind NVIDIA Triton before it goes on GPUs.
 
 What the command line does can be called from Python: `run`, `dry_run`, `resume`, `tune`, `ab`, `bisect`,
-`nightly`, `rebuild`, `export_model`, `serve`, `examine` (what `harness doctor` prints); `samples` gives the
-requests of a point. Each raises `HarnessError`, one sentence with the remedy. Imports are made when a
-function is called: `import harness` stays cheap.
+`nightly`, `compare`, `rebuild`, `export_model`, `serve`, `examine` (what `harness doctor` prints); `samples`
+gives the requests of a point. Each raises `HarnessError`, one sentence with the remedy. Imports are made when
+a function is called: `import harness` stays cheap.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.commands.serve import Serving
     from harness.schema.ab_result import Comparison
     from harness.schema.bisect_result import Bisection
+    from harness.schema.compare_result import HardwareComparison
     from harness.schema.model import ModelArtifact
     from harness.schema.night_result import Baseline, Night
     from harness.schema.plan_result import PlanResult
@@ -42,6 +43,7 @@ __all__ = [
     "ServerError",
     "ab",
     "bisect",
+    "compare",
     "dry_run",
     "examine",
     "export_model",
@@ -312,6 +314,34 @@ def plan(
         verify=verify,
         results=Path(results),
         progress=progress,
+    )
+
+
+def compare(
+    *runs: str | Path,
+    allow: Sequence[str] = (),
+    prices: Mapping[str, float] | None = None,
+    hardware: str | Path | None = None,
+    results: str | Path = "results",
+    quiet: bool = False,
+) -> HardwareComparison:
+    """Compare what machines serve of one scenario, as `harness compare` does; the first is the reference.
+
+    `runs`: folders of runs and searches, or their names under `results`, where the comparison gets a folder,
+    too. `allow`: reasons for which an unfair comparison is let through and marked. `prices`: of an hour of a
+    machine, by a part of its name; `hardware`: a file with prices. Raises InputError for what can't be
+    compared, or not fairly.
+    """
+    from harness.commands import compare as story
+    from harness.commands.progress import Progress
+
+    return story.compare(
+        runs,
+        allow=allow,
+        prices=prices,
+        hardware=None if hardware is None else Path(hardware),
+        results=Path(results),
+        progress=Progress(quiet=quiet),
     )
 
 

@@ -478,6 +478,51 @@ def plan(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="Folders of runs or searches, or their names under --results; the first is the reference.",
+        ),
+    ],
+    allow: Annotated[
+        list[str],
+        typer.Option(
+            metavar="REASON",
+            help="Let through what is unfair for this reason, and mark every figure. May be given several "
+            "times.",
+        ),
+    ] = [],  # noqa: B006 - typer reads it, nobody writes it
+    price: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=EUR_PER_HOUR",
+            help="What an hour of a machine costs, by a part of its name, e.g. L40S=1.20. May be given "
+            "several times.",
+        ),
+    ] = [],  # noqa: B006 - typer reads it, nobody writes it
+    hardware: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A YAML file with prices, as harness plan reads it.")
+    ] = None,
+    results: Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Compare the same scenario on several machines, where that is fair, as ratios with intervals."""
+    from harness.commands import compare as story
+
+    result = harness.compare(
+        *runs,
+        allow=allow,
+        prices=dict(map(story.parsed_price, price)),
+        hardware=hardware,
+        results=results,
+    )
+    terminal.print_json(result) if as_json else story.show(result)
+    raise typer.Exit(story.exit_code(result))
+
+
+@app.command()
 def worker(
     master: Annotated[
         str, typer.Option(metavar="HOST[:PORT]", help="Where the run waits, as its --listen says.")

@@ -10,7 +10,7 @@ from harness.clock import now
 from harness.commands.derived import import_libraries
 from harness.commands.planning.asked import Asked, asked_of
 from harness.commands.planning.chosen import Chosen
-from harness.commands.planning.evidence import Evidence, Gathered, gather, hardware_key, latest
+from harness.commands.planning.evidence import Gathered, gather, hardware_key, latest
 from harness.commands.planning.hardware_plan import hardware_plan
 from harness.commands.planning.live import Live
 from harness.commands.planning.observe import observe as measure_what_lacks
@@ -25,7 +25,7 @@ from harness.measurement.testbed import Testbed, most_shared
 from harness.report.page.plan_page import write_plan_page
 from harness.report.plan_words import plan_lines
 from harness.schema.errors import ExitCode, InputError
-from harness.schema.hardware import Hardware, HardwareFile
+from harness.schema.hardware import HardwareFile
 from harness.schema.plan_result import DemandFigures, HardwarePlan, PlanResult
 from harness.schema.point import Setting
 from harness.store import hardware_file, plan_file
@@ -123,7 +123,7 @@ def _planned(
             evidence,
             gathered.recommended,
             asked,
-            _named(known, evidence[0]),
+            known.named(evidence[0].hardware_name) if known else None,
             known.currency if known else "",
             gathered.left_out,
         )
@@ -182,14 +182,6 @@ def _hardware_file(loaded: LoadedScenario, given: Path | None) -> HardwareFile |
     return (
         None if name is None else hardware_file.read(confined(loaded.folder, name, f"plan.hardware {name!r}"))
     )
-
-
-def _named(known: HardwareFile | None, evidence: Evidence) -> Hardware | None:
-    """What the user's file says of the hardware that was measured."""
-    for each in known.hardware if known else ():
-        if (each.matches or each.name).casefold() in evidence.hardware_name.casefold():
-            return each
-    return None
 
 
 def _demand(asked: Asked) -> DemandFigures:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Callable
 
-from harness.address import host_of, is_loopback
-from harness.analysis.gpu import may_use
+from harness.analysis.served_on import counted, gpus_served_on
 from harness.report.cell import Cell, missing
 from harness.report.format import count, memory, number
 from harness.schema.result import Environment, GpuEnvironment, RunResult
@@ -22,42 +20,14 @@ def ran_on(run: RunResult) -> str:
     if where is None:
         return UNKNOWN
     cpu = f"{where.cpu}, {count(where.cores, 'core')}"
-    present = _counted([gpu.name for gpu in where.gpus if gpu.mig_instance is None])
+    present = counted([gpu.name for gpu in where.gpus if gpu.mig_instance is None])
     provider = where.execution_provider
     if provider is None:
         seen = f"{present} present, " if present else ""
         return f"not known: the server doesn't say which device it used ({seen}{cpu})"
     if provider.startswith("CPU"):
         return f"CPU: {cpu}" + (f" ({present} present and not used)" if present else " (no GPU)")
-    return f"GPU: {_counted(_served_on(run, where)) or 'of an unknown kind'} (host: {cpu})"
-
-
-def _served_on(run: RunResult, where: Environment) -> list[str]:
-    """Names of the GPUs that some point may have used; empty where the server is elsewhere and unwatched.
-
-    This machine's GPUs are not those of a server elsewhere, so there only what a probe there saw counts.
-    """
-    if where.server_mode == "remote" and not is_loopback(host_of(where.server_url)):
-        watched = [p for p in run.points if p.gpu_probe is not None and p.gpu_probe.elsewhere]
-        there = {
-            g.device: g.name
-            for p in watched
-            for g in p.gpu or ()
-            if g.mig_instance is None and may_use(p.point, g.device, p.execution_provider)
-        }
-        return list(there.values())
-    points = run.points
-    return [
-        gpu.name
-        for gpu in where.gpus
-        if gpu.mig_instance is None
-        and (not points or any(may_use(p.point, gpu.device, p.execution_provider) for p in points))
-    ]
-
-
-def _counted(names: list[str]) -> str:
-    """ "2 × NVIDIA H100 80GB HBM3, NVIDIA L4"."""
-    return ", ".join(name if n == 1 else f"{n} × {name}" for name, n in Counter(names).items())
+    return f"GPU: {counted(gpus_served_on(run)) or 'of an unknown kind'} (host: {cpu})"
 
 
 def served_by(environment: Environment | None) -> str:

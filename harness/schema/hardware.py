@@ -30,6 +30,13 @@ class HardwareFile(Frozen):
     """What prices are in, as it is to be printed."""
     hardware: Annotated[tuple[Hardware, ...], Field(min_length=1, max_length=100)]
 
+    def named(self, hardware_name: str) -> Hardware | None:
+        """What the file says of the hardware that results call so."""
+        for each in self.hardware:
+            if (each.matches or each.name).casefold() in hardware_name.casefold():
+                return each
+        return None
+
     @model_validator(mode="after")
     def _named_once(self) -> HardwareFile:
         names = [each.name for each in self.hardware]

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from harness.analysis.quantile import Z_95
+from harness.schema.tune_result import Figure
 from harness.tuning.likeness import Floats
 
 DRAWS = 400
@@ -66,6 +68,22 @@ class Estimate:
     def width(self) -> float:
         """Of the interval, as a logarithm."""
         return math.log(self.high / self.low) if self.low and self.high else math.inf
+
+    @property
+    def figure(self) -> Figure:
+        """As it is written."""
+        return Figure(value=self.value, low=self.low, high=self.high)
+
+    @property
+    def at_95(self) -> Estimate:
+        """With a 95% interval, as all figures that aren't about who leaves a race."""
+        if self.value is None:
+            return Estimate(None, None, self.high)
+        low, high = (
+            None if end is None else self.value * (end / self.value) ** (Z_95 / SURE_Z)
+            for end in (self.low, self.high)
+        )
+        return Estimate(self.value, low, high)
 
 
 NOTHING = Estimate(None, None, None)

@@ -39,7 +39,7 @@ def limits(objective: Objective) -> dict[float, float]:
 
 def told(result: PointResult, tune: Tune) -> Told:
     """Of a point at a rate how far it was under its objective, of a saturated one what it served."""
-    if result.requests == 0 or (result.verdict == "invalid" and not _too_much(result)):
+    if result.requests == 0 or (result.verdict == "invalid" and not is_overload(result)):
         return Unusable(result.reasons[0])
     if past := next(_past_constraints(result, tune), None):
         return Barred(past)
@@ -93,7 +93,7 @@ def of_step(step: Step) -> Told:
     return Barred(why) if step.told == "barred" else Failed(why)
 
 
-def _too_much(result: PointResult) -> bool:
+def is_overload(result: PointResult) -> bool:
     """Whether the rate was so high that requests failed. That is an answer, and whatever else is wrong with
     the point follows from it: a client that shares the server's cores, requests that were given up."""
     failed = result.errors / result.requests > result.point.validity.errors

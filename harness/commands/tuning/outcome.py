@@ -9,9 +9,9 @@ from harness.clock import now
 from harness.commands.tuning.search import Search
 from harness.report.search_words import settings_words
 from harness.schema.result import PointResult
-from harness.schema.tune_result import Candidate, Figure, Step, TuneResult
+from harness.schema.tune_result import Candidate, Step, TuneResult
 from harness.tuning import finish
-from harness.tuning.capacity import NOTHING, Estimate, cliff
+from harness.tuning.capacity import NOTHING, cliff
 from harness.tuning.front import on_front
 
 
@@ -84,8 +84,8 @@ def _candidate(search: Search, number: int) -> Candidate:
         settings=dict(race.space.configurations[number]),
         standing=finish.standing(race, each),
         why=each.out,
-        capacity_per_s=_figure(NOTHING if search.is_of_cost else each.estimate),
-        cost=_figure(each.estimate).inverted if search.is_of_cost else None,
+        capacity_per_s=(NOTHING if search.is_of_cost else each.estimate).figure,
+        cost=each.estimate.figure.inverted if search.is_of_cost else None,
         served_per_s=None if each.served is None else each.served.rate_per_s,
         foreseen_per_s=None if search.is_of_cost else _foreseen(search, number),
         cliff=cliff(each.rated),
@@ -102,10 +102,6 @@ def _candidate(search: Search, number: int) -> Candidate:
 def _foreseen(search: Search, number: int) -> float | None:
     race = search.race
     return math.exp(race.foreseen[0][number]) if race.foresight.executions else None
-
-
-def _figure(found: Estimate) -> Figure:
-    return Figure(value=found.value, low=found.low, high=found.high)
 
 
 def _at(search: Search, number: int) -> PointResult | None:

@@ -10,7 +10,7 @@ from harness.commands.tuning.search import PROOF, Search, measure
 from harness.commands.tuning.step_words import step_line
 from harness.measurement.session import Session
 from harness.schema.answer import Ratio
-from harness.schema.tune_result import Figure, Proof
+from harness.schema.tune_result import Proof
 from harness.tuning import finish
 from harness.tuning.ask_and_tell import Ask
 from harness.tuning.capacity import SURE_Z, Estimate, Rated
@@ -108,26 +108,14 @@ def _proof(
         return Proof(
             turns=turns,
             capacities_per_s={},
-            costs={str(arm): _at_95(each).inverted for arm, each in found.items()},
+            costs={str(arm): each.at_95.figure.inverted for arm, each in found.items()},
             over_default=None if beside is None else _ratio(found[beside], found[recommended]),
         )
     return Proof(
         turns=turns,
-        capacities_per_s={str(arm): _at_95(each) for arm, each in found.items()},
+        capacities_per_s={str(arm): each.at_95.figure for arm, each in found.items()},
         over_default=None if beside is None else _ratio(found[recommended], found[beside]),
     )
-
-
-def _at_95(found: Estimate) -> Figure:
-    """With a 95% interval, as all figures that aren't about who leaves a race."""
-    if found.value is None:
-        return Figure(value=None, low=None, high=found.high)
-    shrink = Z_95 / SURE_Z
-
-    def moved(end: float | None) -> float | None:
-        return None if end is None or found.value is None else found.value * (end / found.value) ** shrink
-
-    return Figure(value=found.value, low=moved(found.low), high=moved(found.high))
 
 
 def _ratio(one: Estimate, other: Estimate) -> Ratio | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.commands.tuning.search import Search
 from harness.report.format import number
 from harness.report.search_words import cost_figure_words, figure_words, settings_words, told_words
-from harness.schema.tune_result import Figure, Step
+from harness.schema.tune_result import Step
 
 
 def step_line(search: Search, step: Step) -> str:
@@ -19,10 +19,10 @@ def known_words(search: Search, step: Step) -> str:
     """What is known of the configuration that was measured: its capacity, or its cost."""
     found = search.race.candidates[step.candidate].estimate
     if search.is_of_cost:
-        cost = Figure(value=found.value, low=found.low, high=found.high).inverted
+        cost = found.figure.inverted
         return f"cost {cost_figure_words(cost, search.scenario.tune.goal)}"
     if found.value is None:
         return "capacity " + (
             "not known yet" if found.high is None else f"under {number(found.high)} requests/s"
         )
-    return f"capacity {figure_words(Figure(value=found.value, low=found.low, high=found.high))}"
+    return f"capacity {figure_words(found.figure)}"

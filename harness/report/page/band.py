@@ -68,7 +68,7 @@ def band_chart(curve: Sequence[CurvePoint], peak_per_s: float) -> BandChart:
         band=path(upper + lower),
         lines=lines,
         across=[(x(part * most / 5), number(part * most / 5)) for part in range(6)],
-        up=[(y(tick), ms(tick)) for tick in _ticks(least_s, most_s)],
+        up=[(y(tick), ms(tick)) for tick in ticks(least_s, most_s)],
         limit_y=y(limit_s),
         limit=f"{ms(limit_s)} ms",
         peak_x=x(peak_per_s),
@@ -76,6 +76,7 @@ def band_chart(curve: Sequence[CurvePoint], peak_per_s: float) -> BandChart:
     )
 
 
-def _ticks(least_s: float, most_s: float) -> list[float]:
+def ticks(least_s: float, most_s: float) -> list[float]:
+    """1, 2 and 5 of each decade between two ends of a logarithmic axis."""
     decades = range(math.floor(math.log10(least_s)), math.ceil(math.log10(most_s)) + 1)
     return [t for d in decades for part in PER_DECADE if least_s <= (t := part * 10.0**d) <= most_s]
