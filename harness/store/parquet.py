@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from harness import atomic
 from harness.plain_file import open_plain
 from harness.schema.errors import InputError
-from harness.store import whole
+from harness.store import thinned, whole
 from harness.store.parquet_bounds import check_bounds
 
 SCHEMA_VERSION = 1
@@ -79,7 +79,7 @@ class Opened:
 
     def _fault(self, error: BaseException) -> InputError:
         if isinstance(error, FileNotFoundError):
-            return whole.missing(self._path)
+            return thinned.missing(self._path)
         # The system's own, and not that of a reader that was led astray.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             return whole.unreadable(self._path, error)
