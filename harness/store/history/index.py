@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 import duckdb
 import pyarrow as pa
 
-from harness import atomic, cache
+from harness import cache
 from harness.plain_text import quoted
 from harness.schema.errors import HarnessError, InputError
 from harness.store import whole
@@ -212,20 +212,30 @@ def _read(name: str, seen: Seen, *, thorough: bool) -> tuple[SeenRow, Rows | Non
 
 
 def _keep(connection: Any, file: Path) -> None:
-    """Raises HarnessError where the cache can't be written."""
+    """Make what is in memory the index's file; its lock is held. Raises HarnessError where the cache can't be
+    written."""
+    made = file.with_suffix(".making")  # a killed process may have left one
+    left = (made, made.with_suffix(".making.wal"))
     with cache.written():
         file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.replacing_path(file) as scratch:
-            try:
-                connection.execute(f"ATTACH {_literal(scratch)} AS next; COPY FROM DATABASE memory TO next")
-            except duckdb.Error as error:
-                raise OSError(str(error).splitlines()[0]) from error
-            finally:
-                with suppress(duckdb.Error):
-                    connection.execute("DETACH DATABASE IF EXISTS next")
-        for other in file.parent.glob(f"{file.stem.partition('-')[0]}-*"):
-            if other != file:
-                other.unlink(missing_ok=True)
+        try:
+            _remove(*left)
+            connection.execute(f"ATTACH {_literal(made)} AS next; COPY FROM DATABASE memory TO next")
+            connection.execute("CHECKPOINT next; DETACH next")  # all of it is in the file then
+            made.replace(file)
+        except duckdb.Error as error:
+            raise OSError(str(error).splitlines()[0]) from error
+        finally:
+            with suppress(duckdb.Error):
+                connection.execute("DETACH DATABASE IF EXISTS next")
+            _remove(*left)
+        others = file.parent.glob(f"{file.stem.partition('-')[0]}-*.duckdb")
+        _remove(*(other for other in others if other != file))
+
+
+def _remove(*files: Path) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _lock_down(connection: Any) -> None:
