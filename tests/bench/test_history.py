@@ -48,7 +48,7 @@ def test_ten_thousand_runs(
     first = look(past.results, *LOOKS["list"])
     (index,) = (tmp_path / "cache" / "history").iterdir()
     print(
-        f"\n{RUNS:,} runs of two points, each command from its start to its end: the first look {first:.0f} s; "
+        f"\n{RUNS:,} runs of two points, each command from start to end: the first look {first:.0f} s; "
         f"the index has {index.stat().st_size / 1e6:.0f} MB"
     )
     took = {name: [look(past.results, *arguments) for _ in range(5)] for name, arguments in LOOKS.items()}

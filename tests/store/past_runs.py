@@ -1,4 +1,4 @@
-"""A results folder with runs of the past: copies of one small run, each with a time and figures of its own."""
+"""A results folder with runs of the past: copies of one small run, each with its own time and figures."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class PastRuns:
-    """Makes such runs under `results`, of the finished run `of`. `linked`: their files are its own, which spares time and
-    disk; then each new run changes the ctime of all."""
+    """Makes such runs under `results`, of the finished run `of`. `linked`: their files are its own, which
+    spares time and disk; then each new run changes the ctime of all."""
 
     def __init__(self, results: Path, of: Path, *, linked: bool = False) -> None:
         self.results, self._of, self._put = results, of, os.link if linked else shutil.copy2

@@ -181,7 +181,8 @@ def test_runs_of_0_1_are_read(past: PastRuns) -> None:
     assert trend("wires", "p50", past.results).series[0].values[0].value > 0
 
 
-def test_only_what_changed_is_read_again(past: PastRuns, reads: list[str], settled: None) -> None:
+@pytest.mark.usefixtures("settled")
+def test_only_what_changed_is_read_again(past: PastRuns, reads: list[str]) -> None:
     one, other = past.made(1, name="one"), past.made(2, name="other")
     history(past.results)
     assert reads == ["one", "other"]
@@ -198,7 +199,8 @@ def test_only_what_changed_is_read_again(past: PastRuns, reads: list[str], settl
     assert reads[4:] == ["new", "other"]
 
 
-def test_a_clock_that_was_set_back_hides_no_change(past: PastRuns, reads: list[str], settled: None) -> None:
+@pytest.mark.usefixtures("settled")
+def test_a_clock_that_was_set_back_hides_no_change(past: PastRuns) -> None:
     file = past.made().path / "result.json"
     history(past.results)
     text = file.read_text().replace('"scenario": "small"', '"scenario": "later"')
@@ -227,7 +229,8 @@ def test_a_time_in_the_future_is_never_trusted(past: PastRuns, reads: list[str])
     assert len(reads) == 2
 
 
-def test_the_index_may_be_deleted_or_damaged_at_any_time(past: PastRuns, settled: None) -> None:
+@pytest.mark.usefixtures("settled")
+def test_the_index_may_be_deleted_or_damaged_at_any_time(past: PastRuns) -> None:
     past.made()
     before = history(past.results)
     (file,) = (cache.cache_dir() / "history").iterdir()
@@ -294,7 +297,8 @@ def test_a_record_of_a_later_harness_is_named(past: PastRuns, record: str) -> No
     assert "has format 2, and this harness reads up to 1" in why
 
 
-def test_a_page_that_was_changed_is_found_when_the_file_is_new(past: PastRuns, settled: None) -> None:
+@pytest.mark.usefixtures("settled")
+def test_a_page_that_was_changed_is_found_when_the_file_is_new(past: PastRuns) -> None:
     """The footer is whole, and a checksum isn't."""
     run = past.made()
     assert listed(history(past.results))
@@ -403,6 +407,11 @@ def test_of_runs_begun_at_once_by_several_processes_none_is_lost(past: PastRuns,
     assert len(set(names)) == 6
     found = history(past.results)
     assert sorted(listed(found)) == sorted(names) and found.skipped == ()
+
+
+def test_a_folder_that_isnt_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is no folder: name the one with your runs with --results"):
+        history(tmp_path / "nowhere")
 
 
 def test_every_outcome_can_be_asked_for() -> None:

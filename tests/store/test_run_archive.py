@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -207,9 +206,9 @@ def test_from_a_read_only_mount(run: Path, tmp_path: Path, results: Path) -> Non
     assert import_(tmp_path / "a.tar", results).name == run.name
 
 
-def test_a_full_disk_leaves_nothing(archive: Path, results: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing(archive: Path, results: Path) -> None:
     results.mkdir()
-    with mounted(results, "-t", "tmpfs", "-o", f"size={os.path.getsize(archive) // 8192 * 4}k", "none"):
+    with mounted(results, "-t", "tmpfs", "-o", f"size={archive.stat().st_size // 8192 * 4}k", "none"):
         with pytest.raises(HarnessError, match=r"can't be written .*make room"):
             import_(archive, results)
         assert nothing_there(results)
