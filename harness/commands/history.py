@@ -15,7 +15,6 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from harness.commands.progress import Progress
-from harness.commands.run import RESULTS
 from harness.console import cells, console_for_tables, line, print_sentences
 from harness.report.history_words import (
     COLUMNS,
@@ -55,7 +54,7 @@ FEWEST = 4
 
 
 def history(
-    results: Path = RESULTS,
+    results: Path,
     *,
     scenario: str | None = None,
     model: str | None = None,
@@ -77,8 +76,8 @@ def history(
 
 def trend(
     scenario: str,
-    metric: str = "p99",
-    results: Path = RESULTS,
+    metric: str,
+    results: Path,
     *,
     point: str | None = None,
     model: str | None = None,
@@ -105,7 +104,7 @@ def trend(
         )
 
 
-def sql(query: str, results: Path = RESULTS, *, limit: int, progress: Progress | None = None) -> SqlTable:
+def sql(query: str, results: Path, *, limit: int, progress: Progress | None = None) -> SqlTable:
     """What one SELECT over the index gives. Raises InputError for anything else."""
     progress = progress or Progress()
     with indexed(results, progress.say) as index:
@@ -114,7 +113,7 @@ def sql(query: str, results: Path = RESULTS, *, limit: int, progress: Progress |
 
 def thin(
     older_than: str,
-    results: Path = RESULTS,
+    results: Path,
     *,
     scenario: str | None = None,
     dry_run: bool = False,
@@ -159,7 +158,7 @@ def _thinned(path: Path, age: timedelta, *, dry_run: bool) -> dict[Path, int]:
     return found
 
 
-def export(run: Path, to: Path | None = None, results: Path = RESULTS) -> Path:
+def export(run: Path, to: Path | None, results: Path) -> Path:
     """Write a run's folder, or the one of that name in `results`, into one file, and name it."""
     folder = open_run(run if run.is_dir() else results / run)
     to = to or Path(f"{folder.path.name}.tar")
@@ -170,7 +169,7 @@ def export(run: Path, to: Path | None = None, results: Path = RESULTS) -> Path:
     return to
 
 
-def import_(file: Path, results: Path = RESULTS) -> Path:
+def import_(file: Path, results: Path) -> Path:
     """Make the folder of a run of a file that `export` wrote."""
     return read_archive(file, results)
 

@@ -212,15 +212,12 @@ def _chunks(
     pa.default_memory_pool().release_unused()
 
 
-def count_requests(path: Path, *, thorough: bool) -> int:
-    """How many requests the file holds, by what it says of itself or, `thorough`, read through with the
-    checksum of each page. Raises InputError when `path` is no such file, or is damaged."""
+def check_pages(path: Path) -> None:
+    """Read a requests file through, with the checksum of each page. Raises InputError when `path` is no such
+    file, or is damaged."""
     with Opened(path, _REQUESTS) as file:
-        rows: int = file.metadata.num_rows
-        if thorough:
-            for group in groups(file):
-                file.read_row_group(group, use_threads=False)
-    return rows
+        for group in groups(file):
+            file.read_row_group(group, use_threads=False)
 
 
 def read_window(path: Path) -> Window | None:

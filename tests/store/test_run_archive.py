@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(run, tmp_path_factory.mktemp("sent") / "run.tar")
+    return export(run, tmp_path_factory.mktemp("sent") / "run.tar", run.parent)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_nothing_is_overwritten(run: Path, archive: Path, results: Path) -> None
         import_(archive, results)
     assert (back / "note").read_text() == "mine" and len(list(results.iterdir())) == 1
     with pytest.raises(InputError, match=r"is there already, and nothing is overwritten"):
-        export(run, archive)
+        export(run, archive, run.parent)
 
 
 def test_an_empty_folder_of_that_name_stays(run: Path, archive: Path, results: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_link_in_the_run_is_refused(run: Path, tmp_path: Path) -> None:
     (run / "secret").symlink_to("/etc/passwd")
     try:
         with pytest.raises(InputError, match=r"is a link"):
-            export(run, tmp_path / "a.tar")
+            export(run, tmp_path / "a.tar", run.parent)
     finally:
         (run / "secret").unlink()
     assert not list(tmp_path.iterdir())
@@ -202,7 +202,7 @@ def test_a_link_as_the_archive_is_refused(archive: Path, results: Path, tmp_path
 
 def test_from_a_read_only_mount(run: Path, tmp_path: Path, results: Path) -> None:
     with read_only(run.parent):
-        export(run, tmp_path / "a.tar")
+        export(run, tmp_path / "a.tar", run.parent)
     assert import_(tmp_path / "a.tar", results).name == run.name
 
 

@@ -19,6 +19,7 @@ from harness.schema.plan_result import PlanResult
 from harness.schema.result import Environment, Interval, PointResult, RunResult
 from harness.schema.tune_result import TuneResult
 from harness.store import ab_file, night_file, plan_file, samples_file, thinned, tune_file, whole
+from harness.store.parquet import rows_told
 from harness.store.run_folder import RunFolder
 from harness.store.whole import is_there
 
@@ -133,7 +134,9 @@ def _of_run(folder: RunFolder, name: str, thorough: bool) -> Rows:
     if thinned.read(folder.path) is None:
         for point in result.points:
             samples = folder.point(point.id) / "requests.parquet"
-            if samples_file.count_requests(samples, thorough=thorough) < point.requests:
+            if thorough:
+                samples_file.check_pages(samples)
+            if rows_told(samples) < point.requests:
                 raise whole.damaged(samples, "it has fewer requests than the result counts")
     best = _best(result)
     run = _run_row(
