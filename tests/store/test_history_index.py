@@ -18,17 +18,26 @@ from hypothesis import strategies as st
 
 import harness
 from harness import cache
+from harness.commands import plan as commands_plan
+from harness.commands import run as commands_run
+from harness.commands import tune as commands_tune
 from harness.commands.history import history, sql, trend
-from harness.commands.progress import Progress
-from harness.schema.errors import InputError
+from harness.schema.errors import ExitCode, InputError
 from harness.schema.history_result import OUTCOMES, History, RunOutcome
+from harness.schema.night_result import Night
+from harness.schema.plan_result import PlanResult
+from harness.schema.result import ObjectiveCheck, Verdict
+from harness.schema.tune_result import TuneResult
 from harness.store.history import index, scan
+from harness.store.history.run_rows import run_outcome
 from tests.mounts import mounted, read_only
+from tests.report.factory import DEMO_RUN
 from tests.report.test_comparison_page import comparison
+from tests.report.test_plan_page import hardware, plan
+from tests.report.test_search_page import search
 from tests.store.finished import finished_run
 from tests.store.past_runs import TWO_POINTS, PastRuns
 
-QUIET = Progress(quiet=True)
 RUNS_OF_0_1 = Path(__file__).parents[1] / "data" / "runs_of_0_1"
 
 
@@ -171,6 +180,81 @@ def test_comparisons_and_nights_are_listed_with_their_verdicts(past: PastRuns) -
     found = trend("before vs after", "p50", past.results, kind="ab")
     assert [series.point for series in found.series] == ["1 user", "8 users"]
     assert trend("before vs after", "p50", past.results).series == (), "an experiment is no night"
+
+
+def night(**changed: object) -> Night:
+    whole = dict(
+        run_id="n",
+        path="/somewhere/n",
+        scenario="small",
+        started_at="2026-11-30T20:00:00+00:00",
+        finished_at="2026-11-30T21:00:00+00:00",
+        outcome="no baseline",
+        why="there was no baseline",
+        baseline=None,
+        changed={},
+        disturbed=None,
+        waited_s=0.0,
+        comparison=None,
+    )
+    return Night(**(whole | changed))  # type: ignore[arg-type]
+
+
+def test_a_night_is_in_the_trend_by_its_candidate(past: PastRuns) -> None:
+    past.made()
+    for name, found in (("first", night()), ("n", night(outcome="regressed", comparison=comparison()))):
+        (past.results / name).mkdir()
+        (past.results / name / "nightly.json").write_text(found.model_dump_json())
+    (past.results / "n" / "ab.json").write_text(comparison().model_dump_json())
+    (past.results / "cut").mkdir()
+    (past.results / "cut" / "nightly.json").write_text(night(finished_at=None).model_dump_json())
+    found = history(past.results, kind="nightly")
+    assert {run.folder: (run.outcome, run.points) for run in found.runs} == {
+        "first": ("no baseline", 0),
+        "n": ("regressed", 2),
+    }
+    assert "is a night that was cut off" in skipped(found)["cut"]
+    values = {s.point: [v.value for v in s.values] for s in trend("small", "p50", past.results).series}
+    told = {point.point: point.metrics for point in comparison().points}
+    for point, metrics in told.items():
+        assert values[point] == [each.candidate for each in metrics if each.metric == "p50"]
+
+
+@pytest.mark.parametrize(
+    ("made", "outcome"),
+    [
+        (search(), "found"),
+        (search(best=None, recommended=None, why="none holds it"), "missed"),
+        (search(best=None, recommended=None, why="none could be measured", steps=()), "inconclusive"),
+        (plan(), "found"),
+        (plan(hardware(replicas=None, why="none holds it")), "missed"),
+        (plan(hardware(replicas=None, trust=None, why="too few points")), "inconclusive"),
+    ],
+)
+def test_searches_and_plans_end_as_their_exit_codes_say(
+    past: PastRuns, made: TuneResult | PlanResult, outcome: str
+) -> None:
+    kind, story = ("tune", commands_tune) if isinstance(made, TuneResult) else ("plan", commands_plan)
+    (past.results / kind).mkdir()
+    (past.results / kind / f"{kind}.json").write_text(made.model_dump_json())
+    (run,) = history(past.results).runs
+    assert (run.kind, run.outcome) == (kind, outcome)
+    codes = {"found": ExitCode.FINE, "missed": ExitCode.OBJECTIVE_MISSED, "inconclusive": ExitCode.INVALID}
+    assert story.exit_code(made) == codes[outcome]  # type: ignore[arg-type]
+    if (kind, outcome) == ("tune", "found"):
+        assert run.throughput_per_s is not None and run.point is not None and "max_batch" in run.point
+
+
+@given(
+    st.lists(st.sampled_from(["valid", "invalid", "inconclusive"]), min_size=1, max_size=4),
+    st.lists(st.sampled_from([True, False, None]), max_size=2),
+)
+def test_runs_end_as_their_exit_code_says(verdicts: list[Verdict], met: list[bool | None]) -> None:
+    checks = tuple(ObjectiveCheck(name="p99_ms", limit=1.0, observed=None, met=each) for each in met)
+    points = [DEMO_RUN.points[0].model_copy(update={"verdict": v, "objective": checks}) for v in verdicts]
+    result = DEMO_RUN.model_copy(update={"points": tuple(points)})
+    codes = {"valid": 0, "met": 0, "missed": 1, "invalid": 3, "inconclusive": 3}
+    assert commands_run.exit_code(result) == codes[run_outcome(result)]
 
 
 def test_runs_of_0_1_are_read(past: PastRuns) -> None:

@@ -199,11 +199,13 @@ def _of_tune(folder: RunFolder, name: str) -> Rows:
         if found
         else None
     )
+    models = folder.about(1).models
     run = _run_row(
         name,
         "tune",
         result,
         result.environment,
+        model=models[0].name if models else None,
         outcome=tune_outcome(result),
         points=len(result.candidates),
         valid_points=sum(each.capacity_per_s.value is not None for each in result.candidates),
