@@ -9,7 +9,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -298,8 +297,8 @@ def test_a_change_with_the_same_coarse_time_is_seen(past: PastRuns, monkeypatch:
     """Of a bucket whose times are whole seconds: size and both times stay the same."""
     file = past.made().path / "result.json"
     second_ns = file.stat().st_mtime_ns // 10**9 * 10**9
-    coarse = SimpleNamespace(st_size=file.stat().st_size, st_mtime_ns=second_ns, st_ctime_ns=second_ns)
-    monkeypatch.setattr(scan, "_files", lambda _: [("result.json", coarse)])
+    coarse = ("result.json", file.stat().st_size, second_ns, second_ns)
+    monkeypatch.setattr(scan, "_files", lambda _: [coarse])
     history(past.results)
     file.write_text(file.read_text().replace('"scenario": "small"', '"scenario": "later"'))
     assert [run.scenario for run in history(past.results).runs] == ["later"]

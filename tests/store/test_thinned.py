@@ -143,6 +143,15 @@ def test_no_link_is_followed(past: PastRuns, tmp_path: Path) -> None:
     assert len(list(mine.rglob("*.parquet"))) == 3
 
 
+def test_no_link_in_place_of_a_point_is_followed(past: PastRuns, tmp_path: Path) -> None:
+    run = past.made().path
+    (point,) = (run / "points").iterdir()
+    point.rename(tmp_path / "mine")
+    samples = thinned.samples_in(run)
+    point.symlink_to(tmp_path / "mine")
+    assert thinned.samples_in(run) == samples == {}
+
+
 @pytest.mark.parametrize("age", ["", "90", "-1d", "1y", "d", "9999999d"])
 def test_an_age_that_cant_be_meant_is_refused(past: PastRuns, age: str) -> None:
     with pytest.raises(InputError, match=r"is no age: give days, hours or weeks"):

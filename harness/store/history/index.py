@@ -200,14 +200,14 @@ def _read(name: str, seen: Seen, *, thorough: bool) -> tuple[SeenRow, Rows | Non
             raise InputError(
                 f"{seen.path} is a link, and none is followed: name the folder it leads to as --results"
             )
-        rows = rows_of(seen.path, name, thorough=thorough)
+        rows = rows_of(Path(seen.path), name, thorough=thorough)
         every = ((rows.run,), rows.points, rows.figures, rows.changes)
         if not possible([list(row) for part in every for row in part]):
             raise InputError(f"{seen.path} has numbers that nothing can have: take it from a copy of the run")
     except InputError as fault:
         rows, why = None, quoted(str(fault))
     except OSError as error:
-        rows, why = None, quoted(str(whole.unreadable(seen.path, error)))
+        rows, why = None, quoted(str(whole.unreadable(Path(seen.path), error)))
     return SeenRow(name, seen.mark, seen.settled, why), rows
 
 
