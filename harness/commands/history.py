@@ -178,10 +178,10 @@ def show(found: History) -> None:
     """The runs, on stdout: as many columns as fit."""
     console = console_for_tables()
     shown = list(COLUMNS)
-    rows = _table(found.runs, shown, plain=not console.is_terminal)
+    rows = _table(found.runs, shown, console)
     while len(shown) > FEWEST and _width(rows, console) > console.width:
         shown.remove(max(shown, key=lambda column: column.rank))
-        rows = _table(found.runs, shown, plain=not console.is_terminal)
+        rows = _table(found.runs, shown, console)
     if found.runs:
         console.print(rows)
     print_sentences(history_lines(found))
@@ -192,8 +192,7 @@ def show_trend(found: Trend) -> None:
     console = console_for_tables()
     for series in found.series:
         print_sentences([(found.metric, series_words(series))])
-        plain = not console.is_terminal
-        table = Table(box=box.MARKDOWN if plain else box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        table = _empty(console)
         for title in trend_headings(found):
             table.add_column(line(title), justify="right" if title not in ("when", "run") else "left")
         for row in trend_rows(found, series):
@@ -205,8 +204,7 @@ def show_trend(found: Trend) -> None:
 def show_sql(found: SqlTable) -> None:
     """The rows, on stdout."""
     console = console_for_tables()
-    plain = not console.is_terminal
-    table = Table(box=box.MARKDOWN if plain else box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = _empty(console)
     for title in found.columns:
         table.add_column(line(title), overflow="fold")
     for row in found.rows:
@@ -221,8 +219,14 @@ def show_thinning(found: Thinning) -> None:
     print_sentences(thinning_lines(found))
 
 
-def _table(runs: Sequence[HistoryRun], shown: Sequence[RunColumn], *, plain: bool) -> Table:
-    table = Table(box=box.MARKDOWN if plain else box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+def _empty(console: Console) -> Table:
+    """A table for a terminal, or of plain text."""
+    style = box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN
+    return Table(box=style, show_edge=False, pad_edge=False)
+
+
+def _table(runs: Sequence[HistoryRun], shown: Sequence[RunColumn], console: Console) -> Table:
+    table = _empty(console)
     for column in shown:
         table.add_column(line(column.title), justify="right" if column.numeric else "left", no_wrap=True)
     for run in runs:
