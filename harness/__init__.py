@@ -1,9 +1,9 @@
 """Measure a model behind NVIDIA Triton before it goes on GPUs.
 
-What the command line does can be called from Python: `run`, `dry_run`, `resume`, `tune`, `ab`, `bisect`,
-`nightly`, `compare`, `rebuild`, `export_model`, `serve`, `examine` (what `harness doctor` prints); `samples`
-gives the requests of a point. Each raises `HarnessError`, one sentence with the remedy. Imports are made when
-a function is called: `import harness` stays cheap.
+What the command line does can be called from Python: `run`, `dry_run`, `resume`, `tune`, `plan`, `ab`,
+`bisect`, `nightly`, `compare`, `rebuild`, `history`, `trend`, `mlflow`, `export_model`, `serve`, `examine`
+(what `harness doctor` prints); `samples` gives the requests of a point. Each raises `HarnessError`, one
+sentence with the remedy. Imports are made when a function is called: `import harness` stays cheap.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.schema.ab_result import Comparison
     from harness.schema.bisect_result import Bisection
     from harness.schema.compare_result import HardwareComparison
+    from harness.schema.history_result import History, Trend
     from harness.schema.model import ModelArtifact
     from harness.schema.night_result import Baseline, Night
     from harness.schema.plan_result import PlanResult
@@ -47,6 +48,7 @@ __all__ = [
     "dry_run",
     "examine",
     "export_model",
+    "history",
     "mlflow",
     "nightly",
     "plan",
@@ -55,6 +57,7 @@ __all__ = [
     "run",
     "samples",
     "serve",
+    "trend",
     "tune",
 ]
 
@@ -363,6 +366,73 @@ def dry_run(
     file = None if scenario is None else Path(scenario)
     asked = _overrides(overrides, workers)
     return planning.plan(story.load(file, asked, only_look=True, as_loaded=url is not None))
+
+
+def history(
+    results: str | Path = "results",
+    *,
+    scenario: str | None = None,
+    model: str | None = None,
+    kind: str | None = None,
+    outcome: str | None = None,
+    since: str | None = None,
+    machine: str | None = None,
+    limit: int | None = None,
+    reindex: bool = False,
+    quiet: bool = False,
+) -> History:
+    """The runs in a results folder, the newest first, as `harness history` lists them.
+
+    The filters are as there; `limit`: None lists all. What can't be counted is in `skipped`. Raises
+    HarnessError.
+    """
+    from harness.commands import history as story
+    from harness.commands.progress import Progress
+
+    return story.history(
+        Path(results),
+        scenario=scenario,
+        model=model,
+        kind=kind,
+        outcome=outcome,
+        since=since,
+        machine=machine,
+        limit=limit,
+        anew=reindex,
+        progress=Progress(quiet=quiet),
+    )
+
+
+def trend(
+    scenario: str,
+    metric: str = "p99",
+    results: str | Path = "results",
+    *,
+    point: str | None = None,
+    model: str | None = None,
+    kind: str | None = None,
+    since: str | None = None,
+    machine: str | None = None,
+    quiet: bool = False,
+) -> Trend:
+    """A figure of a scenario's valid points over time, as `harness history trend` prints it.
+
+    A series is one point with one model on one machine, its values the oldest first. Raises HarnessError.
+    """
+    from harness.commands import history as story
+    from harness.commands.progress import Progress
+
+    return story.trend(
+        scenario,
+        metric,
+        Path(results),
+        point=point,
+        model=model,
+        kind=kind,
+        since=since,
+        machine=machine,
+        progress=Progress(quiet=quiet),
+    )
 
 
 def __getattr__(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 import harness
-from harness import terminal
+from harness import cli_history, terminal
 from harness.cli_options import (
     All,
     Apart,
@@ -53,6 +53,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(cli_history.app, name="history")
 
 UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 """Click's own errors; some versions of typer bring a click of their own, hence through a subclass."""

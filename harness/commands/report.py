@@ -18,6 +18,7 @@ from harness.schema.errors import HarnessError, InputError, NotWritable
 from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import Environment, PointResult, RunResult
+from harness.store import thinned
 from harness.store.run_folder import RunFolder, open_run
 from harness.store.whole import noted
 
@@ -25,9 +26,13 @@ from harness.store.whole import noted
 def rebuild(path: Path, progress: Progress | None = None) -> RunResult:
     """Derive the figures of every finished point again, then write the result, the page and the files.
 
-    Nothing is written, and that is said, where this user may not write into the folder.
+    Nothing is written, and that is said, where this user may not write into the folder. Where the samples
+    were removed (`harness history thin`) the last result stays as it is, which is said, too.
     """
     folder, known, progress = open_run(path), dict[str, Derived](), progress or Progress()
+    if (gone := thinned.read(folder.path)) is not None:
+        progress.say(thinned.sentence(folder.path, gone))
+        return folder.read_result()
     try:
         with folder.locked():
             result = collect(folder, known)

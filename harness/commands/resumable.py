@@ -22,7 +22,7 @@ from harness.schema.expansion import expand
 from harness.schema.point import Point
 from harness.schema.scenario import Scenario
 from harness.schema.tune_result import TuneResult
-from harness.store import tune_file
+from harness.store import thinned, tune_file
 from harness.store.run_folder import RunFolder, StoredScenario, latest_unfinished, open_run
 from harness.store.scenario_file import LoadedScenario, load_scenario
 from harness.store.shipped import scenario_file
@@ -38,6 +38,7 @@ def resumable(
     `as_loaded` is as in `expand`.
     """
     folder, own = _meant(what, results, progress, latest_unfinished)
+    thinned.check(folder.path)
     loaded = _trusted(folder, own, as_loaded)
     with folder.locked():
         _check_points(folder, loaded.points)

@@ -18,4 +18,4 @@ def write(folder: Path, result: Comparison) -> None:
 
 def read(folder: Path) -> Comparison:
     """Raises NotWhole where the folder has none, or one that can't be read."""
-    return read_record(folder / NAME, Comparison.model_validate_json, 10 * MOST_BYTES)
+    return read_record(folder / NAME, Comparison.model_validate_json, 10 * MOST_BYTES, known=1)

@@ -21,7 +21,7 @@ def write(folder: Path, night: Night) -> None:
 
 def read(folder: Path) -> Night:
     """Raises NotWhole where the folder has none, or one that can't be read."""
-    return read_record(folder / NAME, Night.model_validate_json, 10 * MOST_BYTES)
+    return read_record(folder / NAME, Night.model_validate_json, 10 * MOST_BYTES, known=1)
 
 
 def past(results: Path, scenario: str, say: Callable[[str], None]) -> list[Night]:

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from harness import atomic
 from harness.plain_file import open_plain
 from harness.schema.errors import InputError
-from harness.store import whole
-from harness.store.parquet_bounds import check_bounds
+from harness.store import thinned, whole
+from harness.store.parquet_bounds import check_bounds, told_rows
 
 SCHEMA_VERSION = 1
 
@@ -43,6 +43,16 @@ _DAMAGE = (OSError, pa.ArrowException, ValueError, LookupError, TypeError, Arith
 """What reading a file raises whose bytes aren't those that were written."""
 
 
+def rows_told(path: Path) -> int:
+    """How many rows the file says it has; nothing of it is unpacked. Raises NotWhole where its end isn't one
+    of a Parquet file, or it can't be read."""
+    try:
+        with os.fdopen(open_plain(path), "rb") as stream:
+            return told_rows(stream)
+    except _DAMAGE as error:
+        raise _fault(path, error) from error
+
+
 class Opened:
     """A Parquet file that must be one of ours, of one of `schemas`; what is wrong with it becomes a
     NotWhole. Strings are read as dictionaries, in which each stands once: else a long one would take its
@@ -63,7 +73,7 @@ class Opened:
                 strings = _strings(self._file.metadata.schema)
                 self._file = pq.ParquetFile(same, page_checksum_verification=True, read_dictionary=strings)
         except _DAMAGE as error:
-            raise self._fault(error) from error
+            raise _fault(self._path, error) from error
         known = any(schema.equals(ours, check_metadata=False) for ours in self._schemas)
         if not known or version != SCHEMA_VERSION:
             self._file.close()
@@ -75,15 +85,16 @@ class Opened:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._file.close()
         if isinstance(error, _DAMAGE):
-            raise self._fault(error) from error
+            raise _fault(self._path, error) from error
 
-    def _fault(self, error: BaseException) -> InputError:
-        if isinstance(error, FileNotFoundError):
-            return whole.missing(self._path)
-        # The system's own, and not that of a reader that was led astray.
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            return whole.unreadable(self._path, error)
-        return whole.damaged(self._path)
+
+def _fault(path: Path, error: BaseException) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return thinned.missing(path)
+    # The system's own, and not that of a reader that was led astray.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return whole.unreadable(path, error)
+    return whole.damaged(path)
 
 
 def noted(file: Any, key: str) -> Any:

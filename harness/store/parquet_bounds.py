@@ -45,12 +45,7 @@ def check_bounds(stream: BinaryIO) -> None:
 
     Raises LookupError, ArithmeticError or OSError for a file that is torn or none of Parquet.
     """
-    file_bytes = stream.seek(-8, os.SEEK_END) + 8
-    length = int.from_bytes(stream.read(4), "little")
-    if stream.read(4) != _MAGIC or length > min(MOST_METADATA_BYTES, file_bytes - 8):
-        raise ValueError("no metadata, or too much of it")
-    stream.seek(-8 - length, os.SEEK_END)
-    metadata = Compact(stream.read(length)).struct()
+    metadata, file_bytes = _metadata(stream)
     most = SPARE_ROWS + file_bytes // LEAST_ROW_BYTES
     leaves = sum((5, I32) not in element for element in metadata[2, LIST])
     groups: list[Struct] = metadata[4, LIST]
@@ -69,6 +64,22 @@ def check_bounds(stream: BinaryIO) -> None:
             if (1, BINARY) in column:
                 raise ValueError("a column in another file")
             _check_column(stream, column[3, STRUCT], of_group, most)
+
+
+def told_rows(stream: BinaryIO) -> int:
+    """How many rows the file's metadata tells of. Nothing else is looked at. Raises as `check_bounds`."""
+    rows: int = _metadata(stream)[0][3, I64]
+    return rows
+
+
+def _metadata(stream: BinaryIO) -> tuple[Struct, int]:
+    """What stands at the file's end, and the bytes of the file."""
+    file_bytes = stream.seek(-8, os.SEEK_END) + 8
+    length = int.from_bytes(stream.read(4), "little")
+    if stream.read(4) != _MAGIC or length > min(MOST_METADATA_BYTES, file_bytes - 8):
+        raise ValueError("no metadata, or too much of it")
+    stream.seek(-8 - length, os.SEEK_END)
+    return Compact(stream.read(length)).struct(), file_bytes
 
 
 def _check_column(stream: BinaryIO, column: Struct, rows: int, most: int) -> None:

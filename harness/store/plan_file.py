@@ -17,4 +17,4 @@ def write(folder: RunFolder, result: PlanResult) -> None:
 
 def read(folder: RunFolder) -> PlanResult:
     """Raises NotWhole where the folder has none, or one that can't be read."""
-    return read_record(folder.path / NAME, PlanResult.model_validate_json)
+    return read_record(folder.path / NAME, PlanResult.model_validate_json, known=1)

@@ -28,14 +28,19 @@ bytes. Sums and differences of two stay within 64 bits."""
 _Content = TypeVar("_Content")
 
 
-def read_record(file: Path, parsed: Callable[[bytes], _Content], most_bytes: int = MOST_BYTES) -> _Content:
-    """A record, as `parsed` reads it. Raises NotWhole where it isn't there, can't be read, or isn't one."""
+def read_record(
+    file: Path, parsed: Callable[[bytes], _Content], most_bytes: int = MOST_BYTES, *, known: int = FORMAT
+) -> _Content:
+    """A record, as `parsed` reads it; `known` is the last format of it that this harness reads.
+
+    Raises NotWhole where it isn't there, can't be read, or isn't one, and Later for one of a later format.
+    """
     content = read_whole(file, most_bytes)
     try:
         found = parsed(content)
     except ValueError as error:  # pydantic's, too
         number = _format_of(content)
-        raise (whole.later(file, number, FORMAT) if number > FORMAT else whole.damaged(file)) from error
+        raise (whole.later(file, number, known) if number > known else whole.damaged(file)) from error
     if not possible(found):
         raise whole.damaged(file, "it has numbers that nothing can have")
     return found

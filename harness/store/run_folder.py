@@ -47,7 +47,7 @@ from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import Environment, RunResult
 from harness.schema.scenario import Scenario
-from harness.store import record, run_points, whole
+from harness.store import record, run_points, thinned, whole
 from harness.store.record import read_record, read_whole
 from harness.store.run_points import RunPoints
 from harness.store.scenario_file import LoadedScenario
@@ -183,6 +183,11 @@ class RunFolder:
 
     def write_result(self, result: RunResult) -> None:
         atomic.write_text(self.path / "result.json", result.model_dump_json(indent=1))
+
+    def read_result(self) -> RunResult:
+        """The last result. Raises NotWhole where there is none that can be read, and Later for one of a later
+        harness."""
+        return read_record(self.path / "result.json", RunResult.model_validate_json, 10 * record.MOST_BYTES)
 
     def write_models(self, models: Sequence[ModelArtifact]) -> None:
         """Write what the run's points are served, that of the first point first."""
@@ -370,6 +375,8 @@ def latest_unfinished(results: Path, scenario: Path | None, say: Callable[[str],
             begun = folder.read_scenario()
             planned = folder.points().planned
             missing = [id_ for id_ in planned or () if not folder.seems_finished(id_)]
+            if missing and thinned.read(folder.path) is not None:
+                continue  # it was finished
         except InputError as error:
             say(f"passed over: {error}")
             continue

@@ -212,6 +212,14 @@ def _chunks(
     pa.default_memory_pool().release_unused()
 
 
+def check_pages(path: Path) -> None:
+    """Read a requests file through, with the checksum of each page. Raises InputError when `path` is no such
+    file, or is damaged."""
+    with Opened(path, _REQUESTS) as file:
+        for group in groups(file):
+            file.read_row_group(group, use_threads=False)
+
+
 def read_window(path: Path) -> Window | None:
     """The measured phase that was written with the requests."""
     with Opened(path, _REQUESTS) as file:

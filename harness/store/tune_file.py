@@ -21,7 +21,7 @@ def write(folder: RunFolder, result: TuneResult) -> None:
 
 def read(folder: RunFolder) -> TuneResult:
     """Raises NotWhole where the folder has none, or one that can't be read."""
-    return read_record(folder.path / NAME, TuneResult.model_validate_json, 10 * MOST_BYTES)
+    return read_record(folder.path / NAME, TuneResult.model_validate_json, 10 * MOST_BYTES, known=1)
 
 
 def latest_unfinished(results: Path, scenario: Path | None, say: Callable[[str], None]) -> RunFolder:
