@@ -95,5 +95,5 @@ def test_one_that_is_not_whole_is_named_and_no_other_takes_its_place(
 
 def test_where_nothing_can_be_written_it_is_said(tmp_path: Path, loaded: LoadedScenario) -> None:
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(HarnessError, match="the baseline can't be kept in"):
+    with pytest.raises(HarnessError, match="the build can't be kept in"):
         kept(tmp_path, loaded)

@@ -91,7 +91,7 @@ class ChangeRow(NamedTuple):
     high: float | None
     margin: float
     smallest: float | None
-    e_value: float
+    e_value: float | None
     rounds: int
     why: str
 
