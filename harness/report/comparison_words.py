@@ -13,6 +13,8 @@ METRIC_WORDS = {
     "p99": "p99",
     "error_rate": "error rate",
     "gpu_memory": "GPU memory",
+    "energy": "energy",
+    "parity": "export parity",
 }
 
 
@@ -87,6 +89,8 @@ def change_words(change: Change | None, metric: str) -> str:
     if change is None:
         return "not measured"
     words = signed(change.value, metric)
+    if metric == "parity":
+        return words
     if change.interval_95 is None:
         return f"{words} (no interval yet)"
     low, high = change.interval_95
@@ -94,7 +98,9 @@ def change_words(change: Change | None, metric: str) -> str:
 
 
 def signed(value: float, metric: str) -> str:
-    """A share as "+3.1%"; of the error rate, percentage points."""
+    """A share as "+3.1%"; of the error rate, percentage points; of parity, the difference itself."""
+    if metric == "parity":
+        return f"{value:+.2g}" if value else "0"
     digits = 2 if abs(value) < 0.1 else 1 if abs(value) < 1 else 0
     text = f"{value * 100:+.{digits}f}"
     text = "0" if float(text) == 0 else text
@@ -109,6 +115,10 @@ def value_words(metric: MetricVerdict, value: float) -> str:
             return f"{number(value * 100)}%"
         case "gpu_memory":
             return f"{number(value / 1e6)} MB"
+        case "energy":
+            return f"{number(value)} J"
+        case "parity":
+            return f"{value:.2g}"
     return f"{number(value)}/s"
 
 

@@ -8,21 +8,25 @@ from pydantic import Field
 
 from harness.schema.frozen import Frozen
 
-Metric = Literal["throughput", "p50", "p99", "error_rate", "gpu_memory"]
-"""What is compared of a point. Throughput only where the load doesn't give it."""
+Metric = Literal["throughput", "p50", "p99", "error_rate", "gpu_memory", "energy", "parity"]
+"""What is compared of a point. Throughput only where the load doesn't give it; GPU memory and energy only of
+arms that don't share a GPU; parity is how far an export is from its source."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Margins(Frozen):
     """The change that matters, of each metric: a smaller one is no regression. Shares of the baseline's
-    value; of the error rate, in requests of all requests."""
+    value; of the error rate, in requests of all requests; of parity, in the largest relative error of an
+    output."""
 
     throughput: Share = 0.03
     p50: Share = 0.03
     p99: Share = 0.15
     error_rate: Share = 0.005
     gpu_memory: Share = 0.02
+    energy: Share = 0.03
+    parity: Share = 0.0005
 
 
 class Regression(Frozen):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.analysis.gpu import may_use
 from harness.schema.ab_result import Part
 from harness.schema.regression_section import Metric
 from harness.schema.result import PointResult
@@ -82,12 +83,20 @@ def _gpu_memory(point: PointResult) -> float | None:
     return sum(held) or None
 
 
+def _energy(point: PointResult) -> float | None:
+    """Joules of an inference, of all GPUs that the server may use; None where one of them doesn't tell."""
+    used = [gpu for gpu in point.gpu or () if may_use(point.point, gpu.device, point.execution_provider)]
+    told = [gpu.energy_j_per_inference for gpu in used]
+    return math.fsum(each for each in told if each is not None) if told and None not in told else None
+
+
 METRICS = (
     Compared("throughput", more_is_worse=False, of=_throughput),
     Compared("p50", more_is_worse=True, of=percentile("p50")),
     Compared("p99", more_is_worse=True, of=percentile("p99")),
     Compared("error_rate", more_is_worse=True, of=_error_rate, by_ratio=False),
     Compared("gpu_memory", more_is_worse=True, of=_gpu_memory),
+    Compared("energy", more_is_worse=True, of=_energy),
 )
 
 PARTS: tuple[Part, ...] = ("client", "network", "queue", "input", "compute", "output")

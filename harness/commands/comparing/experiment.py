@@ -21,6 +21,7 @@ from harness.schema.regression_section import Regression
 from harness.store import ab_file
 from harness.store.scenario_file import LoadedScenario
 from harness.verdict.judge import RoundsOfPoint, is_settled, judge, worst
+from harness.verdict.parity import with_parity
 from harness.version import version
 
 
@@ -81,6 +82,8 @@ class Experiment:
     def result(self, *, finished: bool) -> Comparison:
         """What is known so far."""
         points, nights, (one, other) = self._judged(), self.by_nights, self.sides
+        if nights is None:
+            points = tuple(self._with_parity(number, point) for number, point in enumerate(points))
         return Comparison(
             run_id=self.folder.name,
             path=str(self.folder),
@@ -96,6 +99,10 @@ class Experiment:
             outcome=worst([point.outcome for point in points]),
             measured_s=time.monotonic() - self.began,
         )
+
+    def _with_parity(self, number: int, verdict: PointVerdict) -> PointVerdict:
+        before, after = (side.models[side.loaded.points[number].dtype] for side in self.sides)
+        return with_parity(verdict, before, after, self.terms.margins.parity)
 
     def _judged(self) -> tuple[PointVerdict, ...]:
         """Of each point, by what is known so far."""
