@@ -44,7 +44,6 @@ def repository(workplace: Workplace) -> Path:
     return folder
 
 
-@pytest.mark.alone  # it judges what harness says of times
 def test_the_first_bad_commit_is_found_and_named(workplace: Workplace, repository: Path) -> None:
     good = commit(repository, "two layers")
     (repository / "README").write_text("a model")

@@ -134,7 +134,6 @@ def test_what_cannot_be_compared_or_accepted_is_one_sentence(place: Workplace) -
     assert len(nights(place)) == 1, "nothing was begun, and no other build became the baseline"
 
 
-@pytest.mark.alone  # it judges what harness says of times
 def test_nights_beside_a_reference_where_the_baseline_cannot_be_run(place: Workplace) -> None:
     slow(place.path, steps=2, name="pinned")
     place.scenario(NIGHT.replace("slow.onnx", "pinned.onnx"), "reference.yaml")

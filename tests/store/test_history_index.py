@@ -181,6 +181,45 @@ def test_comparisons_and_nights_are_listed_with_their_verdicts(past: PastRuns) -
     assert trend("before vs after", "p50", past.results).series == (), "an experiment is no night"
 
 
+def test_comparisons_of_runs_and_kept_builds_are_no_damaged_runs(past: PastRuns) -> None:
+    past.made()
+    for name, file in (
+        ("20261130T200000Z-small-bisect", "bisect.json"),
+        ("20261130T200000Z-compare-small", "compare.json"),
+        ("baselines", "small/20261130T200000Z/baseline.json"),
+        ("references", "small/20261130T200000Z/baseline.json"),
+    ):
+        (past.results / name / file).parent.mkdir(parents=True)
+        (past.results / name / file).write_text("{}")
+    found = history(past.results)
+    assert len(found.runs) == 1 and found.skipped == ()
+
+
+def test_a_verdict_by_nights_is_listed(past: PastRuns) -> None:
+    """It has no e-value."""
+    past.made()
+    made = comparison()
+    points = tuple(
+        point.model_copy(
+            update={
+                "metrics": tuple(
+                    m.model_copy(update={"e_value": None, "p_value": 0.01}) for m in point.metrics
+                )
+            }
+        )
+        for point in made.points
+    )
+    by_nights = made.model_copy(update={"points": points, "nights": ("first",)})
+    (past.results / "n").mkdir()
+    (past.results / "n" / "nightly.json").write_text(
+        night(outcome="regressed", comparison=by_nights).model_dump_json()
+    )
+    (run,) = history(past.results, kind="nightly").runs
+    assert run.outcome == "regressed"
+    told = sql("SELECT DISTINCT e_value FROM changes", past.results, limit=10).rows
+    assert told == ((None,),)
+
+
 def night(**changed: object) -> Night:
     whole = dict(
         run_id="n",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.plain_text import written
-from harness.store import ab_file, night_file, plan_file, thinned, tune_file
+from harness.store import ab_file, bisect_file, compare_file, night_file, plan_file, thinned, tune_file
 from harness.store.history.run_rows import BEGUN
 
 COARSE_S = 3.0
@@ -65,12 +65,17 @@ def _look(entry: os.DirEntry[str], trusted_ns: int) -> Seen | None:
         files = _files(path)
     except OSError as error:
         return Seen(path, f"unreadable {error.errno}", settled=True)
-    if files is None and _DATED.match(entry.name) is None:
+    if files is None and (_DATED.match(entry.name) is None or _is_of_several(path)):
         return None
     files = sorted(files or ())
     newest_ns = max((max(mtime_ns, ctime_ns) for _, _, mtime_ns, ctime_ns in files), default=0)
     mark = hashlib.blake2b(ascii(files).encode(), digest_size=16).hexdigest()
     return Seen(path, mark, settled=newest_ns < trusted_ns)
+
+
+def _is_of_several(path: str) -> bool:
+    """Whether it is a comparison of runs, or of commits, that are listed by themselves or not at all."""
+    return any(os.path.lexists(f"{path}/{name}") for name in (bisect_file.NAME, compare_file.NAME))
 
 
 _File = tuple[str, int, int, int]
