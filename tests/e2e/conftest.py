@@ -19,6 +19,7 @@ import numpy.typing as npt
 import psutil
 import pytest
 
+from harness.cache import cache_dir
 from harness.schema.samples import REQUEST, Phase
 from tests.binary import tritonserver
 from tests.docker import docker
@@ -105,6 +106,16 @@ class Workplace:
             text=True,
             preexec_fn=heed_sigint,
         )
+
+    def lock_for_itself(self) -> None:
+        """Nights of a user exclude each other; those of this place exclude no other test's. What was
+        provisioned is everybody's."""
+        cache = self.path / "cache"
+        cache.mkdir()
+        for kind in ("wheels", "triton", "models"):
+            (cache_dir() / kind).mkdir(parents=True, exist_ok=True)
+            (cache / kind).symlink_to(cache_dir() / kind)
+        self.env["HARNESS_CACHE"] = str(cache)
 
     @property
     def runs(self) -> list[Path]:

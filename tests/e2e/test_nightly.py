@@ -23,7 +23,7 @@ NIGHT = AB.replace("round_s: 2", "round_s: 2\n  wait_minutes: 0")
 def place(workplace: Workplace) -> Workplace:
     slow(workplace.path, steps=2)
     workplace.scenario(NIGHT, "models.yaml")
-    workplace.env["HARNESS_CACHE"] = str(workplace.path / "cache")  # its lock is of a user's nights
+    workplace.lock_for_itself()
     return workplace
 
 

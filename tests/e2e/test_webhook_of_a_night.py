@@ -14,7 +14,7 @@ from tests.triton.models import slow
 def test_a_night_tells_what_it_found_and_goes_on_where_nobody_listens(workplace: Workplace) -> None:
     slow(workplace.path, steps=2)
     workplace.scenario(NIGHT, "models.yaml")
-    workplace.env["HARNESS_CACHE"] = str(workplace.path / "cache")
+    workplace.lock_for_itself()
     workplace.env["HARNESS_WEBHOOK_URL"] = "https://example.org/s3cret"
     refused = workplace.run("nightly", "models.yaml")
     assert refused.code == 2 and "HARNESS_WEBHOOK_SECRET can't sign" in refused.stderr
