@@ -40,7 +40,7 @@ def levels(values: Sequence[float]) -> tuple[Level, ...]:
     """
     if len(values) < FEWEST or min(values) <= 0:
         return ()
-    import ruptures  # takes a tenth of a second
+    import ruptures  # brings scipy.stats, which takes a second
 
     logs = np.log(np.asarray(values, dtype=np.float64)).reshape(-1, 1)
     deviation = max(math.sqrt(float(np.mean(np.diff(logs, axis=0) ** 2)) / 2), LEAST_DEVIATION)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -68,5 +70,5 @@ def test_the_same_every_night_is_one_level() -> None:
 def test_levels_cover_every_series_once(values: list[float]) -> None:
     found = levels(values)
     assert found[0].first == 0 and found[-1].end == len(values)
-    assert all(a.end == b.first for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end == b.first for a, b in pairwise(found))
     assert all(min(values) * 0.999 <= each.value <= max(values) * 1.001 for each in found)

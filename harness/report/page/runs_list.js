@@ -5,6 +5,7 @@
   const { columns, numeric, filtered, badge, rows } = listed; // runs.js
   const [RUN, SCENARIO, OUTCOME] = ["run", "scenario", "outcome"].map((title) => columns.indexOf(title));
   const [HREF, SCENARIO_PAGE] = [columns.length, columns.length + 1];
+  const count = (many) => many.toLocaleString("en");
   const byId = (id) => document.getElementById(id);
   const inputs = new Map([...document.querySelectorAll("[data-filter]")].map((input) => [input.dataset.filter, input]));
   const reset = document.querySelector("#filters .reset");
@@ -67,8 +68,8 @@
       line.append(...columns.map((_, column) => cell(row, column)));
       return line;
     }));
-    byId("count").textContent = `${found.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} runs`;
-    byId("page").textContent = `${first + 1}–${first + shown.length} of ${found.length.toLocaleString("en")}`;
+    byId("count").textContent = `${count(found.length)} of ${count(rows.length)} runs`;
+    byId("page").textContent = `${count(first + 1)}–${count(first + shown.length)} of ${count(found.length)}`;
     byId("newer").disabled = page === 0;
     byId("older").disabled = page === pages - 1;
     document.querySelector(".pages").hidden = pages === 1;

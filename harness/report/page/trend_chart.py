@@ -154,7 +154,7 @@ def trend_chart(
         steps=steps,
         marks=marks,
         top=words(high),
-        bottom=words(max(low, 0.0)),
+        bottom=words(low),
         latest=f"{latest} ({interval})" if interval else latest,
         said=f"{name}: {count(len(values), 'value')}, the newest {latest}"
         + "".join(f"; {step.title}" for step in steps),
@@ -181,8 +181,8 @@ def environment_changes(series: TrendSeries, axis: Axis) -> Iterator[Mark]:
 def _ends(values: Sequence[float]) -> tuple[float, float]:
     """Of the upward axis: a quarter more than the values need, and at least 2% to either side."""
     low, high = min(values), max(values)
-    room = max((high - low) / 4, 0.02 * abs(high), 1e-12)
-    return (max(0.0, low - room) if low >= 0 else low - room), high + room
+    room = max((high - low) / 4, 0.02 * high) or 0.01
+    return max(0.0, low - room), high + room
 
 
 def _path(places: Sequence[tuple[int, int]]) -> str:
