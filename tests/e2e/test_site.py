@@ -222,7 +222,22 @@ def test_where_it_cant_be_written_the_earlier_one_stays(
 
 
 def test_pages_of_scenarios_never_share_a_file(place: Workplace, template: Path) -> None:
-    names = ("Small", "../../x", "a/b", "a b", "a-b", "<script>", "-", "", "x" * 300, "x" * 301, "עברית", ".")
+    taken = f"a-b-{hashlib.sha256(b'a b').hexdigest()[:8]}"
+    names = (
+        taken,
+        "Small",
+        "../../x",
+        "a/b",
+        "a b",
+        "a-b",
+        "<script>",
+        "-",
+        "",
+        "x" * 300,
+        "x" * 301,
+        "עברית",
+        ".",
+    )
     past = PastRuns(place.path / "results", template)
     for number, name in enumerate(names):
         past.made(30 + number, name=f"20260301T0000{number:02}Z-n", scenario=name)

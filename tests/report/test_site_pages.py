@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from harness.report.page.runs_page import DATA, MOST_ROWS, runs_html, runs_script
 from harness.report.page.scenario_page import MOST_LISTED, MOST_SERIES, scenario_html
 from harness.report.page.trend_chart import FIGURES, axis_of, environment_changes, trend_chart
-from harness.schema.history_result import METRICS, HistoryRun, SkippedFolder
+from harness.schema.history_result import METRICS, HistoryRun, SkippedFolder, TrendValue
 from harness.schema.site_result import ScenarioPage
 from tests.hostile import ACTING, HONEST, HOSTILE
 from tests.report.browser import complaints, requested, visit
@@ -295,20 +295,32 @@ def test_very_many_points_or_nights_are_left_out_and_said_so() -> None:
 @pytest.mark.browser
 def test_hostile_names_are_text_on_the_page_of_a_scenario(shown_page: Any) -> None:
     of = nights(20, scenario=f"</script></title> {HOSTILE}")
-    bad = {
-        m: [s.model_copy(update={"point": HOSTILE, "host": "<b>h</b>"}) for s in each]
-        for m, each in of.trends.items()
+    end = "</script ><img src=x>"
+
+    def hostile(value: TrendValue) -> TrendValue:
+        return value.model_copy(update={"folder": value.folder + end, "triton_version": f"{value.folder}<b>"})
+
+    trends = {
+        metric: [
+            series.model_copy(
+                update={"point": HOSTILE, "host": "<b>h</b>", "values": tuple(map(hostile, series.values))}
+            )
+            for series in each
+        ]
+        for metric, each in of.trends.items()
     }
-    runs = [run.model_copy(update={"why": f"<b>{HOSTILE}"}) for run in of.runs]
+    runs = [run.model_copy(update={"folder": run.folder + end, "why": f"<b>{HOSTILE}"}) for run in of.runs]
     (baseline,) = of.baselines
     accepted = [baseline.model_copy(update={"reason": f'"><b> {HOSTILE}'})]
     judged = {(HOSTILE, "p50"): {run.folder: ("regressed", f"'\"><b> {HOSTILE}") for run in runs}}
-    text = scenario_html(of._replace(trends=bad, runs=runs, baselines=accepted, judged=judged))
+    text = scenario_html(of._replace(trends=trends, runs=runs, baselines=accepted, judged=judged, hrefs={}))
     assert not ACTING.search(text)
     page = shown_page(text)
     body = page.find_element("tag name", "body").text
     assert not page.find_elements("css selector", "body img, td b, h3 b, .faint b")
     assert "<b>h</b>" in body and "<img src=x>" in body
+    page.find_element("css selector", "figure .trend").send_keys(Keys.ARROW_RIGHT)
+    assert end in page.find_element("css selector", "figure .reading").text
 
 
 def test_every_charted_figure_is_kept_in_the_index() -> None:
