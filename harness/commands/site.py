@@ -60,7 +60,7 @@ def site(results: Path, to: Path | None, *, copy_pages: bool, progress: Progress
     folder = (results / "site" if to is None else to).resolve()
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     with cache.lock(f"site-{name}", busy=f"{folder} is being written by another process: wait for it"):
-        _check_ours(folder)
+        _check_ours(folder, results)
         with indexed(results, progress.say) as index:
             try:
                 with atomic.new_folder(folder) as made:
@@ -84,8 +84,10 @@ def show(found: Site) -> None:
     )
 
 
-def _check_ours(folder: Path) -> None:
+def _check_ours(folder: Path, results: Path) -> None:
     """Raise InputError where the folder has something that no site has: it would be lost."""
+    if results.resolve().is_relative_to(folder):
+        raise InputError(f"{written(folder)} is where the runs lie: give --to a folder of its own")
     try:
         there = {path.name for path in folder.iterdir()}
     except FileNotFoundError:
@@ -113,8 +115,8 @@ def _filled(made: Path, folder: Path, results: Path, index: Any, *, copy_pages: 
     over_time = {run.scenario for run in runs if run.kind in OVER_TIME}
     stems = _stems(over_time)
     done = Site(
-        path=str(folder),
-        results=str(results),
+        path=written(folder),
+        results=written(results),
         made_at=now(),
         harness_version=version(),
         runs=len(runs),
@@ -128,7 +130,7 @@ def _filled(made: Path, folder: Path, results: Path, index: Any, *, copy_pages: 
     for each in done.scenarios:
         page = scenario_html(_trends(index, each.scenario, runs, accepted, hrefs))
         (made / each.page).write_text(page, encoding="utf-8")
-    listed = runs_html(runs, hrefs, done.scenarios, done.skipped, made_at=done.made_at, results=str(results))
+    listed = runs_html(runs, hrefs, done.scenarios, done.skipped, made_at=done.made_at, results=done.results)
     (made / "index.html").write_text(listed, encoding="utf-8")
     (made / DATA).write_text(runs_script(runs, hrefs, done.scenarios), encoding="utf-8")
     (made / RECORD).write_text(done.model_dump_json(indent=1), encoding="utf-8")

@@ -173,8 +173,8 @@ def test_a_page_that_is_a_link_is_neither_linked_nor_copied(place: Workplace) ->
     ("folder", "sentence"),
     [
         ("mine", "mine isn't a site that harness wrote, and what is in it would be lost: give --to a folder"),
-        ("results", "results isn't a site that harness wrote"),
-        (".", "isn't a site that harness wrote"),
+        ("results", "results is where the runs lie: give --to a folder of its own"),
+        (".", "is where the runs lie"),
         ("file", "is no folder that you can read"),
     ],
 )
