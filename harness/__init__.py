@@ -1,9 +1,9 @@
 """Measure a model behind NVIDIA Triton before it goes on GPUs.
 
 What the command line does can be called from Python: `run`, `dry_run`, `resume`, `tune`, `plan`, `ab`,
-`bisect`, `nightly`, `compare`, `rebuild`, `history`, `trend`, `mlflow`, `export_model`, `serve`, `examine`
-(what `harness doctor` prints); `samples` gives the requests of a point. Each raises `HarnessError`, one
-sentence with the remedy. Imports are made when a function is called: `import harness` stays cheap.
+`bisect`, `nightly`, `compare`, `rebuild`, `history`, `trend`, `site`, `mlflow`, `export_model`, `serve`,
+`examine` (what `harness doctor` prints); `samples` gives the requests of a point. Each raises `HarnessError`,
+one sentence with the remedy. Imports are made when a function is called: `import harness` stays cheap.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from harness.schema.plan_result import PlanResult
     from harness.schema.result import PointResult, RunResult
     from harness.schema.scenario import Dtype
+    from harness.schema.site_result import Site
     from harness.schema.tune_result import TuneResult
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -57,6 +58,7 @@ __all__ = [
     "run",
     "samples",
     "serve",
+    "site",
     "trend",
     "tune",
 ]
@@ -431,6 +433,29 @@ def trend(
         kind=kind,
         since=since,
         machine=machine,
+        progress=Progress(quiet=quiet),
+    )
+
+
+def site(
+    results: str | Path = "results",
+    *,
+    to: str | Path | None = None,
+    copy_pages: bool = False,
+    quiet: bool = False,
+) -> Site:
+    """Write pages of all runs in a results folder, as `harness site` does, in place of an earlier site.
+
+    `to`: the site's folder; left out, `site` in `results`. `copy_pages`: each run's own page is copied into
+    it; else they are linked where the site lies in `results`. Raises HarnessError.
+    """
+    from harness.commands import site as story
+    from harness.commands.progress import Progress
+
+    return story.site(
+        Path(results),
+        None if to is None else Path(to),
+        copy_pages=copy_pages,
         progress=Progress(quiet=quiet),
     )
 

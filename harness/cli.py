@@ -525,6 +525,30 @@ def compare(
 
 
 @app.command()
+def site(
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="The site's folder (default: site in the results folder)."),
+    ] = None,
+    copy_pages: Annotated[
+        bool,
+        typer.Option(
+            "--copy-pages",
+            help="Copy each run's page into the site, which can then be moved; else the pages are linked "
+            "where the site lies in the results folder.",
+        ),
+    ] = False,
+    results: cli_history.Results = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Write pages of all runs, and of each scenario over time, that open without a server."""
+    from harness.commands import site as story
+
+    found = harness.site(results, to=to, copy_pages=copy_pages)
+    terminal.print_json(found) if as_json else story.show(found)
+
+
+@app.command()
 def worker(
     master: Annotated[
         str, typer.Option(metavar="HOST[:PORT]", help="Where the run waits, as its --listen says.")

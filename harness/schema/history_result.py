@@ -60,6 +60,8 @@ class HistoryRun(Frozen):
     """UTC, ISO 8601."""
     finished_at: str | None
     outcome: RunOutcome
+    why: str | None
+    """Of a night, in a sentence why it ended so."""
     points: int
     valid_points: int
     point: str | None
@@ -90,6 +92,9 @@ class TrendValue(Frozen):
     kind: RunKind
     started_at: str
     harness_version: str | None
+    triton_version: str | None
+    driver: str | None
+    """The GPUs'; null where there are none."""
     point_id: str | None
     """The same as long as the point is specified alike; null of a night's."""
     value: float

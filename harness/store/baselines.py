@@ -17,7 +17,9 @@ from typing import Literal
 from harness import atomic
 from harness.cache import file_sha256
 from harness.clock import now, stamp
-from harness.schema.errors import HarnessError
+from harness.plain_text import quoted, written
+from harness.schema.errors import HarnessError, InputError
+from harness.schema.history_result import SkippedFolder
 from harness.schema.model import ModelArtifact
 from harness.schema.night_result import Baseline
 from harness.schema.result import Environment
@@ -50,6 +52,18 @@ def newest(results: Path, scenario: str, kind: Kind = "baselines") -> Kept | Non
     one in its place would make alarms of what was accepted since."""
     files = sorted(_place(results, scenario, kind).glob("*/"), reverse=True)
     return _read(files[0]) if files else None
+
+
+def accepted(results: Path) -> tuple[tuple[Baseline, ...], tuple[SkippedFolder, ...]]:
+    """Every baseline of every scenario, the earliest first, and those that can't be read. Whether one can be
+    served isn't looked at."""
+    found, skipped = list[Baseline](), list[SkippedFolder]()
+    for file in sorted((results / "baselines").glob(f"*/*/{NAME}")):
+        try:
+            found.append(read_record(file, Baseline.model_validate_json))
+        except InputError as why:
+            skipped.append(SkippedFolder(folder=written(file.parent), why=quoted(str(why))))
+    return tuple(sorted(found, key=lambda each: each.accepted_at)), tuple(skipped)
 
 
 def keep(

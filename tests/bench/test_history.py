@@ -70,6 +70,9 @@ def test_ten_thousand_runs(
         looks = sorted(look(past.results, *arguments) for _ in range(5))
         took[name] = looks[2]
         print(f"{name}: {looks[2]} (at most {looks[-1]})")
+    print(f"the site of them: {look(past.results, 'site')}")
+    written = sum(file.stat().st_size for file in (past.results / "site").iterdir())
+    print(f"it has {written / 1e6:.1f} MB in {len(list((past.results / 'site').iterdir()))} files")
     folder = past.results / "new"
     shutil.copytree(past.results / "00000", folder)
     time.sleep(4)

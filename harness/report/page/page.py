@@ -105,8 +105,8 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         scenario=escape(shown_lines(resolved_scenario(run))),
         style=Markup(text("page.css")),
         scripts=scripts,
-        hashes=[_hash(script) for script in scripts],
-        data=Markup(_json(data)),
+        hashes=[script_hash(script) for script in scripts],
+        data=Markup(script_json(data)),
         own_data=_own_data(run, series, pages),
     )
 
@@ -167,7 +167,7 @@ def _own_data(run: RunResult, series: Mapping[str, PointSeries], templates: Envi
                 p=p, point=details, format=format, gpus=gpus, gpu_name=gpu_name, figure_title=figure_title
             )
             told = told.replace("\n", " ")  # which `_json` would show as what it is
-            found[p.id] = Markup(_json({"details": told} | _point(p, series[p.id], most)))
+            found[p.id] = Markup(script_json({"details": told} | _point(p, series[p.id], most)))
     return found
 
 
@@ -246,7 +246,7 @@ def _short(values: Any, digits: int) -> list[float | None]:
     return [None if v is None else float(f"{v:.{digits}g}") for v in values]
 
 
-def _json(value: Any) -> str:
+def script_json(value: Any) -> str:
     """JSON that can stand inside a script element, and in a script: nothing in it can end either.
 
     Its strings are those that `shown` makes of them; it is the text that is mended, which holds few of them
@@ -262,7 +262,8 @@ def _shown_in_json(found: re.Match[str]) -> str:
     return found[0] if shown(one) == one else json.dumps(shown(one))[1:-1]
 
 
-def _hash(script: str) -> str:
+def script_hash(script: str) -> str:
+    """What a Content-Security-Policy allows the script by."""
     return "sha256-" + b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 

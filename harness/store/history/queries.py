@@ -95,7 +95,8 @@ def trend(
         f"WHERE metric = ? AND (arm IS NULL OR arm = 'candidate') AND {condition}"
     )
     rows = index.execute(
-        "SELECT points.point, model, host, hardware, folder, kind, started_at, harness_version, point_id, "
+        "SELECT points.point, model, host, hardware, folder, kind, started_at, harness_version, "
+        "triton_version, driver, point_id, "
         f"value, low, high {of} AND (verdict IS NULL OR verdict = 'valid') "
         "ORDER BY points.point, model, host, hardware, started_at, folder",
         [metric, *values],
@@ -109,6 +110,28 @@ def trend(
         [metric, *values],
     )
     return found, dict(others.fetchall())
+
+
+class Judged(NamedTuple):
+    """A metric of a point that a night called worse or better."""
+
+    folder: str
+    point: str
+    metric: str
+    outcome: str
+    why: str
+
+
+def judged(index: Any, scenario: str) -> tuple[Judged, ...]:
+    """What regressed or improved in the nights of a scenario, the newest first."""
+    rows = index.execute(
+        f"SELECT {', '.join(f'changes.{name}' for name in Judged._fields)} FROM changes "
+        "JOIN runs USING (folder) WHERE runs.kind = 'nightly' AND runs.scenario = ? "
+        "AND changes.outcome IN ('regressed', 'improved') "
+        "ORDER BY started_at DESC, changes.folder, changes.point, changes.metric",
+        [scenario],
+    )
+    return tuple(Judged(*row) for row in rows.fetchall())
 
 
 def check_metric(metric: str) -> None:

@@ -41,12 +41,16 @@ class RunRow(NamedTuple):
     started_at: datetime
     finished_at: datetime | None
     outcome: str
+    why: str | None
     points: int
     valid_points: int
     point: str | None
     p99_s: float | None
     throughput_per_s: float | None
     thinned_at: datetime | None
+    triton_version: str | None
+    driver: str | None
+    """The GPUs'."""
 
 
 class PointRow(NamedTuple):
@@ -230,12 +234,15 @@ def _of_plan(folder: RunFolder, name: str) -> Rows:
         started_at=_time(result.made_at),
         finished_at=_time(result.made_at),
         outcome=plan_outcome(result),
+        why=None,
         points=sum(each.points_used for each in result.hardware),
         valid_points=sum(each.points_used for each in result.hardware),
         point=None,
         p99_s=None,
         throughput_per_s=None,
         thinned_at=None,
+        triton_version=None,
+        driver=None,
     )
     return Rows(run, (), ())
 
@@ -347,12 +354,15 @@ def _run_row(
         started_at=_time(record.started_at),
         finished_at=_time(record.finished_at),
         outcome=outcome,
+        why=record.why if isinstance(record, Night) else None,
         points=points,
         valid_points=valid_points,
         point=point,
         p99_s=p99_s,
         throughput_per_s=throughput_per_s,
         thinned_at=None,
+        triton_version=None if where is None else where.triton_version,
+        driver=None if where is None else _drivers(where),
     )
 
 
@@ -360,6 +370,10 @@ def _hardware(where: Environment) -> str:
     names = [gpu.name for gpu in where.gpus if gpu.mig_instance is None]
     each = {name: names.count(name) for name in names}
     return ", ".join(f"{many}× {name}" if many > 1 else name for name, many in each.items()) or where.cpu
+
+
+def _drivers(where: Environment) -> str | None:
+    return ", ".join(sorted({gpu.driver for gpu in where.gpus if gpu.driver is not None})) or None
 
 
 def _scenario(name: str) -> str:
