@@ -20,8 +20,8 @@ from harness.schema.ab_result import Comparison, PointVerdict
 from harness.schema.regression_section import Regression
 from harness.store import ab_file
 from harness.store.scenario_file import LoadedScenario
+from harness.verdict.export_parity import with_parity
 from harness.verdict.judge import RoundsOfPoint, is_settled, judge, worst
-from harness.verdict.parity import with_parity
 from harness.version import version
 
 

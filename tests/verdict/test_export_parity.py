@@ -8,9 +8,9 @@ import pytest
 from harness.schema.model import ModelArtifact, ParityCase
 from harness.schema.regression_section import Regression
 from harness.schema.result import PointResult
+from harness.verdict.export_parity import with_parity
 from harness.verdict.judge import Round, RoundsOfPoint, judge
 from harness.verdict.metrics import METRICS
-from harness.verdict.parity import with_parity
 from tests.report.factory import artifact, point_result
 from tests.verdict.test_judge import CLOSED, made
 
