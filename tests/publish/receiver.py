@@ -46,6 +46,13 @@ class Receiver:
     scheme: str = "http"
     messages: list[Message] = field(default_factory=list)
 
+    def awaited(self, count: int) -> list[Message]:
+        """All that came, once there are so many: a busy receiver reads one that was given up, later."""
+        give_up = time.monotonic() + 30
+        while len(self.messages) < count and time.monotonic() < give_up:
+            time.sleep(0.01)
+        return self.messages
+
     @property
     def environment(self) -> dict[str, str]:
         url = f"{self.scheme}://127.0.0.1:{self.port}/hooks/a?b=c"
