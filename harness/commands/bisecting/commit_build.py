@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,8 +76,18 @@ class Repository:
                 raise InputError(
                     f"git can't write the files of {commit.sha[:12]}: see `git archive` in {self.top}"
                 )
-            with tarfile.open(archive) as packed:
-                packed.extractall(folder, filter="data")
+            folder.mkdir()
+            # As tarfile before Python 3.11.4 wouldn't, tar writes no name through a link or out of the folder.
+            unpacked = subprocess.run(
+                ["tar", "-x", "--no-same-owner", "-C", folder, "-f", archive],
+                capture_output=True,
+                check=False,
+            )
+            if unpacked.returncode != 0:
+                raise InputError(
+                    f"the files of {commit.sha[:12]} can't be unpacked into {folder.parent}: see `git archive` and "
+                    "`tar`, or make room"
+                )
             archive.unlink()
             yield folder.resolve()
 
