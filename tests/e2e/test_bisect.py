@@ -54,8 +54,8 @@ def test_the_first_bad_commit_is_found_and_named(workplace: Workplace, repositor
     (repository / "README").write_text("a slow model")
     commit(repository, "another readme")
     (repository / "serving" / "models.yaml").write_text(AB + "# changed, not committed\n")
+    status = git(repository, "--no-optional-locks", "status", "--porcelain")
     (repository / "hook-ran").unlink(missing_ok=True)
-    status = git(repository, "status", "--porcelain")
     done = workplace.run("ab", "code/serving/models.yaml", "--bisect", f"{good}..HEAD")
     assert done.code == 1, f"{done.stdout}{done.stderr}"
     assert f"first bad commit: {bad[:12]} \\x1b[31mthree times the layers" in done.stdout
@@ -71,7 +71,9 @@ def test_the_first_bad_commit_is_found_and_named(workplace: Workplace, repositor
         ("bad", True),
     ], "equal builds are judged once"
     assert (folder / found["steps"][0]["comparison"] / "ab.html").is_file()
-    assert git(repository, "status", "--porcelain") == status, "the user's files stay as they are"
+    assert git(repository, "--no-optional-locks", "status", "--porcelain") == status, (
+        "the user's files stay as they are"
+    )
     assert not (repository / "hook-ran").exists() and git(repository, "worktree", "list").count("\n") == 0
 
 

@@ -77,7 +77,7 @@ class Repository:
                     f"git can't write the files of {commit.sha[:12]}: see `git archive` in {self.top}"
                 )
             folder.mkdir()
-            # As tarfile before Python 3.11.4 wouldn't, tar writes no name through a link or out of the folder.
+            # tar writes no name through a link or out of the folder, as tarfile would before Python 3.11.4.
             unpacked = subprocess.run(
                 ["tar", "-x", "--no-same-owner", "-C", folder, "-f", archive],
                 capture_output=True,
@@ -85,8 +85,8 @@ class Repository:
             )
             if unpacked.returncode != 0:
                 raise InputError(
-                    f"the files of {commit.sha[:12]} can't be unpacked into {folder.parent}: see `git archive` and "
-                    "`tar`, or make room"
+                    f"the files of {commit.sha[:12]} can't be unpacked into {folder.parent}: make room there, or "
+                    "see what `git archive` and `tar` say"
                 )
             archive.unlink()
             yield folder.resolve()
