@@ -7,7 +7,7 @@ from http.client import HTTPException
 
 from hypothesis import strategies as st
 
-from harness.http_json import Client, _Socket, words
+from harness.http_json import Client, _Bounded, words
 from tests.fuzz import fuzz, mutated
 from tests.fuzz.test_http_answers import SAMPLES
 
@@ -21,7 +21,7 @@ MOST = 1000
 def test_an_answer_is_whole_or_a_reason(text: bytes, twice: bool) -> None:
     ours, theirs = socket.socketpair()
     with Client("localhost", 1) as client, theirs:
-        client._http.sock = _Socket(fileno=ours.detach())
+        client._http.sock = _Bounded(fileno=ours.detach())
         theirs.sendall(text * (1 + 30 * twice))
         theirs.shutdown(socket.SHUT_WR)
         try:

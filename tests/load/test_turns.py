@@ -106,13 +106,16 @@ def test_a_closed_loop_sends_to_one_arm_at_a_time(
     assert (raw[0].request_class[:few] == raw[1].request_class[:few]).mean() > (0.99 if users == 1 else 0.5)
     if block_s is None:
         assert abs(raw[0].size - raw[1].size) <= 1
+    spans_s = []
     for before, after in zip(raw, own, strict=True):
         np.testing.assert_array_equal(
             after.completed_ns - after.intended_ns, before.completed_ns - before.intended_ns
         )
         busy_s = (after.completed_ns - after.intended_ns).sum() / 1e9 / users
         span_s = (after.completed_ns.max() - after.intended_ns[0]) / 1e9
-        assert span_s < 0.75 and busy_s / span_s > 0.5, "on its own clock there is no pause"
+        assert busy_s / span_s > 0.5
+        spans_s.append(span_s)
+    assert sum(spans_s) < 1.5, "on their own clocks there is no pause: both together last for the one second"
 
 
 @pytest.mark.triton

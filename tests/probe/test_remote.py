@@ -248,7 +248,7 @@ def test_a_clock_that_is_known_badly_is_told_of(
     threading.Thread(target=relay.serve_forever, args=(0.01,), daemon=True).start()
     far = RemoteProbe("127.0.0.1", int(relay.server_address[1]))
     with Sampler(list, list, watch=RemoteWatch(far, tmp_path / "gpu")) as sampler:
-        time.sleep(0.2)
+        time.sleep(1.0)
     relay.shutdown()
     relay.server_close()
     (problem,) = sampler.problems

@@ -85,7 +85,7 @@ class Repository:
             )
             if unpacked.returncode != 0:
                 raise InputError(
-                    f"the files of {commit.sha[:12]} can't be unpacked into {folder.parent}: make room there, "
+                    f"{commit.sha[:12]} can't be unpacked into {folder.parent}: make room there, "
                     "or see what `git archive` and `tar` say"
                 )
             archive.unlink()
