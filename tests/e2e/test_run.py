@@ -230,7 +230,7 @@ def test_set_and_dry_run(workplace: Workplace) -> None:
 def test_a_server_that_is_already_running_is_measured(workplace: Workplace) -> None:
     serving = workplace.start(
         *("serve", "double.onnx", "--max-batch", "16", "--instances", "2"),
-        *("--http-port", "0", "--grpc-port", "0", "--for-s", "120", "--json"),
+        *("--http-port", "0", "--grpc-port", "0", "--for-s", "600", "--json"),
     )
     assert serving.stdout is not None
     at = json.loads(serving.stdout.readline())
