@@ -102,14 +102,24 @@ Models = Mapping[Dtype | None, ModelArtifact]
 
 
 def exported(loaded: LoadedScenario, progress: Progress) -> Models:
-    dtypes = dict.fromkeys(point.dtype for point in loaded.points)
-    asked = [{"batch": kind.batch, **kind.axes} for point in loaded.points for kind in point.requests]
-    models = {
-        dtype: export_model(loaded.scenario.model, loaded.folder, progress, dtype, asked) for dtype in dtypes
-    }
-    for model in models.values():
+    """What the scenario's points need. Raises HarnessError."""
+    dtypes, sizes = asked_of_export(loaded)
+    name, folder = loaded.scenario.model, loaded.folder
+    return served(loaded, [export_model(name, folder, progress, dtype, sizes) for dtype in dtypes])
+
+
+def asked_of_export(loaded: LoadedScenario) -> tuple[tuple[Dtype | None, ...], tuple[dict[str, int], ...]]:
+    """The dtypes that the points name, and the sizes that will be sent, which are proven too."""
+    dtypes = tuple(dict.fromkeys(point.dtype for point in loaded.points))
+    return dtypes, tuple({"batch": kind.batch, **kind.axes} for p in loaded.points for kind in p.requests)
+
+
+def served(loaded: LoadedScenario, exports: Sequence[ModelArtifact]) -> Models:
+    """The exports by the dtypes that the points name. Raises InputError where one can't be asked in the
+    scenario's batches."""
+    for model in exports:
         check_batches(loaded.scenario, model)
-    return models
+    return dict(zip(asked_of_export(loaded)[0], exports, strict=True))
 
 
 def measure(

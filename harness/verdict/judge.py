@@ -50,6 +50,16 @@ class RoundsOfPoint:
     rounds: list[Round] = field(default_factory=list)
 
     @property
+    def measured_s(self) -> float:
+        """How long it took, of both arms."""
+        return sum(each.took_s for each in self.rounds)
+
+    @property
+    def longest_s(self) -> float:
+        """Of its rounds; 0 before there is one."""
+        return max((each.took_s for each in self.rounds), default=0.0)
+
+    @property
     def counted(self) -> list[Round]:
         return [each for each in self.rounds if each.fault is None]
 
@@ -200,7 +210,7 @@ def verdict_of(
         moved=tuple(moved),
         rounds=len(point.counted),
         left_out=_left_out(point.rounds),
-        measured_s=sum(each.took_s for each in point.rounds),
+        measured_s=point.measured_s,
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,11 @@ from tempfile import TemporaryDirectory
 from harness import git
 from harness.child_process import dying_with_us, exit_description
 from harness.commands.bisecting.at_commit import Asked, Built
+from harness.commands.run import Models, asked_of_export, served
 from harness.interpreter import python
 from harness.plain_text import shown
 from harness.schema.bisect_result import Commit
 from harness.schema.errors import InputError
-from harness.schema.model import ModelArtifact
-from harness.schema.scenario import Dtype
 from harness.store.scenario_file import LoadedScenario
 
 ARCHIVE_S = 600.0
@@ -92,12 +91,9 @@ class Repository:
             yield folder.resolve()
 
 
-def built(
-    commit: Commit, repository: Repository, loaded: LoadedScenario
-) -> Mapping[Dtype | None, ModelArtifact] | str:
+def built(commit: Commit, repository: Repository, loaded: LoadedScenario) -> Models | str:
     """The models of the scenario as the commit makes them, or why it doesn't."""
-    dtypes = tuple(dict.fromkeys(point.dtype for point in loaded.points))
-    sizes = tuple({"batch": kind.batch, **kind.axes} for point in loaded.points for kind in point.requests)
+    dtypes, sizes = asked_of_export(loaded)
     with repository.files(commit) as files:
 
         def there(path: Path) -> Path:
@@ -122,7 +118,10 @@ def built(
         found = _answer(asked, [str(path) for path in own if path.is_dir()], base_dir)
         if isinstance(found, str):
             return found
-        return found.fault or dict(zip(dtypes, found.models, strict=True))
+        try:
+            return found.fault or served(loaded, found.models)
+        except InputError as error:
+            return str(error)
 
 
 def _answer(asked: Asked, searched: list[str], folder: Path) -> Built | str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.commands.comparing.environment_changes import of_the_machine
@@ -20,6 +20,7 @@ from harness.schema.errors import InputError
 from harness.schema.expansion import expand
 from harness.schema.night_result import Night, Stored
 from harness.schema.regression_section import Regression
+from harness.schema.result import Environment
 from harness.schema.scenario import Scenario
 from harness.store import baselines, night_file
 from harness.store.baselines import Kept
@@ -66,7 +67,7 @@ def as_reference(kept: Kept, loaded: LoadedScenario, *, in_turns: bool) -> Loade
     return reference
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class ByNights:
     """How a night is judged by those before it."""
 
@@ -78,7 +79,6 @@ class ByNights:
     nights: Sequence[Night]
     """Those since the baseline was accepted that came to their end, in their order."""
     candidate: Side
-    _passed_over: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -92,33 +92,33 @@ class ByNights:
         return cls(models, asked_of(loaded.scenario), since, nights, candidate)
 
     def judged(self, points: Sequence[RoundsOfPoint], terms: Regression) -> tuple[PointVerdict, ...]:
-        return judge_by_nights(
-            points, [n.stored.points for n in self.counted() if n.stored is not None], terms
-        )
+        """Of each point of tonight, by the nights that it can be compared with."""
+        counted, _ = self.told_apart()
+        return judge_by_nights(points, [night.stored.points for night in counted if night.stored], terms)
 
-    def counted(self) -> list[Night]:
-        """The nights that tonight is compared with."""
+    def told_apart(self) -> tuple[list[Night], dict[str, int]]:
+        """The nights that tonight is compared with, and why how many others aren't."""
+        here = self.candidate.folder.about(1).environment
         counted, passed_over = [], Counter[str]()
         for night in self.nights:
-            if (why := self._unlike(night)) is None:
+            if (why := self._unlike(night, here)) is None:
                 counted.append(night)
             else:
                 passed_over[why] += 1
-        self._passed_over = dict(passed_over)
-        return counted
+        return counted, dict(passed_over)
 
     def stored(self, points: Sequence[RoundsOfPoint]) -> Stored:
         """What tonight leaves for later nights."""
-        self.counted()
+        _, passed_over = self.told_apart()
         return Stored(
             reference=self.reference,
             asked=self.asked,
             points=beside_reference(points),
-            passed_over=self._passed_over,
+            passed_over=passed_over,
         )
 
-    def _unlike(self, night: Night) -> str | None:
-        """Why a night can't be compared with tonight."""
+    def _unlike(self, night: Night, here: Environment | None) -> str | None:
+        """Why a night can't be compared with tonight, whose environment is `here`."""
         if night.stored is None or night.comparison is None:
             return "it wasn't measured beside a reference"
         if not night.stored.points:
@@ -129,9 +129,7 @@ class ByNights:
             return "it asked for something else"
         if night.outcome in ("regressed", "improved") and night.run_id != self.accepted:
             return f"it {night.outcome}"
-        environment = night.comparison.arms[1].environment
-        here = self.candidate.folder.about(1).environment
-        changed = of_the_machine(environment, here)
+        changed = of_the_machine(night.comparison.arms[1].environment, here)
         return f"the machine was another: {', '.join(changed)}" if changed else None
 
 

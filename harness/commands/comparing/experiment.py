@@ -92,7 +92,7 @@ class Experiment:
             harness_version=version(),
             terms=self.terms,
             in_turns=self.in_turns,
-            nights=None if nights is None else tuple(night.run_id for night in nights.counted()),
+            nights=None if nights is None else tuple(night.run_id for night in nights.told_apart()[0]),
             arms=(one.figures("baseline" if nights is None else "reference"), other.figures("candidate")),
             differs=differences(one, other),
             points=points,
@@ -113,15 +113,14 @@ class Experiment:
     def _open(self) -> list[int]:
         """Numbers of the points that one more round may settle, and that have the time for it. Nights are
         compared as whole ones, so that each takes all of its time."""
-        verdicts = self._judged()
         most_s = 60 * self.terms.minutes_per_point
-        found = []
-        for number, (point, verdict) in enumerate(zip(self.points, verdicts, strict=True)):
-            longest_s = max((each.took_s for each in point.rounds), default=0.0)
-            settled = self.by_nights is None and is_settled(verdict)
-            if not settled and verdict.measured_s + longest_s <= most_s:
-                found.append(number)
-        return found
+        open_ = [
+            number for number, point in enumerate(self.points) if point.measured_s + point.longest_s <= most_s
+        ]
+        if self.by_nights is not None:
+            return open_
+        verdicts = judge(self.points, self.terms)
+        return [number for number in open_ if not is_settled(verdicts[number])]
 
 
 def terms_of(loaded: LoadedScenario, minutes_per_point: float | None) -> Regression:
