@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from harness.commands.dry_run import Plan
     from harness.commands.samples import PhaseName
     from harness.commands.serve import Serving
+    from harness.measurement.testbed import Testbed
     from harness.schema.ab_result import Comparison
     from harness.schema.bisect_result import Bisection
     from harness.schema.compare_result import HardwareComparison
-    from harness.schema.history_result import History, Trend
+    from harness.schema.history_result import Filters, History, RunFilters, Trend
     from harness.schema.model import ModelArtifact
     from harness.schema.night_result import Baseline, Night
     from harness.schema.plan_result import PlanResult
@@ -141,11 +142,9 @@ def tune(
     from harness.commands import run as running
     from harness.commands import tune as story
     from harness.commands.progress import Progress
-    from harness.measurement.testbed import Testbed
 
-    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
-    if not testbed.target.starts:
-        raise InputError("a search configures a server of its own: leave out url")
+    progress = Progress(quiet=quiet)
+    testbed = _on_own_servers("a search configures a server of its own", options)
     file = None if what is None else Path(what)
     asked = _overrides(overrides, workers)
     if resume:
@@ -182,11 +181,9 @@ def ab(
     from harness.commands import ab as story
     from harness.commands import run as running
     from harness.commands.progress import Progress
-    from harness.measurement.testbed import Testbed
 
-    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
-    if not testbed.target.starts:
-        raise InputError("a comparison starts servers of its own: leave out url")
+    progress = Progress(quiet=quiet)
+    testbed = _on_own_servers("a comparison starts servers of its own", options)
     both = _overrides(overrides, workers)
     other = baseline if candidate is None else candidate
     theirs = {"server": candidate_server, "image": candidate_image}
@@ -195,7 +192,7 @@ def ab(
         running.load(Path(baseline), both, progress=progress),
         running.load(Path(other), [*both, *candidate_overrides], progress=progress),
         testbed,
-        candidate_testbed=Testbed.of(**changed),
+        candidate_testbed=_on_own_servers("a comparison starts servers of its own", changed),
         minutes_per_point=minutes_per_point,
         in_turns=not apart,
         results=Path(results),
@@ -223,11 +220,9 @@ def bisect(
     from harness.commands import bisect as story
     from harness.commands import run as running
     from harness.commands.progress import Progress
-    from harness.measurement.testbed import Testbed
 
-    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
-    if not testbed.target.starts:
-        raise InputError("a comparison starts servers of its own: leave out url")
+    progress = Progress(quiet=quiet)
+    testbed = _on_own_servers("a comparison starts servers of its own", options)
     return story.bisect(
         running.load(Path(scenario), _overrides(overrides, workers), progress=progress),
         commits,
@@ -259,11 +254,9 @@ def nightly(
     from harness.commands import nightly as story
     from harness.commands import run as running
     from harness.commands.progress import Progress
-    from harness.measurement.testbed import Testbed
 
-    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
-    if not testbed.target.starts:
-        raise InputError("a night starts servers of its own: leave out url")
+    progress = Progress(quiet=quiet)
+    testbed = _on_own_servers("a night starts servers of its own", options)
     loaded = running.load(Path(scenario), _overrides(overrides, workers), progress=progress)
     if accept is not None:
         return story.accept(loaded, accept, results=Path(results), progress=progress).baseline
@@ -302,11 +295,9 @@ def plan(
     from harness.commands import plan as story
     from harness.commands import run as running
     from harness.commands.progress import Progress
-    from harness.measurement.testbed import Testbed
 
-    progress, testbed = Progress(quiet=quiet), Testbed.of(**options)
-    if not testbed.target.starts:
-        raise InputError("a plan measures a configuration on a server of its own: leave out url")
+    progress = Progress(quiet=quiet)
+    testbed = _on_own_servers("a plan measures a configuration on a server of its own", options)
     asked = _overrides(overrides, workers)
     loaded = running.load(None if what is None else Path(what), asked, progress=progress)
     return story.plan(
@@ -373,15 +364,10 @@ def dry_run(
 def history(
     results: str | Path = "results",
     *,
-    scenario: str | None = None,
-    model: str | None = None,
-    kind: str | None = None,
-    outcome: str | None = None,
-    since: str | None = None,
-    machine: str | None = None,
     limit: int | None = None,
     reindex: bool = False,
     quiet: bool = False,
+    **filters: Unpack[Filters],
 ) -> History:
     """The runs in a results folder, the newest first, as `harness history` lists them.
 
@@ -391,18 +377,8 @@ def history(
     from harness.commands import history as story
     from harness.commands.progress import Progress
 
-    return story.history(
-        Path(results),
-        scenario=scenario,
-        model=model,
-        kind=kind,
-        outcome=outcome,
-        since=since,
-        machine=machine,
-        limit=limit,
-        anew=reindex,
-        progress=Progress(quiet=quiet),
-    )
+    progress = Progress(quiet=quiet)
+    return story.history(Path(results), limit=limit, anew=reindex, progress=progress, **filters)
 
 
 def trend(
@@ -411,11 +387,8 @@ def trend(
     results: str | Path = "results",
     *,
     point: str | None = None,
-    model: str | None = None,
-    kind: str | None = None,
-    since: str | None = None,
-    machine: str | None = None,
     quiet: bool = False,
+    **filters: Unpack[RunFilters],
 ) -> Trend:
     """A figure of a scenario's valid points over time, as `harness history trend` prints it.
 
@@ -424,17 +397,8 @@ def trend(
     from harness.commands import history as story
     from harness.commands.progress import Progress
 
-    return story.trend(
-        scenario,
-        metric,
-        Path(results),
-        point=point,
-        model=model,
-        kind=kind,
-        since=since,
-        machine=machine,
-        progress=Progress(quiet=quiet),
-    )
+    progress = Progress(quiet=quiet)
+    return story.trend(scenario, metric, Path(results), point=point, progress=progress, **filters)
 
 
 def site(
@@ -466,6 +430,16 @@ def __getattr__(name: str) -> str:
     from harness.version import version
 
     return version()
+
+
+def _on_own_servers(why: str, options: Options) -> Testbed:
+    """Raises InputError, which begins with `why`, where the options name a server that runs already."""
+    from harness.measurement.testbed import Testbed
+
+    testbed = Testbed.of(**options)
+    if not testbed.target.starts:
+        raise InputError(f"{why}: leave out url")
+    return testbed
 
 
 def _overrides(overrides: Sequence[str], workers: int | None) -> list[str]:

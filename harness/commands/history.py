@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Unpack, get_args
 
 from rich import box
 from rich.console import Console
@@ -30,8 +30,10 @@ from harness.schema.errors import HarnessError, InputError, NotWritable
 from harness.schema.history_result import (
     METRICS,
     OUTCOMES,
+    Filters,
     History,
     HistoryRun,
+    RunFilters,
     RunKind,
     SkippedFolder,
     SqlTable,
@@ -56,18 +58,13 @@ FEWEST = 4
 def history(
     results: Path,
     *,
-    scenario: str | None = None,
-    model: str | None = None,
-    kind: str | None = None,
-    outcome: str | None = None,
-    since: str | None = None,
-    machine: str | None = None,
     limit: int | None = None,
     anew: bool = False,
     progress: Progress | None = None,
+    **filters: Unpack[Filters],
 ) -> History:
     """The runs that fit, the newest first. Raises InputError for a filter that can't be meant."""
-    wanted = _wanted(scenario, model, machine, kind, outcome, since)
+    wanted = _wanted(filters.get("scenario"), filters.get("outcome"), filters)
     progress = progress or Progress()
     with indexed(results, progress.say, anew=anew) as index:
         found, runs = queries.runs(index, wanted, limit)
@@ -80,15 +77,12 @@ def trend(
     results: Path,
     *,
     point: str | None = None,
-    model: str | None = None,
-    kind: str | None = None,
-    since: str | None = None,
-    machine: str | None = None,
     progress: Progress | None = None,
+    **filters: Unpack[RunFilters],
 ) -> Trend:
     """A figure of a scenario's points over time. Raises InputError where no run is of that scenario."""
     queries.check_metric(metric)
-    wanted = _wanted(scenario, model, machine, kind, None, since)
+    wanted = _wanted(scenario, None, filters)
     progress = progress or Progress()
     with indexed(results, progress.say) as index:
         queries.check_scenario(index, scenario)
@@ -238,18 +232,13 @@ def _width(table: Table, console: Console) -> int:
     return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
 
-def _wanted(
-    scenario: str | None,
-    model: str | None,
-    machine: str | None,
-    kind: str | None,
-    outcome: str | None,
-    since: str | None,
-) -> Wanted:
+def _wanted(scenario: str | None, outcome: str | None, filters: RunFilters) -> Wanted:
+    kind, since = filters.get("kind"), filters.get("since")
     for name, given, known in (("kind", kind, get_args(RunKind)), ("outcome", outcome, OUTCOMES)):
         if given is not None and given not in known:
             raise InputError(f"there is no {name} {given!r}: give one of {', '.join(known)}")
-    return Wanted(scenario, model, machine, kind, outcome, None if since is None else _since(since))
+    begun = None if since is None else _since(since)
+    return Wanted(scenario, filters.get("model"), filters.get("machine"), kind, outcome, begun)
 
 
 def _since(text: str) -> datetime:

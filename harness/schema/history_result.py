@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypedDict, get_args
 
 from pydantic import Field
 
@@ -33,6 +33,24 @@ METRICS: dict[str, str] = {
     "gpu_memory": "bytes",
 }
 """The figures of a point that are kept for trends, with their units."""
+
+
+class RunFilters(TypedDict, total=False):
+    """Which runs of a scenario are meant; what is left out or None filters nothing."""
+
+    model: str | None
+    """A part of its name, like `machine` of the host's or the hardware's."""
+    machine: str | None
+    kind: str | None
+    since: str | None
+    """A date, a time or an age (7d, 12h, 2w)."""
+
+
+class Filters(RunFilters, total=False):
+    """Which runs are meant."""
+
+    scenario: str | None
+    outcome: str | None
 
 
 class SkippedFolder(Frozen):
