@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harness.analysis.outcomes import code_of
 from harness.commands.comparing.announce import announce, of_comparison
 from harness.commands.comparing.experiment import Experiment, terms_of
 from harness.commands.comparing.side import Side, check_alike
@@ -54,9 +55,7 @@ def ab(
 
 def exit_code(outcome: Outcome) -> ExitCode:
     """1 where something regressed, 3 where something can't be told, else 0."""
-    if outcome == "regressed":
-        return ExitCode.OBJECTIVE_MISSED
-    return ExitCode.INVALID if outcome == "inconclusive" else ExitCode.FINE
+    return code_of(outcome)
 
 
 def show(result: Comparison) -> None:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from harness.analysis.outcomes import code_of
 from harness.cache import lock
 from harness.clock import now
-from harness.commands import ab
 from harness.commands.comparing.announce import announce, of_night
 from harness.commands.comparing.by_nights import ByNights, as_reference, reference_of
 from harness.commands.comparing.environment_changes import changes
@@ -237,9 +237,7 @@ def _alone() -> AbstractContextManager[None]:
 
 def exit_code(found: Night | Baseline) -> ExitCode:
     """As of `harness ab`; 0 where there was no baseline, or one was accepted."""
-    if isinstance(found, Baseline) or found.outcome == "no baseline":
-        return ExitCode.FINE
-    return ab.exit_code(found.outcome)
+    return ExitCode.FINE if isinstance(found, Baseline) else code_of(found.outcome)
 
 
 def show(found: Night | Baseline) -> None:

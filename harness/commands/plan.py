@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.analysis.outcomes import code_of, plan_outcome
 from harness.clock import now
 from harness.commands.derived import import_libraries
 from harness.commands.planning.asked import Asked, asked_of
@@ -211,9 +212,4 @@ def show(result: PlanResult) -> None:
 def exit_code(result: PlanResult) -> ExitCode:
     """0 where a number of replicas is named; 1 where it is known that none holds the objective, or that the
     prediction didn't; 3 where the data can't say."""
-    if any(check.held is False for check in result.verification):
-        return ExitCode.OBJECTIVE_MISSED
-    if any(each.replicas is not None for each in result.hardware):
-        return ExitCode.FINE
-    missed = any(each.trust is not None for each in result.hardware)
-    return ExitCode.OBJECTIVE_MISSED if missed else ExitCode.INVALID
+    return code_of(plan_outcome(result))

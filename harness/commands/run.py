@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.analysis.outcomes import code_of, run_outcome
 from harness.commands import report
 from harness.commands.derived import Derived, derived, import_libraries
 from harness.commands.export import export_model, say_what_runs
@@ -192,10 +193,7 @@ def _measure_each(
 
 def exit_code(result: RunResult) -> ExitCode:
     """3 where a figure can't be used or an objective not be judged, else 1 where one is missed, else 0."""
-    checks = [check for point in result.points for check in point.objective]
-    if any(p.verdict != "valid" for p in result.points) or any(c.met is None for c in checks):
-        return ExitCode.INVALID
-    return ExitCode.OBJECTIVE_MISSED if any(c.met is False for c in checks) else ExitCode.FINE
+    return code_of(run_outcome(result))
 
 
 def show(result: RunResult, *, everything: bool = False) -> None:

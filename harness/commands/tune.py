@@ -8,6 +8,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from harness.analysis.outcomes import code_of, tune_outcome
 from harness.commands.derived import import_libraries
 from harness.commands.progress import Progress
 from harness.commands.resumable import resumable_search
@@ -145,7 +146,4 @@ def show(result: TuneResult) -> None:
 
 def exit_code(result: TuneResult) -> ExitCode:
     """1 where nothing holds the objective, 3 where nothing could be measured, else 0."""
-    if result.best is not None:
-        return ExitCode.FINE
-    rated = any(step.told == "rated" for step in result.steps)
-    return ExitCode.OBJECTIVE_MISSED if rated else ExitCode.INVALID
+    return code_of(tune_outcome(result))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import harness
 from harness import cache
+from harness.analysis.outcomes import run_outcome
 from harness.commands import plan as commands_plan
 from harness.commands import run as commands_run
 from harness.commands import tune as commands_tune
@@ -28,7 +29,6 @@ from harness.schema.plan_result import PlanResult
 from harness.schema.result import ObjectiveCheck, Verdict
 from harness.schema.tune_result import TuneResult
 from harness.store.history import index, scan
-from harness.store.history.run_rows import run_outcome
 from tests.mounts import mounted, read_only
 from tests.report.factory import DEMO_RUN
 from tests.report.test_comparison_page import comparison

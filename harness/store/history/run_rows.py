@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.analysis.outcomes import plan_outcome, run_outcome, tune_outcome
 from harness.choice.workloads import answers
 from harness.schema.ab_result import Comparison
 from harness.schema.answer import Answer
@@ -15,7 +16,6 @@ from harness.schema.errors import InputError
 from harness.schema.history_result import RunKind, RunOutcome
 from harness.schema.night_result import Night
 from harness.schema.percentiles import PERCENTILES
-from harness.schema.plan_result import PlanResult
 from harness.schema.result import Environment, Interval, PointResult, RunResult
 from harness.schema.tune_result import TuneResult
 from harness.store import ab_file, night_file, plan_file, samples_file, thinned, tune_file, whole
@@ -164,33 +164,6 @@ def _of_run(folder: RunFolder, name: str, thorough: bool) -> Rows:
 def _without_result(run: Path) -> bool:
     """Whether it is a run that was begun, and has no result yet."""
     return not is_there(run / "result.json") and any(is_there(run / name) for name in BEGUN)
-
-
-def run_outcome(result: RunResult) -> RunOutcome:
-    """In a word, what the exit code of `harness run` says."""
-    verdicts = {point.verdict for point in result.points}
-    met = {check.met for point in result.points for check in point.objective}
-    if "invalid" in verdicts:
-        return "invalid"
-    if "inconclusive" in verdicts or None in met:
-        return "inconclusive"
-    return "missed" if False in met else "met" if met else "valid"
-
-
-def tune_outcome(result: TuneResult) -> RunOutcome:
-    """In a word, what the exit code of `harness tune` says."""
-    if result.best is not None:
-        return "found"
-    return "missed" if any(step.told == "rated" for step in result.steps) else "inconclusive"
-
-
-def plan_outcome(result: PlanResult) -> RunOutcome:
-    """In a word, what the exit code of `harness plan` says."""
-    if any(check.held is False for check in result.verification):
-        return "missed"
-    if any(each.replicas is not None for each in result.hardware):
-        return "found"
-    return "missed" if any(each.trust is not None for each in result.hardware) else "inconclusive"
 
 
 def _of_tune(folder: RunFolder, name: str) -> Rows:
