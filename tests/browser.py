@@ -10,6 +10,23 @@ import shutil
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
+
+
+class Browser(webdriver.Chrome):
+    """A Chromium whose `get` comes back when the page has been loaded, with all its scripts run."""
+
+    def get(self, url: str) -> None:
+        super().get(url)
+        # chromedriver comes back at once, one time in ten or so on a busy machine, with the page still being
+        # parsed. What a page's scripts put behind the "#" is theirs.
+        WebDriverWait(self, 30).until(
+            lambda b: b.execute_script(
+                "return document.readyState === 'complete'"
+                " && location.href.split('#')[0] === new URL(arguments[0]).href.split('#')[0]",
+                url,
+            )
+        )
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +52,6 @@ def browser(tmp_path_factory):
         f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
     ):
         options.add_argument(f"--{flag}")
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as chrome:
+    with Browser(options=options, service=webdriver.ChromeService(driver)) as chrome:
         chrome.get("about:blank")  # away from the browser's own first page, which may be fetching still
         yield chrome

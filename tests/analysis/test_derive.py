@@ -105,6 +105,19 @@ def test_each_gate_makes_the_point_invalid(sample: Requests, facts: dict[str, An
     assert any(says in reason for reason in bad.reasons), bad.reasons
 
 
+@pytest.mark.parametrize(
+    ("by_triton", "verdict"), [(989, "invalid"), (990, "valid"), (1000, "valid"), (1001, "invalid")]
+)
+def test_triton_may_have_answered_what_the_client_had_given_up(by_triton: int, verdict: str) -> None:
+    sample = steady()
+    sample["status"][:10] = Status.TIMEOUT
+    found = result(sample, observed(1000, server=server(by_triton)))
+    assert found.verdict == verdict, found.reasons
+    sample["status"][:10] = Status.CONNECTION
+    lost = result(sample, observed(1000, server=server(by_triton)))
+    assert lost.verdict == ("valid" if by_triton == 990 else "invalid"), lost.reasons
+
+
 def test_what_was_observed_of_the_gpus_reaches_the_result_and_its_verdict() -> None:
     sample = steady()
     probe = GpuProbe(source="nvml", readings=300, interval_s=0.05, cpu_cores=0.002)

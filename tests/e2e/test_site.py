@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium.webdriver.support.wait import WebDriverWait
 
 import harness
 from harness.schema.errors import HarnessError, InputError
 from tests.browser import browser
 from tests.e2e.conftest import Workplace
 from tests.mounts import read_only
-from tests.report.browser import complaints, requested, visit
+from tests.report.browser import arrived, complaints, requested, visit
 from tests.report.past_nights import nights
 from tests.report.test_comparison_page import comparison
 from tests.store.finished import finished_run
@@ -103,10 +102,10 @@ def test_the_site_leads_from_the_list_to_each_run(place: Workplace, browser: Any
     assert len(hrefs) == 10 and all(Path(href.removeprefix("file://")).is_file() for href in hrefs)
     assert "half isn't finished" in browser.find_element("id", "skipped").text
     links[-1].click()
-    WebDriverWait(browser, 30).until(lambda b: b.title == "20260101T000000Z-small")
+    arrived(browser, "20260101T000000Z-small")
     visit(browser, site / "index.html")
     browser.find_element("css selector", ".scenarios a").click()
-    WebDriverWait(browser, 30).until(lambda b: b.title == "small over time")
+    arrived(browser, "small over time")
     strip = browser.find_elements("css selector", ".strip .spot")
     assert [mark.get_attribute("title") for mark in strip] == [
         "2026-01-22 00:00 UTC: regressed, p50 at 8 users is worse",
@@ -154,7 +153,7 @@ def test_copied_pages_need_the_results_no_more(place: Workplace, browser: Any) -
     shutil.rmtree(place.path / "results")
     visit(browser, place.path / "moved" / "site" / "index.html")
     browser.find_element("css selector", "#runs-table tbody th a").click()
-    WebDriverWait(browser, 30).until(lambda b: b.title == "the second night")
+    arrived(browser, "the second night")
 
 
 def test_a_page_that_is_a_link_is_neither_linked_nor_copied(place: Workplace) -> None:

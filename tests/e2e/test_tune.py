@@ -46,6 +46,11 @@ def document(place: Workplace) -> dict[str, Any]:
     return dict(json.loads((folder(place) / "tune.json").read_text()))
 
 
+def given_up_after_s(place: Workplace, step: dict[str, Any]) -> float:
+    point = json.loads((folder(place) / "points" / step["point"] / "point.json").read_text())
+    return float(point["point"]["measure"]["timeout_s"])
+
+
 def found(done: Finished) -> dict[str, Any]:
     assert done.code == 0, f"{done.code}: {done.stderr}{done.stdout[:10_000]}"
     return done.document
@@ -114,6 +119,9 @@ def test_an_objective_that_nothing_holds_is_1_and_the_nearest_is_told(place: Wor
     assert done.code == 1, done.stderr
     assert "no configuration holds the objective" in done.stdout
     assert "the nearest was" in done.stdout
+    saturated, *at_a_rate = (step for step in document(place)["steps"] if step["users"] != 1)
+    assert given_up_after_s(place, saturated) == 30, "what it serves is asked for, not how long one waits"
+    assert at_a_rate and {given_up_after_s(place, step) for step in at_a_rate} == {2}
     assert not (folder(place) / "config.pbtxt").exists()
 
 

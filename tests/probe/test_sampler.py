@@ -119,14 +119,15 @@ def test_an_error_in_what_is_measured_passes_through_and_ends_the_sampling() -> 
 
 
 def test_it_says_what_it_costs() -> None:
-    began = time.process_time(), time.monotonic()
+    began_s = time.process_time()
     with Sampler(lambda: [os.getpid()], lambda: [os.getppid()], interval_s=0.2) as sampler:
         time.sleep(1.5)
-    all_of_us = (time.process_time() - began[0]) / (time.monotonic() - began[1])
+    all_of_us_s = time.process_time() - began_s
     # Nothing else runs in this process; how much it is depends on the machine.
     assert sampler.cpu_cores > 0
-    # It counts from its first look to its last; what is before and after is a part that grows with the load.
-    assert sampler.cpu_cores == pytest.approx(all_of_us, abs=0.02, rel=0.4)
+    # It counts from its first look to its last: what ends it may take its time on a busy machine.
+    looked_s = (sampler.host[-1].at_ns - sampler.host[0].at_ns) / 1e9
+    assert sampler.cpu_cores * looked_s == pytest.approx(all_of_us_s, abs=0.03, rel=0.4)
 
 
 SAMPLED = """
@@ -301,7 +302,7 @@ def test_a_probe_that_dies_or_hangs_costs_its_readings_from_then_on(
 
 
 def test_a_gpu_that_is_lost_is_told_of_and_the_others_go_on(nvml_double: NvmlDouble) -> None:
-    out = sampled(nvml_double("gpus=2 lost=1@800ms"), for_s=1)
+    out = sampled(nvml_double("gpus=2 lost=1@60"), for_s=1)  # calls: some ten looks
     (problem,) = out["problems"]
     assert problem.startswith("GPU 1 was lost")
     at_ns = {d: [r.at_ns for r in readings_of(out) if r.device == d] for d in (0, 1)}

@@ -6,14 +6,15 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 
 def visit(browser, path):
-    """Open a page, and wait until its scripts have run. What the browser logged before is forgotten."""
+    """Open a page. What the browser logged before is forgotten."""
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(path.as_uri())
-    # chromedriver 150 comes back at once, one time in ten or so, with the page still being parsed.
+
+
+def arrived(browser, title):
+    """Wait until the page with this title, which a click led to, has been loaded."""
     WebDriverWait(browser, 30).until(
-        lambda b: (
-            b.current_url == path.as_uri() and b.execute_script("return document.readyState") == "complete"
-        )
+        lambda b: b.title == title and b.execute_script("return document.readyState") == "complete"
     )
 
 

@@ -219,13 +219,15 @@ def _same(one: Point, other: Point) -> bool:
 def _point(search: Search, asked: Ask) -> Point:
     """Its seed is another one for each measurement of a configuration: no two have the same requests."""
     scenario = search.scenario
-    longest_s = max(limits(scenario.objective).values(), default=scenario.measure.timeout_s)
+    timeout_s = scenario.measure.timeout_s
+    if asked.rate_per_s is not None and (limits_s := limits(scenario.objective).values()):
+        # A request that waits for longer than this has missed its limit, whatever is still to come.
+        timeout_s = min(timeout_s, max(2.0, 4 * max(limits_s)))
     earlier = sum(step.candidate == asked.candidate for step in search.steps)
     measure = Measure(
         warmup_s=BETWEEN_S if search.served == asked.candidate else WARMUP_S,
         duration_s=round(asked.seconds, 3),
-        # A request that waits for longer than this has missed its limit, whatever is still to come.
-        timeout_s=min(scenario.measure.timeout_s, max(2.0, 4 * longest_s)),
+        timeout_s=timeout_s,
     )
     seed = (scenario.seed + earlier) % 2**32
     asked_for = scenario.model_copy(update={"measure": measure, "seed": seed})
