@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from harness.schema.plan_result import PlanResult
     from harness.schema.result import PointResult, RunResult
     from harness.schema.scenario import Dtype
+    from harness.schema.served_model import Served
     from harness.schema.site_result import Site
     from harness.schema.tune_result import TuneResult
 
@@ -51,6 +52,7 @@ __all__ = [
     "examine",
     "export_model",
     "history",
+    "init",
     "mlflow",
     "nightly",
     "plan",
@@ -83,13 +85,46 @@ class Options(TypedDict, total=False):
     listen: str | None
     host: str | None
     repository: str | Path | None
+    model_repository: str | Path | None
+    """A repository of the user's, which is served and only read."""
     probe: str | None
     metrics_url: str | None
+
+
+def init(
+    model: str,
+    *,
+    version: int | None = None,
+    folder: str | Path = "scenarios",
+    quiet: bool = False,
+    **options: Unpack[Options],
+) -> Path:
+    """Write a scenario for a model that the server at `url`, or `model_repository`, has, as `harness init`
+    does; its path. Nothing is overwritten. Raises HarnessError."""
+    from harness.commands import init as story
+    from harness.commands.progress import Progress
+    from harness.measurement.testbed import Testbed
+
+    return story.init(
+        _served(model, version), Testbed.of(**options), folder=Path(folder), progress=Progress(quiet=quiet)
+    )
+
+
+def _served(model: str, version: int | None = None) -> Served:
+    from harness.schema.served_model import Served
+
+    try:
+        return Served(served=model, version=version)
+    except ValueError as error:
+        raise InputError(
+            f"{model[:60]!r} can't be the name of a model in Triton: see `harness init --help`"
+        ) from error
 
 
 def run(
     what: str | Path | None,
     *,
+    model: str | None = None,
     overrides: Sequence[str] = (),
     results: str | Path = "results",
     workers: int | None = None,
@@ -100,6 +135,8 @@ def run(
     """Measure a scenario file into a new folder under `results`, as `harness run` does.
 
     `what`: the scenario file; with `resume`, it or a run's folder, or None: the latest run that was cut off.
+    `model`: in place of a file, a model that the server at `url`, or `model_repository`, has; the scenario
+    that is measured then is told.
     `overrides` are `path=value` as in `--set`, `workers` are the load processes that share the load. Progress
     goes to stderr unless `quiet`. Raises HarnessError; the points that were measured until then are kept.
     """
@@ -113,7 +150,12 @@ def run(
     if resume:
         return story.resume(file, testbed, results=Path(results), overrides=overrides, progress=progress)
     as_loaded = not testbed.target.starts
-    loaded = story.load(file, overrides, progress=progress, as_loaded=as_loaded)
+    if model is not None:
+        if file is not None:
+            raise InputError("--model is in place of a scenario file: leave one of them out")
+        loaded = story.first_look(_served(model), testbed, overrides, progress)
+    else:
+        loaded = story.load(file, overrides, progress=progress, as_loaded=as_loaded)
     return story.run(loaded, testbed, results=Path(results), progress=progress)
 
 

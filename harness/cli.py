@@ -29,6 +29,7 @@ from harness.cli_options import (
     MetricsUrl,
     MinutesPerPoint,
     Model,
+    ModelRepository,
     Network,
     Overrides,
     Probe,
@@ -145,8 +146,24 @@ def serve(
 @app.command()
 def run(
     what: Scenario = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="In place of a scenario file, for a first look: a model that the server at --url has, or "
+            "--model-repository.",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many users ask --model all the time (default: 1, 4 and 16)."),
+    ] = None,
+    rate_per_s: Annotated[
+        float | None, typer.Option(min=0, help="Requests a second to --model, in place of --concurrency.")
+    ] = None,
     overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
     results: Results = Path("results"),
+    model_repository: ModelRepository = None,
     repository: Repository = None,
     server: Server = None,
     image: Image = None,
@@ -171,6 +188,7 @@ def run(
     """Measure a scenario; print a table, write a page, and end with an exit code."""
     from harness.commands import run as story
 
+    overrides = [*overrides, *_load_of_model(model, concurrency, rate_per_s)]
     if dry_run:
         from harness.commands import dry_run as planning
 
@@ -179,6 +197,7 @@ def run(
         return
     result = harness.run(
         what,
+        model=model,
         overrides=overrides,
         results=results,
         workers=workers,
@@ -195,12 +214,57 @@ def run(
         grpc_key=grpc_key,
         listen=listen,
         host=host,
+        model_repository=model_repository,
         repository=repository,
         probe=probe,
         metrics_url=metrics_url,
     )
     terminal.print_json(result) if as_json else story.show(result, everything=everything)
     raise typer.Exit(story.exit_code(result))
+
+
+def _load_of_model(model: str | None, concurrency: int | None, rate_per_s: float | None) -> list[str]:
+    """What --set would say of them."""
+    given = {"concurrency": concurrency, "rate_per_s": rate_per_s}
+    loads = [f"load={{{key}: {value}}}" for key, value in given.items() if value is not None]
+    if loads and model is None:
+        raise InputError("--concurrency and --rate-per-s are of --model: a scenario has `load`, and --set")
+    if len(loads) > 1:
+        raise InputError("--concurrency and --rate-per-s are two loads: give one of them")
+    return loads
+
+
+@app.command()
+def init(
+    model: Annotated[str, typer.Argument(help="The model's name on the server, or in the repository.")],
+    url: Url = None,
+    model_repository: ModelRepository = None,
+    model_version: Annotated[
+        int | None, typer.Option(min=1, help="Its version (default: the one that the server chooses).")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="The folder that the scenario is written into.")] = Path(
+        "scenarios"
+    ),
+    server: Server = None,
+    image: Image = None,
+    shm_size: ShmSize = None,
+    network: Network = None,
+    host: ListenAddress = None,
+) -> None:
+    """Write a scenario for a model that a server has; it can be run as it is written."""
+    written = harness.init(
+        model,
+        version=model_version,
+        folder=folder,
+        url=url,
+        model_repository=model_repository,
+        server=server,
+        image=image,
+        shm_size=shm_size,
+        network=network,
+        host=host,
+    )
+    terminal.say(f"wrote {written}")
 
 
 @app.command()
@@ -212,6 +276,7 @@ def tune(
     ] = None,
     overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
     results: Results = Path("results"),
+    model_repository: ModelRepository = None,
     repository: Repository = None,
     server: Server = None,
     image: Image = None,
@@ -239,6 +304,7 @@ def tune(
         network=network,
         listen=listen,
         host=host,
+        model_repository=model_repository,
         repository=repository,
     )
     terminal.print_json(result) if as_json else story.show(result)
@@ -286,6 +352,7 @@ def ab(
         ),
     ] = None,
     results: Results = Path("results"),
+    model_repository: ModelRepository = None,
     server: Server = None,
     image: Image = None,
     shm_size: ShmSize = None,
@@ -304,6 +371,7 @@ def ab(
         overrides=overrides,
         results=results,
         workers=workers,
+        model_repository=model_repository,
         server=server,
         image=image,
         shm_size=shm_size,
@@ -444,6 +512,7 @@ def plan(
     ] = False,
     overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
     results: Results = Path("results"),
+    model_repository: ModelRepository = None,
     repository: Repository = None,
     server: Server = None,
     image: Image = None,
@@ -473,6 +542,7 @@ def plan(
         network=network,
         listen=listen,
         host=host,
+        model_repository=model_repository,
         repository=repository,
     )
     terminal.print_json(result) if as_json else story.show(result)

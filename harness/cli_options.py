@@ -43,6 +43,15 @@ Repository = Annotated[
         help="The folder for the model repository that Triton is started with (default: model_repo).",
     ),
 ]
+ModelRepository = Annotated[
+    Path | None,
+    typer.Option(
+        "--model-repository",
+        metavar="DIR",
+        help="Serve this model repository of yours, which is only read; a scenario names a model in it by "
+        "`model: {served: NAME}`.",
+    ),
+]
 MODEL_HELP = (
     "A name that `harness models` lists, an .onnx file, a Hugging Face folder, or package.module:factory."
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.analysis.facts import Facts
-from harness.analysis.gates.answers import different_words
+from harness.analysis.gates.answers import different_words, wrong_words
 from harness.analysis.gates.gate import Evidence
 from harness.analysis.gpu import gpu_name, may_use
 from harness.schema.observed import Observed
@@ -30,8 +30,12 @@ def notes_on(evidence: Evidence) -> Iterator[str]:
     elif facts.server.cache_hits and point.server.response_cache:
         yield f"{facts.server.cache_hits} answers came from the response cache, as asked"
     seen = observed.answer_check
-    if seen is not None and 0 < seen.different <= point.validity.different_answers * seen.compared:
-        yield different_words(seen)
+    if seen is not None:
+        different, compared = seen.different - seen.wrong, seen.compared - seen.validated
+        if 0 < different <= point.validity.different_answers * compared:
+            yield different_words(seen)
+        if 0 < seen.wrong <= point.validity.wrong_answers * seen.validated:
+            yield wrong_words(seen)
     if facts.errors:
         yield (
             f"{facts.errors:,} of {facts.requests:,} requests failed: latency is of those that succeeded; "

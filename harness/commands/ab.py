@@ -10,7 +10,7 @@ from harness.commands.comparing.announce import announce, of_comparison
 from harness.commands.comparing.experiment import Experiment, terms_of
 from harness.commands.comparing.side import Side, check_alike
 from harness.commands.progress import Progress
-from harness.commands.run import RESULTS, exported
+from harness.commands.run import RESULTS, models_of
 from harness.console import print_sentences
 from harness.measurement.testbed import Testbed
 from harness.publish.webhook import Webhook
@@ -41,7 +41,7 @@ def ab(
     check_alike(baseline, candidate, in_turns=in_turns)
     for bed, each in zip(beds, (baseline, candidate), strict=True):
         bed.check(each.name, each.points)
-    models = exported(baseline, progress), exported(candidate, progress)
+    models = models_of(baseline, beds[0], progress), models_of(candidate, beds[1], progress)
     folder = dated_folder(results, f"{baseline.name}-vs-{candidate.name}")
     sides = (
         Side.made("baseline", baseline, models[0], beds[0], folder),

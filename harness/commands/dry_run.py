@@ -7,6 +7,7 @@ from itertools import pairwise
 from harness import terminal
 from harness.model.check import runs_code
 from harness.schema.frozen import Frozen
+from harness.schema.served_model import Served
 from harness.store.scenario_file import LoadedScenario
 
 POINT_OVERHEAD_S = 0.5
@@ -47,14 +48,20 @@ def plan(loaded: LoadedScenario) -> Plan:
     at_most_s = [(p.load.steady_by_design and measure.at_most_s) or measure.duration_s for p in loaded.points]
     return Plan(
         scenario=loaded.name,
-        model=loaded.scenario.model,
+        model=str(loaded.scenario.model),
         points=tuple(
             PlannedPoint(id=p.id, label=p.label, params=p.params, load=p.load.label) for p in loaded.points
         ),
         expected_s=fixed_s + measure.duration_s * len(loaded.points),
         longest_s=fixed_s + sum(at_most_s),
-        unchecked=UNCHECKED if runs_code(loaded.scenario.model) else None,
+        unchecked=_unchecked(loaded.scenario.model),
     )
+
+
+def _unchecked(model: str | Served) -> str | None:
+    if isinstance(model, Served):
+        return "only its server knows what the model takes: whether the request classes fit was not checked"
+    return UNCHECKED if runs_code(model) else None
 
 
 def show(plan: Plan) -> None:

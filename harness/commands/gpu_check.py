@@ -145,9 +145,10 @@ def _recording(file: Path) -> Iterator[Callable[[], bool]]:
 def _comparison(loaded: LoadedScenario, testbed: Testbed, folder: Path, progress: Progress) -> Comparison:
     """The first point of the scenario in turns: the session alone on the machine, then Triton alone."""
     point = loaded.points[0]
-    model = export(point.model, base_dir=loaded.folder, progress=progress.detail, dtype=point.dtype)
+    name = str(point.model)
+    model = export(name, base_dir=loaded.folder, progress=progress.detail, dtype=point.dtype)
     request = point.requests[0]
-    inputs = payloads(point.model, request, base_dir=loaded.folder, count=PAYLOADS, seed=point.seed)
+    inputs = payloads(name, request, base_dir=loaded.folder, count=PAYLOADS, seed=point.seed)
     made = []
     for number in range(1, ROUNDS + 1):
         with progress.doing(f"round {number} of {ROUNDS}: the session called directly"):

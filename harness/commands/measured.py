@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.commands.derived import Derived, derived, keep
 from harness.load.coordinator.stopping_rule import Enough
 from harness.measurement.session import Session
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.schema.point import Point
 from harness.store.run_folder import RunFolder
 
@@ -15,7 +15,7 @@ from harness.store.run_folder import RunFolder
 def measured(
     session: Session,
     point: Point,
-    model: ModelArtifact,
+    model: Model,
     folder: RunFolder,
     *,
     base_dir: Path,

@@ -19,7 +19,7 @@ from harness.commands.comparing.experiment import Experiment, terms_of
 from harness.commands.comparing.quiet import wait_until_quiet
 from harness.commands.comparing.side import Side, check_alike
 from harness.commands.progress import Progress
-from harness.commands.run import RESULTS, exported
+from harness.commands.run import RESULTS, Exports, exported
 from harness.console import print_sentences
 from harness.measurement.testbed import Testbed
 from harness.publish.webhook import Webhook
@@ -68,7 +68,7 @@ def nightly(
         candidate = Side.made("candidate", loaded, models, testbed, folder)
         first = kept is None
         if kept is None:
-            begun, kept = _first(begun, candidate, results, progress)
+            begun, kept = _first(begun, candidate, models, results, progress)
         experiment = partial(
             Experiment.of, folder, terms=terms_of(loaded, minutes_per_point), in_turns=in_turns
         )
@@ -113,7 +113,9 @@ def _begun(folder: Path, loaded: LoadedScenario, kept: Kept | None) -> Night:
     )
 
 
-def _first(begun: Night, candidate: Side, results: Path, progress: Progress) -> tuple[Night, Kept]:
+def _first(
+    begun: Night, candidate: Side, models: Exports, results: Path, progress: Progress
+) -> tuple[Night, Kept]:
     """Without a baseline: the build becomes it, once it is seen to be served."""
     point = candidate.points(1.0, 0, in_turns=True)[0]
     with candidate.session(progress) as session:
@@ -122,7 +124,7 @@ def _first(begun: Night, candidate: Side, results: Path, progress: Progress) -> 
     kept = baselines.keep(
         results,
         candidate.loaded,
-        candidate.models,
+        models,
         reason="the first build",
         night=begun.run_id,
         environment=environment,

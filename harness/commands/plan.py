@@ -18,7 +18,7 @@ from harness.commands.planning.observe import observe as measure_what_lacks
 from harness.commands.planning.observe import only_configuration
 from harness.commands.planning.verify import verify as check_prediction
 from harness.commands.progress import Progress
-from harness.commands.run import RESULTS, exported
+from harness.commands.run import RESULTS, models_of
 from harness.commands.sittings import check_models
 from harness.confined import confined
 from harness.console import print_sentences
@@ -73,7 +73,7 @@ def plan(
         return _finished(folder, result, progress)
     configuration = _configuration(loaded, folders, asked, progress) if observe else {}
     testbed.check(loaded.name, loaded.points)
-    models = exported(loaded, progress)
+    models = models_of(loaded, testbed, progress)
     folder = create_run(results, loaded, one_after_another=True)
     with folder.locked():
         check_models(folder, tuple(models.values()), measured=False)
@@ -140,7 +140,7 @@ def _planned(
         scenario=loaded.name,
         made_at=now(),
         harness_version=version(),
-        model=loaded.scenario.model,
+        model=str(loaded.scenario.model),
         demand=_demand(asked),
         objective=objective,
         balancer=asked.plan.balancer,

@@ -138,9 +138,9 @@ def _same(
 
 def _named(scenario: Scenario) -> str | None:
     """What of this machine, beyond what ships with harness, a run of the scenario would execute or read."""
-    if scenario.model not in CATALOG:
+    if isinstance(scenario.model, str) and scenario.model not in CATALOG:
         return f"the model {scenario.model!r}"
-    folders = [request.folder for request in scenario.requests if request.folder is not None]
-    if folders:
-        return f"the files of {folders[0]!r}"
+    files = [file for request in scenario.requests for file in (request.folder, request.data) if file]
+    if files:
+        return f"the files of {files[0]!r}"
     return next((f"the file {file!r}" for file in scenario.load.files.values()), None)

@@ -9,9 +9,11 @@ from harness.analysis.outcomes import code_of, run_outcome
 from harness.commands import report
 from harness.commands.derived import Derived, derived, import_libraries
 from harness.commands.export import export_model, say_what_runs
+from harness.commands.init import first_scenario
 from harness.commands.measured import measured
 from harness.commands.progress import Progress
 from harness.commands.resumable import resumable
+from harness.commands.served import model_of
 from harness.commands.sittings import another_harness, check_environment, check_models
 from harness.console import console_for_tables
 from harness.measurement.session import Session
@@ -19,12 +21,13 @@ from harness.measurement.testbed import Testbed, most_shared
 from harness.model.check import check_batches, check_classes, runs_code
 from harness.report.table import print_table
 from harness.schema.errors import ExitCode, InputError
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model, ModelArtifact
 from harness.schema.point import Point
 from harness.schema.result import RunResult
 from harness.schema.scenario import Dtype
-from harness.store.run_folder import RunFolder, create_run
-from harness.store.scenario_file import LoadedScenario, load_scenario
+from harness.schema.served_model import Served
+from harness.store.run_folder import RunFolder, create_run, slug
+from harness.store.scenario_file import LoadedScenario, load_scenario, scenario_of_text, written
 from harness.store.shipped import scenario_file
 from harness.store.whole import Lost
 
@@ -51,6 +54,8 @@ def load(
     if found != file:
         progress.say(f"there is no {file} here: the one that ships with harness is meant")
     loaded = load_scenario(found, overrides, as_loaded=as_loaded)
+    if isinstance(loaded.scenario.model, Served):  # only its server knows what it takes
+        return loaded
     if only_look and runs_code(loaded.scenario.model):
         return loaded
     say_what_runs(loaded.scenario.model, loaded.folder, progress)
@@ -59,6 +64,18 @@ def load(
             check_classes(loaded.scenario.model, point.requests, base_dir=loaded.folder)
         except InputError as error:
             raise InputError(f"{file}: {error}") from error
+    return loaded
+
+
+def first_look(
+    served: Served, testbed: Testbed, overrides: Sequence[str], progress: Progress
+) -> LoadedScenario:
+    """The scenario that `harness init` would write; it is told. Raises HarnessError."""
+    text = first_scenario(served, testbed, progress)
+    loaded = scenario_of_text(text, slug(served.served, most=100), Path(), overrides, as_loaded=True)
+    progress.say("the scenario, as `harness init` writes it and with what was asked for besides:")
+    for line in written(loaded.scenario).splitlines():
+        progress.say(f"  {line}")
     return loaded
 
 
@@ -72,7 +89,7 @@ def run(
     """Measure a scenario into a new folder under `results`. Raises HarnessError; finished points are kept."""
     testbed, progress = testbed or Testbed(), progress or Progress()
     testbed.check(loaded.name, loaded.points)
-    models = exported(loaded, progress)
+    models = models_of(loaded, testbed, progress)
     folder = create_run(results, loaded)
     return measure(loaded, folder, models, testbed, progress)
 
@@ -95,17 +112,36 @@ def resume(
     folder, loaded = resumable(what, results, progress, as_loaded=not testbed.target.starts)
     testbed.check(loaded.name, loaded.points)
     progress.say(f"going on with {folder.path}")
-    return measure(loaded, folder, exported(loaded, progress), testbed, progress)
+    return measure(loaded, folder, models_of(loaded, testbed, progress), testbed, progress)
 
 
-Models = Mapping[Dtype | None, ModelArtifact]
+Models = Mapping[Dtype | None, Model]
 """What is served for each dtype that the points name, in their order."""
 
+Exports = Mapping[Dtype | None, ModelArtifact]
+"""The same of a model that harness exports."""
 
-def exported(loaded: LoadedScenario, progress: Progress) -> Models:
-    """What the scenario's points need. Raises HarnessError."""
+
+def models_of(loaded: LoadedScenario, testbed: Testbed, progress: Progress) -> Models:
+    """What the scenario's points are measured of: exports, or what the server has by itself. Raises
+    HarnessError."""
+    model = loaded.scenario.model
+    if isinstance(model, Served):
+        return {None: model_of(loaded, model, testbed, progress)}
+    if testbed.target.theirs is not None:
+        raise InputError(
+            f"--model-repository is for models that lie in it, and {loaded.name} exports {model}: "
+            "write `model: {served: NAME}`, or leave out --model-repository"
+        )
+    return exported(loaded, progress)
+
+
+def exported(loaded: LoadedScenario, progress: Progress) -> Exports:
+    """What the scenario's points need of a model that harness exports. Raises HarnessError."""
     dtypes, sizes = asked_of_export(loaded)
     name, folder = loaded.scenario.model, loaded.folder
+    if isinstance(name, Served):
+        raise InputError(f"{name} is nothing that harness exports, so that no copy of it can be kept")
     return served(loaded, [export_model(name, folder, progress, dtype, sizes) for dtype in dtypes])
 
 
@@ -115,7 +151,7 @@ def asked_of_export(loaded: LoadedScenario) -> tuple[tuple[Dtype | None, ...], t
     return dtypes, tuple({"batch": kind.batch, **kind.axes} for p in loaded.points for kind in p.requests)
 
 
-def served(loaded: LoadedScenario, exports: Sequence[ModelArtifact]) -> Models:
+def served(loaded: LoadedScenario, exports: Sequence[ModelArtifact]) -> Exports:
     """The exports by the dtypes that the points name. Raises InputError where one can't be asked in the
     scenario's batches."""
     for model in exports:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.schema.errors import InputError
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.schema.result import Environment
 from harness.store.run_folder import RunFolder
 
@@ -16,7 +16,7 @@ SAME = (
 """What of the environment must not change between the sittings of one run."""
 
 
-def check_models(folder: RunFolder, now: tuple[ModelArtifact, ...], *, measured: bool) -> None:
+def check_models(folder: RunFolder, now: tuple[Model, ...], *, measured: bool) -> None:
     """Keep which ONNX files the first sitting served, and refuse to go on with others.
 
     `measured`: whether the run has points already. Raises InputError.

@@ -12,7 +12,7 @@ from harness.analysis.outcomes import code_of, tune_outcome
 from harness.commands.derived import import_libraries
 from harness.commands.progress import Progress
 from harness.commands.resumable import resumable_search
-from harness.commands.run import RESULTS, exported
+from harness.commands.run import RESULTS, models_of
 from harness.commands.sittings import check_models
 from harness.commands.tuning.answer_files import write_answer
 from harness.commands.tuning.outcome import outcome
@@ -44,7 +44,7 @@ def tune(
     budget_s = 60 * (loaded.scenario.tune.minutes if minutes is None else minutes)
     race = race_of(loaded, budget_s)
     testbed.check(loaded.name, loaded.points)
-    models = exported(loaded, progress)
+    models = models_of(loaded, testbed, progress)
     folder = create_run(results, loaded, one_after_another=True)
     search = Search(loaded, folder, models, race, budget_s, progress)
     with folder.locked():
@@ -73,7 +73,7 @@ def resume(
     folder, loaded, before = resumable_search(what, results, progress)
     testbed.check(loaded.name, loaded.points)
     race = race_of(loaded, before.budget_s)
-    search = Search(loaded, folder, exported(loaded, progress), race, before.budget_s, progress)
+    search = Search(loaded, folder, models_of(loaded, testbed, progress), race, before.budget_s, progress)
     with folder.locked():
         check_models(folder, tuple(search.models.values()), measured=bool(before.steps))
         progress.say(f"going on with {folder.path}, {before.used_s / 60:.1f} min into it")

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.comparison.subject import Subject, configuration_of
 from harness.schema.compare_result import Unfair, UnfairName
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.schema.result import PointResult
 from harness.tuning.told import is_overload
 
@@ -67,7 +67,7 @@ def _differences(reference: Subject, other: Subject) -> Iterator[Unfair]:
             )
 
 
-def _models(subject: Subject) -> dict[str | None, ModelArtifact]:
+def _models(subject: Subject) -> dict[str | None, Model]:
     models = (subject.run.model, *subject.run.other_models)
     return {model.dtype: model for model in models if model is not None}
 
@@ -78,15 +78,16 @@ def _model(subject: Subject, other: Subject) -> Terms:
     if not models:
         return {"the model": f"not known (by {subject.run.run_id})"}
     if not shared:
-        return {"the model": subject.points[0].point.model if subject.points else "none"}
+        return {"the model": str(subject.points[0].point.model) if subject.points else "none"}
     return {f"the hash of the model{_as(dtype)}": models[dtype].sha256[:16] for dtype in shared}
 
 
 def _parity(subject: Subject, other: Subject) -> Terms:
     models, others = _models(subject), _models(other)
     return {
-        f"the tolerance of the export{_as(dtype)}": f"{models[dtype].parity.tolerance:g}"
+        f"the tolerance of the export{_as(dtype)}": f"{models[dtype].tolerance:g}"
         for dtype in models.keys() & others.keys()
+        if models[dtype].parity is not None
     }
 
 

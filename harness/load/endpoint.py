@@ -36,11 +36,19 @@ class Endpoint(Frozen):
     def address(self) -> Address:
         return Address(self.host, self.port)
 
-    def prepare(self, model: str, inputs: Tensors, outputs: Sequence[str]) -> bytes:
+    def prepare(
+        self,
+        model: str,
+        inputs: Tensors,
+        outputs: Sequence[str],
+        *,
+        version: str = "",
+    ) -> bytes:
         """The bytes of a request that a connection can send any number of times; no outputs means all."""
         from harness.load.wire import prepare  # tritonclient takes half a second to import
 
-        return prepare(self.protocol, model, inputs, outputs, str(self.address))
+        host = str(self.address)
+        return prepare(self.protocol, model, inputs, outputs, host, version=version)
 
     def open(self, channels: Channels | None = None) -> Connection:
         """A connection to it, as `harness.load.wire.open_connection` makes it."""

@@ -50,6 +50,8 @@ class Job:
     """Where load processes of other machines are awaited; None: all of them are started here."""
     beside: tuple[Job, ...] = ()
     """The other arms, which get the same load in turns with this one. Their folders aren't used."""
+    version: str = ""
+    """The model's; "" for the server's choice."""
     turns: Turns | None = None
     """How they follow each other; None where there are no others."""
 
@@ -63,6 +65,10 @@ class Job:
         """Where the load goes."""
         protocol, timeout_s = self.point.protocol, self.point.measure.timeout_s
         return Endpoint(protocol=protocol, host=self.host, port=self.port, timeout_s=timeout_s, tls=self.tls)
+
+    def prepared(self, tensors: Tensors) -> bytes:
+        """A request with these tensors, ready to be sent any number of times."""
+        return self.endpoint.prepare(self.model, tensors, self.outputs, version=self.version)
 
     @property
     def load(self) -> PointLoad:
@@ -111,7 +117,7 @@ def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
         raise InputError("arms that take turns can't share memory with servers: set shared_memory to none")
     classes = [job.payloads[each.name] for each in point.requests]
     http_port = job.port if job.http_port is None else job.http_port
-    target = Target(endpoint, job.model, http_port, job.access)
+    target = Target(endpoint, job.model, http_port, job.access, job.version)
     slots = job.load.shape.users or OPEN_LOOP_SLOTS
     with SharedMemory(target, classes, job.outputs, slots, _memory(point, target)) as memory:
         yield (
@@ -127,7 +133,7 @@ def _own_s(job: Job, seconds: float) -> float:
 
 def _prepared(job: Job, name: str) -> Sequence[bytes]:
     """Each variant of one class."""
-    return [job.endpoint.prepare(job.model, tensors, job.outputs) for tensors in job.payloads[name]]
+    return [job.prepared(tensors) for tensors in job.payloads[name]]
 
 
 def write_job(

@@ -91,7 +91,7 @@ def measured(
         _check(arms, turns)
     first, started_at = arms[0].session, now()
     servers = [arm.session.server for arm in arms]
-    courses = [Continuity(arm.session.server, arm.workload.model) for arm in arms]
+    courses = [Continuity(arm.session.server, arm.workload.model, arm.workload.version) for arm in arms]
     jobs = [arm.session.job(arm.point, arm.workload, arm.folder, arm.base_dir) for arm in arms]
     job = replace(jobs[0], beside=tuple(jobs[1:]), turns=turns)
     alive = [liveness(server, course, first.stop) for server, course in zip(servers, courses, strict=True)]

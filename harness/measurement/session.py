@@ -25,7 +25,7 @@ from harness.probe.watch.gpu_source import GpuSource, unseen
 from harness.probe.watch.local_watch import local_watch
 from harness.probe.watch.watch import Watch
 from harness.schema.errors import InputError
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.schema.point import Point, ServerSettings
 from harness.schema.result import Environment
 from harness.schema.samples import HostReading
@@ -55,7 +55,7 @@ class Session:
     """Whether several threads `send` at once: they share the readings of this machine, and see no GPU."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Once it is set, whatever is measured ends soon."""
-    _served: tuple[ModelArtifact, ServerSettings] | None = None
+    _served: tuple[Model, ServerSettings] | None = None
     _environment: Environment | None = None
     _workload: tuple[object, Workload] | None = None
     first_answers: FirstAnswers | None = None
@@ -81,7 +81,7 @@ class Session:
 
     # What is served.
 
-    def serve(self, model: ModelArtifact, settings: ServerSettings) -> None:
+    def serve(self, model: Model, settings: ServerSettings) -> None:
         """Have the server serve `model` in this configuration, if it doesn't already. Raises HarnessError."""
         if self._served != (model, settings):
             self._served = self._environment = None
@@ -153,7 +153,7 @@ class Session:
     def measure(
         self,
         point: Point,
-        model: ModelArtifact,
+        model: Model,
         folder: Path,
         *,
         base_dir: Path,
@@ -172,7 +172,7 @@ class Session:
             point, asked, folder, base_dir=base_dir, enough=enough, first_answers=self.first_answers
         )
 
-    def ready(self, point: Point, model: ModelArtifact, base_dir: Path) -> Workload:
+    def ready(self, point: Point, model: Model, base_dir: Path) -> Workload:
         """Have the server serve what a point needs; what it is to be sent. Raises HarnessError."""
         self.serve(model, point.server)
         self.check_batches(point)
@@ -180,7 +180,7 @@ class Session:
         if self._workload is None or self._workload[0] != what:
             self._workload = None  # two at once may be too large
             self._workload = (what, workload(point, model, base_dir))
-            self.first_answers = FirstAnswers(model.parity.tolerance)
+            self.first_answers = FirstAnswers(model.tolerance, self._workload[1].answers)
         asked, given = self._workload[1], self.server.outputs
         if given is not None:
             asked = replace(asked, outputs=[name for name in asked.outputs if name in given])
@@ -214,6 +214,7 @@ class Session:
             model=workload.model,
             payloads=workload.payloads,
             outputs=workload.outputs,
+            version="" if workload.version is None else str(workload.version),
             host=server.host,
             port=_port(server, point.protocol),
             listen=self.listen,

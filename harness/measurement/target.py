@@ -14,10 +14,12 @@ from harness.probe.execution_providers import execution_providers
 from harness.probe.nvidia.vendor import cuda_unavailable
 from harness.schema.errors import InputError
 from harness.schema.scenario import SharedMemory
+from harness.schema.served_model import Served
 from harness.triton.modes import DEFAULT, server_modes
 from harness.triton.own import OwnServer
 from harness.triton.remote import RemoteServer
 from harness.triton.server import Server
+from harness.triton.their_repository import TheirRepository
 
 MODEL_REPOSITORY = Path("model_repo")
 """Unless told otherwise. Relative to the folder harness is started in, as scenarios/ and results/ are."""
@@ -54,6 +56,8 @@ class ServerTarget:
     """The address of this machine that a server started here listens on."""
     repository: Path = MODEL_REPOSITORY
     """Where the model repository of a server started here is written, for the user."""
+    theirs: TheirRepository | None = None
+    """A repository of the user's, which a server started here serves."""
 
     @classmethod
     def of(
@@ -65,6 +69,7 @@ class ServerTarget:
         grpc_port: int | None = None,
         tls: Tls | None = None,
         repository: Path | None = None,
+        model_repository: Path | None = None,
         **options: str | None,
     ) -> ServerTarget:
         """Made of the options of the same names, those that only some modes have among them.
@@ -80,12 +85,18 @@ class ServerTarget:
             raise InputError("--server starts a Triton and --url names one that runs: give one of them")
         if url is not None and repository is not None:
             raise InputError("--repository is of a Triton that harness starts and --url names one that runs")
+        if url is not None and model_repository is not None:
+            raise InputError(
+                "--model-repository is served by a Triton that harness starts and --url names one that runs: "
+                "give one of them"
+            )
         if url is not None and host is not None:
             raise InputError("--host is of a Triton that harness starts and --url names one that runs")
         mode = modes[server] if server is not None else DEFAULT
         make = mode.configured({name: value for name, value in options.items() if value is not None})
         running = None if url is None else RunningServer(url, grpc_port, tls)
-        return cls(mode, make, running, host or LOOPBACK, repository or MODEL_REPOSITORY)
+        theirs = None if model_repository is None else TheirRepository.at(model_repository)
+        return cls(mode, make, running, host or LOOPBACK, repository or MODEL_REPOSITORY, theirs)
 
     @property
     def tls(self) -> Tls | None:
@@ -128,15 +139,24 @@ class ServerTarget:
             http_port=http_port,
             grpc_port=grpc_port,
             host=self.host,
+            theirs=self.theirs,
         ) as own:
             yield own
+
+    def check_has_models(self, served: Served) -> None:
+        """Raises InputError for a server of ours that has nothing but what is exported."""
+        if self.running is None and self.theirs is None:
+            raise InputError(
+                f"{served} is a model that a server has: name the server with --url, or the folder that it "
+                "is in with --model-repository"
+            )
 
     def check(self) -> None:
         """Raises HarnessError where Triton can't run in this way or doesn't answer, before much is done."""
         if self.running is not None:
             with self.running.open():
                 return
-        self.make(self.repository, Path(os.devnull)).prepare()
+        self.make(self.repository, Path(os.devnull), theirs=self.theirs).prepare()
 
     @property
     def gpu_usable(self) -> bool:

@@ -52,6 +52,7 @@ class Testbed:
         listen: str | None = None,
         host: str | None = None,
         repository: str | Path | None = None,
+        model_repository: str | Path | None = None,
         probe: str | None = None,
         metrics_url: str | None = None,
     ) -> Testbed:
@@ -64,6 +65,7 @@ class Testbed:
             server,
             host=host,
             repository=None if repository is None else Path(repository),
+            model_repository=None if model_repository is None else Path(model_repository),
             url=url,
             grpc_port=grpc_port,
             tls=tls(grpc_tls, ca, certificate, key),

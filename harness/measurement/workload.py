@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from harness.model import served_payloads
 from harness.model.payloads import payloads
-from harness.schema.model import ModelArtifact
+from harness.model.served_payloads import Payload
+from harness.schema.model import Model, ModelArtifact
 from harness.schema.point import Point, PointClass
+from harness.schema.served_model import ServedModel
 from harness.schema.tensors import Tensors
 
 VARIANTS = 32
 """Different payloads of a class, so that no cache on the way can make a request cheaper than a real one."""
+
+MOST_OF_DATA = 4096
+"""Of the payloads that a user has, so many are sent."""
 
 VARIANTS_BYTES = 256_000_000
 """Most bytes of one class's payloads together; large images get fewer variants."""
@@ -28,10 +38,16 @@ class Workload:
     """The variants of each request class, by name."""
     outputs: Sequence[str]
     """What to ask for; none means all."""
+    version: int | None = None
+    """The model's; None for the server's choice."""
+    answers: Mapping[tuple[int, int], Tensors] = field(default_factory=dict)
+    """What must be answered to a variant of a class, by their numbers, where that is known."""
 
 
-def workload(point: Point, model: ModelArtifact, base_dir: Path) -> Workload:
+def workload(point: Point, model: Model, base_dir: Path) -> Workload:
     """What `point` sends to `model`. Files that it names are relative to `base_dir`. Raises InputError."""
+    if isinstance(model, ServedModel):
+        return _of_served(point, model, base_dir)
     return Workload(
         model.name,
         {kind.name: _variants(point, kind, model, base_dir) for kind in point.requests},
@@ -39,13 +55,49 @@ def workload(point: Point, model: ModelArtifact, base_dir: Path) -> Workload:
     )
 
 
+def _of_served(point: Point, model: ServedModel, base_dir: Path) -> Workload:
+    made = {kind.name: _payloads(point, kind, model, base_dir) for kind in point.requests}
+    return Workload(
+        model.name,
+        {name: [payload.inputs for payload in variants] for name, variants in made.items()},
+        [output.name for output in model.outputs],
+        model.version,
+        {
+            (number, variant): payload.answers
+            for number, variants in enumerate(made.values())
+            for variant, payload in enumerate(variants)
+            if payload.answers
+        },
+    )
+
+
+def _payloads(point: Point, kind: PointClass, model: ServedModel, base_dir: Path) -> tuple[Payload, ...]:
+    def made(count: int) -> tuple[Payload, ...]:
+        return served_payloads.payloads(model, kind, base_dir=base_dir, count=count, seed=point.seed)
+
+    most = VARIANTS if kind.data is None else MOST_OF_DATA
+    return made(_fitting(most, made(1)[0].inputs))
+
+
+def _fitting(most: int, one: Tensors) -> int:
+    """How many payloads of such a size are made."""
+    size = sum(_bytes(tensor) for tensor in one.values())
+    return max(1, min(most, VARIANTS_BYTES // max(size, 1)))
+
+
+def _bytes(tensor: npt.NDArray[np.generic]) -> int:
+    if tensor.dtype.kind != "O":
+        return tensor.nbytes
+    strings: Any = tensor.ravel()
+    return sum(len(each) + 4 for each in strings)
+
+
 def _variants(point: Point, kind: PointClass, model: ModelArtifact, base_dir: Path) -> tuple[Tensors, ...]:
     def made(count: int) -> tuple[Tensors, ...]:
-        each = payloads(point.model, kind, base_dir=base_dir, count=count, seed=point.seed)
+        each = payloads(str(point.model), kind, base_dir=base_dir, count=count, seed=point.seed)
         return tuple(_as_sent(tensors, model) for tensors in each)
 
-    one = sum(tensor.nbytes for tensor in made(1)[0].values())
-    return made(max(1, min(VARIANTS, VARIANTS_BYTES // max(one, 1))))
+    return made(_fitting(VARIANTS, made(1)[0]))
 
 
 def _as_sent(tensors: Tensors, model: ModelArtifact) -> Tensors:

@@ -48,10 +48,10 @@ def standard_library() -> tuple[Path, ...]:
     return tuple(sorted(f for f in files if f.stat().st_size > 0))
 
 
-def content(path: Path) -> bytes:
+def content(path: Path, most: int = LARGEST_BYTES) -> bytes:
     try:
         with path.open("rb") as stream:
-            return stream.read(LARGEST_BYTES)
+            return stream.read(most)
     except OSError as error:
         raise InputError(
             f"{path} can't be read ({error.strerror}): give yourself the right to read it"

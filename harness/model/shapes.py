@@ -113,7 +113,7 @@ def values(
         return _constant(tensor, shape, low)
     if kind.kind == "b":
         return generator.integers(0, 2, shape).astype(kind)
-    if kind.kind == "f":
+    if kind.kind == "f" or tensor.datatype == "BF16":
         if low is None or high is None:
             return generator.standard_normal(shape).astype(kind)
         return (low + (high - low) * generator.random(shape)).astype(kind)

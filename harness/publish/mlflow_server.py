@@ -19,7 +19,8 @@ from harness.plain_file import check_plain
 from harness.plain_text import quoted, shown
 from harness.publish.tracked_run import TrackedRun
 from harness.schema.errors import HarnessError, InputError
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
+from harness.schema.served_model import ServedModel
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -156,11 +157,16 @@ def _log(client: MlflowClient, run_id: str, run: TrackedRun, folder: Path) -> No
             client.log_artifact(run_id, str(file), None if parent == "." else parent)
 
 
-def _file_of(model: ModelArtifact | None) -> Path:
+def _file_of(model: Model | None) -> Path:
     """The ONNX file that was measured. Only one whose content is known is sent anywhere: a folder that
     somebody else made may name any file."""
     if model is None:
         raise InputError("no model is known here that could be registered: leave out --register-model")
+    if isinstance(model, ServedModel):
+        raise InputError(
+            f"{model.name} is as its server has it, and no file of it is here that could be registered: "
+            "leave out --register-model"
+        )
     file = model.path
     try:
         check_plain(file)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from harness.schema.ab_result import Comparison
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.schema.night_result import Night
 from harness.schema.percentiles import PERCENTILES
 from harness.schema.point import Setting
@@ -40,7 +40,7 @@ class TrackedRun:
     tags: Mapping[str, str]
     files: Sequence[str]
     """Relative to the folder; those that aren't there are left out."""
-    model: ModelArtifact | None
+    model: Model | None
     """What was measured, or the candidate."""
 
     @property
@@ -181,9 +181,7 @@ def _environment(environment: Environment | None) -> dict[str, str]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _tags(
-    kind: str, outcome: str, environment: Environment | None, model: ModelArtifact | None
-) -> dict[str, str]:
+def _tags(kind: str, outcome: str, environment: Environment | None, model: Model | None) -> dict[str, str]:
     told: dict[str, str | None] = {
         "harness.kind": kind,
         "harness.outcome": outcome,

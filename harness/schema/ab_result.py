@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.schema.frozen import Frozen
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.schema.point import Setting
 from harness.schema.regression_section import Metric, Regression
 from harness.schema.result import Environment
@@ -81,7 +81,7 @@ class ArmFigures(Frozen):
     name: ArmName
     scenario: str
     """The file's name without its ending."""
-    models: tuple[ModelArtifact, ...]
+    models: tuple[Model, ...]
     environment: Environment | None
     """None where nothing was measured."""
     samples: str

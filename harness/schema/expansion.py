@@ -184,6 +184,9 @@ def _point(
                 low=request.low,
                 high=request.high,
                 ranges=request.ranges,
+                data=request.data,
+                shapes=request.shapes,
+                string_length=request.string_length,
             )
         )
     load = scenario.load.at(chosen)

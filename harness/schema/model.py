@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from harness.schema.frozen import Frozen
 from harness.schema.scenario import Dtype
+from harness.schema.served_model import ServedModel
 from harness.schema.tensors import TensorSpec
 
 
@@ -62,6 +65,11 @@ class ModelArtifact(Frozen):
         return Path(self.onnx_path)
 
     @property
+    def tolerance(self) -> float:
+        """The largest error, over the first answer's largest value, of another answer to the same payload."""
+        return self.parity.tolerance
+
+    @property
     def batching(self) -> bool:
         return self.alone is None
 
@@ -69,3 +77,7 @@ class ModelArtifact(Frozen):
     def dynamic_axes(self) -> tuple[str, ...]:
         """Every dynamic axis but the batch, once, in the order of the inputs."""
         return tuple(dict.fromkeys(a for i in self.inputs for a in i.dynamic))
+
+
+Model = Annotated[ModelArtifact | ServedModel, Field(discriminator="kind")]
+"""What is measured: an export of ours, or what a server has by itself."""

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from harness.schema.ab_result import Comparison, Outcome, Part
 from harness.schema.frozen import Frozen
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.schema.regression_section import Metric
 from harness.schema.result import Environment
 
@@ -30,7 +30,7 @@ class Baseline(Frozen):
     harness_version: str
     resolved: JsonValue
     """The scenario, with overrides applied and defaults filled in."""
-    models: tuple[ModelArtifact, ...]
+    models: tuple[Model, ...]
     """Their `onnx_path` is relative to the baseline's folder."""
     environment: Environment | None
     """Where it was accepted; None where nothing was measured."""

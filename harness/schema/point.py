@@ -15,9 +15,11 @@ from harness.schema.scenario import (
     Protocol,
     Provider,
     Range,
+    Shape,
     SharedMemory,
     Validity,
 )
+from harness.schema.served_model import Served
 
 Setting = str | int | float | bool
 
@@ -45,6 +47,12 @@ class ServerSettings(Frozen):
     cuda_graph: bool | None = None
     preferred_batch: int | None = None
 
+    @classmethod
+    def kept(cls) -> ServerSettings:
+        """Nothing is asked for: everything stays as it is loaded."""
+        nothing = dict.fromkeys(("max_batch", "queue_delay_us", "instances", "threads", "response_cache"))
+        return cls(kind="auto", **nothing)
+
 
 FIXED_SETTINGS = ("gpus", "response_cache")
 VARIED_SETTINGS = tuple(key for key in ServerSettings.model_fields if key not in FIXED_SETTINGS)
@@ -65,6 +73,9 @@ class PointClass(Frozen):
     high: float | None
     ranges: dict[str, Range] | None = None
     """By input, where they aren't those of the class."""
+    data: str | None = None
+    shapes: dict[str, Shape] | None = None
+    string_length: int | None = None
 
 
 class Point(Frozen):
@@ -75,7 +86,7 @@ class Point(Frozen):
     params: dict[str, Setting]
     """What the scenario varies, and what a caller of `point_at` named, by its dotted path. Of a scenario's
     single point, empty."""
-    model: str
+    model: str | Served
     dtype: Dtype | None = None
     """None: as the model is."""
     protocol: Protocol

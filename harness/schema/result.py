@@ -11,7 +11,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 
 from harness.schema.answer import Answer
 from harness.schema.frozen import Frozen
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.schema.percentiles import Percentiles
 from harness.schema.point import Point, ServerSettings, Setting
 
@@ -236,7 +236,8 @@ class ClassFigures(Frozen):
 
 
 class AnswerCheck(Frozen):
-    """Some of a point's answers, compared with the first answer to the same payload in the run."""
+    """Some of a point's answers, compared with the first answer to the same payload in the run, or with what
+    the payloads' own file says of them."""
 
     compared: int
     different: int
@@ -245,6 +246,10 @@ class AnswerCheck(Frozen):
     """Over the first answer's largest value, of the worst output; null where shapes or names differ, or one
     has a number where the other has none."""
     tolerance: float
+    validated: int = 0
+    """Those of `compared` that were compared with what the file says (perf_analyzer's `validation_data`)."""
+    wrong: int = 0
+    """Those of `different` among them."""
 
 
 class ObjectiveCheck(Frozen):
@@ -397,9 +402,9 @@ class RunResult(Frozen):
     """Null while points are missing."""
     planned: tuple[str, ...]
     """Ids of every point of the run, in order."""
-    model: ModelArtifact | None
+    model: Model | None
     """The model of the first point; null where the run's folder doesn't say it any more."""
-    other_models: tuple[ModelArtifact, ...] = ()
+    other_models: tuple[Model, ...] = ()
     """The same model converted to another dtype, for the other points."""
     environment: Environment | None
     """Null where the run's folder doesn't say it any more."""
@@ -411,4 +416,4 @@ class RunResult(Frozen):
 
     @property
     def model_name(self) -> str:
-        return self.model.name if self.model is not None else self.points[0].point.model
+        return self.model.name if self.model is not None else str(self.points[0].point.model)

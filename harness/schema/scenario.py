@@ -33,6 +33,7 @@ from harness.schema.quantities import (
     Threads,
 )
 from harness.schema.regression_section import Regression
+from harness.schema.served_model import Served
 from harness.schema.tune_section import Tune
 
 Protocol = Literal["http", "grpc"]
@@ -92,6 +93,9 @@ DEFAULTS: dict[str, Any] = {
 """What a server that harness starts has where the scenario leaves it out."""
 
 
+Shape = Annotated[tuple[AxisSize | Name, ...], Field(max_length=8)]
+
+
 class Range(Frozen):
     """Valid values of an input: `low` is one, `high` is the first that isn't."""
 
@@ -123,6 +127,15 @@ class RequestClass(Frozen):
     valid range. Left out: what suits the model."""
     folder: FileName | None = None
     """Files (text, or raw bytes, as the payload says) to draw from, relative to the scenario file."""
+    data: FileName | None = None
+    """The payloads themselves, relative to the scenario file: perf_analyzer's JSON or folder
+    (`--input-data`), an .npz file with an array for each input, or an .npy file for the only one. For a
+    served model."""
+    shapes: Annotated[dict[str, Shape], Field(min_length=1)] | None = None
+    """The shape of an input of a served model, by its name: a size for each of its `dims`, so without the
+    batch, or the name of an axis that `tokens`, `height`, `width` or `axes` give a size."""
+    string_length: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Characters of each string that is made up. Default: 128, as perf_analyzer's."""
     low: float | None = None
     high: float | None = None
     """Range of `random` values, half open; for models whose valid range harness doesn't know."""
@@ -211,6 +224,9 @@ class Validity(Frozen):
     different_answers: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of the compared answers that may differ from the first one to the same payload by more than the
     export's tolerance. 1 switches this gate off."""
+    wrong_answers: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the answers to payloads with `validation_data` that may be others than it says. 1 switches
+    this gate off."""
     foreign_cpu: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of this machine's cores that other processes may use. 1 switches this gate off."""
     stolen_cpu: Annotated[float, Field(gt=0, le=1)] = 0.05
@@ -226,8 +242,9 @@ class Validity(Frozen):
 class Scenario(Frozen):
     """One YAML file: a model, server settings, request classes, load, how to measure, what must hold."""
 
-    model: Annotated[str, Field(min_length=1, max_length=1024)]
-    """What `harness models` lists, an .onnx file, a Hugging Face folder, or `package.module:factory`."""
+    model: Annotated[str, Field(min_length=1, max_length=1024)] | Served
+    """What `harness models` lists, an .onnx file, a Hugging Face folder, or `package.module:factory`; or, by
+    `{served: NAME}`, a model that is on the server (`--url`) or in a repository (`--model-repository`)."""
     dtype: Dtype | Annotated[tuple[Dtype, ...], MANY] | None = None
     """The numbers that the model computes with: `fp16` converts the export (inputs and outputs keep their
     types) and proves it again, with a tolerance of its own. Left out: as the model is."""
@@ -257,8 +274,25 @@ class Scenario(Frozen):
     """Everything that is drawn (payloads, classes, arrivals) is drawn from this: the same in every run."""
 
     def with_defaults(self) -> Scenario:
-        """As it is on a server that harness starts."""
+        """As it is on a server that harness starts. A model that is served by itself keeps its own."""
+        if isinstance(self.model, Served):
+            return self
         return self.model_copy(update={"server": self.server.with_defaults()})
+
+    @model_validator(mode="after")
+    def _of_served(self) -> Scenario:
+        if isinstance(self.model, Served):
+            if self.dtype is not None:
+                raise ValueError("`dtype` converts an export, and a served model is as it is: leave it out")
+            return self
+        for request in self.requests:
+            for key in ("data", "shapes", "string_length"):
+                if getattr(request, key) is not None:
+                    raise ValueError(
+                        f"`{key}` of request class {request.name!r} is for a model that is served by itself, "
+                        "by `model: {served: NAME}`: leave it out"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _class_names(self) -> Scenario:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -11,7 +12,20 @@ from harness.schema.axis_sizes import names
 from harness.schema.frozen import Frozen
 
 Datatype = Literal[
-    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "FP32",
+    "FP64",
+    "BF16",
+    "BYTES",
 ]
 """Triton's names as they stand in its inference protocol (config.pbtxt prefixes them with TYPE_)."""
 
@@ -28,7 +42,10 @@ NUMPY: dict[str, npt.DTypeLike] = {
     "FP16": np.float16,
     "FP32": np.float32,
     "FP64": np.float64,
+    "BF16": ml_dtypes.bfloat16,
+    "BYTES": np.object_,
 }
+"""What holds values of each, as tritonclient takes them. NumPy has no BF16 of its own."""
 
 Tensors = dict[str, npt.NDArray[np.generic]]
 """The inputs or outputs of one request, by tensor name; the first axis is the batch."""

@@ -24,6 +24,7 @@ from harness.schema.model import ModelArtifact
 from harness.schema.night_result import Baseline
 from harness.schema.result import Environment
 from harness.schema.scenario import Dtype, Scenario
+from harness.schema.served_model import ServedModel
 from harness.store import whole
 from harness.store.record import read_record
 from harness.store.run_folder import slug
@@ -136,6 +137,8 @@ def _read(folder: Path) -> Kept:
         raise whole.damaged(file, "this harness doesn't understand the scenario in it") from error
     models = {}
     for model in baseline.models:
+        if isinstance(model, ServedModel):
+            raise whole.damaged(file, "it has no file of its model")
         onnx = folder / model.onnx_path
         if not onnx.is_file() or onnx.resolve().parent.parent != folder.resolve():
             raise whole.missing(onnx)

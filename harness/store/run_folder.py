@@ -42,7 +42,7 @@ from harness.plain_text import written
 from harness.schema.errors import HarnessError, InputError, NotWritable
 from harness.schema.expansion import expand
 from harness.schema.frozen import Frozen
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.schema.observed import Observed
 from harness.schema.point import Point
 from harness.schema.result import Environment, RunResult
@@ -56,7 +56,8 @@ from harness.store.whole import Absent, NotWhole, is_there
 
 _Told = TypeVar("_Told")
 MOST_RESULT_BYTES = 100 * record.MOST_BYTES
-_MANY_MODELS = TypeAdapter(tuple[ModelArtifact, ...])
+_MODEL: TypeAdapter[Model] = TypeAdapter(Model)
+_MANY_MODELS = TypeAdapter(tuple[Model, ...])
 _SEALED = ("scenario.json", "scenario.yaml")
 _POINT_DEPTH = 3
 """Folders down from the run's to a point's `load`, in which nothing has a folder of its own."""
@@ -87,7 +88,7 @@ class About(NamedTuple):
     of it."""
 
     scenario: str
-    models: tuple[ModelArtifact, ...]
+    models: tuple[Model, ...]
     environment: Environment | None
     faults: tuple[str, ...]
 
@@ -96,8 +97,8 @@ class _LastResult(BaseModel):
     """The part of `result.json` that was not derived from samples."""
 
     scenario: str
-    model: ModelArtifact | None
-    other_models: tuple[ModelArtifact, ...] = ()
+    model: Model | None
+    other_models: tuple[Model, ...] = ()
     environment: Environment | None
 
 
@@ -189,7 +190,7 @@ class RunFolder:
         harness."""
         return read_record(self.path / "result.json", RunResult.model_validate_json, 10 * record.MOST_BYTES)
 
-    def write_models(self, models: Sequence[ModelArtifact]) -> None:
+    def write_models(self, models: Sequence[Model]) -> None:
         """Write what the run's points are served, that of the first point first."""
         first, *others = models
         if others:
@@ -211,8 +212,8 @@ class RunFolder:
                 return last
 
         resolved = told("scenario.json", _Resolved.model_validate_json, "the scenario's name")
-        model = told("model.json", ModelArtifact.model_validate_json, "which model was measured")
-        others: Sequence[ModelArtifact] | _LastResult | None = ()
+        model = told("model.json", _MODEL.validate_json, "which model was measured")
+        others: Sequence[Model] | _LastResult | None = ()
         if models > 1:
             others = told("other_models.json", _MANY_MODELS.validate_json, "the model in other dtypes")
         where = told("environment.json", Environment.model_validate_json, "where it was measured")
@@ -229,7 +230,7 @@ class RunFolder:
     def tells_models(self) -> bool:
         """Whether `model.json` is whole."""
         try:
-            read_record(self.path / "model.json", ModelArtifact.model_validate_json)
+            read_record(self.path / "model.json", _MODEL.validate_json)
         except NotWhole:
             return False
         return True

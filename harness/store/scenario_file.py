@@ -44,16 +44,28 @@ def load_scenario(path: Path, overrides: Sequence[str] = (), *, as_loaded: bool 
     position or class name (`requests.short.tokens=32`). `as_loaded` is as in `expand`.
     Raises InputError with file and line.
     """
-    document = yaml_file.read(path)
+    return _loaded(yaml_file.read(path), path.stem, path.resolve().parent, overrides, as_loaded=as_loaded)
+
+
+def scenario_of_text(
+    text: str, name: str, folder: Path, overrides: Sequence[str] = (), *, as_loaded: bool = False
+) -> LoadedScenario:
+    """The same of a text that is no file, as if it were `name`.yaml in the folder."""
+    return _loaded(yaml_file.parse(text, name), name, folder.resolve(), overrides, as_loaded=as_loaded)
+
+
+def _loaded(
+    document: Document, name: str, folder: Path, overrides: Sequence[str], *, as_loaded: bool
+) -> LoadedScenario:
     for override in overrides:
         _override(document, override)
     scenario = _validated(document)
-    _confine(document, scenario, path.resolve().parent)
+    _confine(document, scenario, folder)
     try:
         points = expand(scenario, as_loaded=as_loaded)
     except InputError as error:
-        raise InputError(f"{path}:{_blamed(document, str(error))}: {error}") from error
-    return LoadedScenario(path.stem, path.resolve().parent, document.text, scenario, points)
+        raise InputError(f"{document.name}:{_blamed(document, str(error))}: {error}") from error
+    return LoadedScenario(name, folder, document.text, scenario, points)
 
 
 def json_schema() -> str:
@@ -129,9 +141,10 @@ def _position(items: list[Any], step: str, name: str) -> int:
 
 def _confine(document: Document, scenario: Scenario, folder: Path) -> None:
     named: list[tuple[Where, str]] = [
-        (("requests", index, "folder"), request.folder)
+        (("requests", index, key), given)
         for index, request in enumerate(scenario.requests)
-        if request.folder is not None
+        for key, given in (("folder", request.folder), ("data", request.data))
+        if given is not None
     ]
     named += scenario.load.files.items()
     if scenario.regression.reference is not None:

@@ -47,6 +47,23 @@ class Metadata(TypedDict):
     version: _Word
 
 
+class _Described(TypedDict):
+    __pydantic_config__ = _ANY  # type: ignore[misc]
+    name: _Word
+    datatype: _Word
+    shape: _Many[_Whole]
+
+
+class ModelMetadata(TypedDict):
+    """What a model takes and gives, by the protocol's own names."""
+
+    __pydantic_config__ = _ANY  # type: ignore[misc]
+    versions: NotRequired[_Many[_Word]]
+    platform: NotRequired[_Word]
+    inputs: NotRequired[_Many[_Described]]
+    outputs: NotRequired[_Many[_Described]]
+
+
 class Indexed(TypedDict):
     """A model of the repository index; `state` and `reason` once it was loaded."""
 
@@ -129,6 +146,7 @@ class ModelConfig(TypedDict, total=False):
     response_cache: _Cache
 
 
+MODEL_METADATA: TypeAdapter[ModelMetadata] = TypeAdapter(ModelMetadata)
 OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 METADATA: TypeAdapter[Metadata] = TypeAdapter(Metadata)
 INDEX: TypeAdapter[list[Indexed]] = TypeAdapter(_Many[Indexed])

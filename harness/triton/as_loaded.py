@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.plain_text import quoted
 from harness.schema.errors import InputError
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model, ModelArtifact
 from harness.schema.point import ServerSettings
 from harness.schema.scenario import DEFAULTS
 from harness.schema.tensors import TensorSpec
@@ -25,12 +25,13 @@ _SCHEDULERS = ("sequence_batching", "ensemble_scheduling")
 """Besides the dynamic batcher; a model has one."""
 
 
-def with_settings(loaded: Mapping[str, Any], artifact: ModelArtifact, settings: ServerSettings) -> Config:
+def with_settings(loaded: Mapping[str, Any], artifact: Model, settings: ServerSettings) -> Config:
     """`loaded`, with those settings that are given in place of its own.
 
     Raises InputError for a setting that such a model can't have.
     """
     config: Config = copy.deepcopy(dict(loaded))
+    _check_backend(config, artifact, settings)
     if settings.max_batch is not None:
         _batch(config, settings.max_batch)
     _batching(config, artifact, settings)
@@ -44,7 +45,20 @@ def with_settings(loaded: Mapping[str, Any], artifact: ModelArtifact, settings: 
     return config
 
 
-def _batching(config: Config, artifact: ModelArtifact, settings: ServerSettings) -> None:
+def _check_backend(config: Mapping[str, Any], model: Model, settings: ServerSettings) -> None:
+    """Of a backend that isn't ONNX Runtime nobody knows what its threads and providers are."""
+    backend = config.get("backend") or config.get("platform") or "ensemble"
+    if isinstance(model, ModelArtifact) or str(backend).startswith("onnxruntime"):
+        return
+    for key in ("threads", "provider", "cuda_graph"):
+        if getattr(settings, key) is not None:
+            raise InputError(
+                f"server.{key} is of ONNX Runtime, and {model.name} is computed by "
+                f"{quoted(str(backend), 60)}: leave {key} out"
+            )
+
+
+def _batching(config: Config, artifact: Model, settings: ServerSettings) -> None:
     """Of the dynamic batcher, which a model need not have where nothing is asked of it."""
     asked = {"queue_delay_us": settings.queue_delay_us, "preferred_batch": settings.preferred_batch}
     for key, value in asked.items():
@@ -248,7 +262,7 @@ def _instances(config: Config, settings: ServerSettings) -> None:
             group["gpus"] = list(settings.gpus)
 
 
-def _gpu(config: Config, artifact: ModelArtifact, settings: ServerSettings) -> None:
+def _gpu(config: Config, artifact: Model, settings: ServerSettings) -> None:
     on_gpu = kind_of(config) == "KIND_GPU"
     for key, value in (
         ("gpus", settings.gpus),

@@ -20,9 +20,9 @@ class Continuity:
     broken: str | None
     """How it was first seen that the server, the model or an instance of it began anew; None if none did."""
 
-    def __init__(self, server: Server, model: str) -> None:
+    def __init__(self, server: Server, model: str, version: int | None = None) -> None:
         self.broken = None
-        self._server, self._model = server, model
+        self._server, self._model, self._version = server, model, version
         self._processes: set[int] = set()
         self._statistics: Statistics | None = None
 
@@ -32,7 +32,7 @@ class Continuity:
         A model that was loaded anew and has done more since than before is missed; the client has then
         counted more answers than Triton.
         """
-        statistics = self._server.statistics(self._model, settled=settled)
+        statistics = self._server.statistics(self._model, version=self._version, settled=settled)
         alive = {pid for pid in self._server.process_ids() if _lives(pid)}  # none where they can't be seen
         gone = sorted(self._processes - alive) if alive else []
         if self.broken is None and self._statistics is not None:

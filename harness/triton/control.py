@@ -54,21 +54,25 @@ class Control:
         """Whether the server and every model that it has loaded can take requests."""
         return self._succeeds("/v2/health/ready", timeout_s)
 
-    def model_ready(self, model: str) -> bool:
-        return self._succeeds(f"{_model(model)}/ready", None)
+    def model_ready(self, model: str, version: int | None = None) -> bool:
+        return self._succeeds(f"{_model(model, version)}/ready", None)
 
     def server_metadata(self) -> answer_shapes.Metadata:
         """`version` of the server, and what else it says: `name`, `extensions`."""
         return self._read(answer_shapes.METADATA, "GET", "/v2")
 
-    def model_config(self, model: str) -> dict[str, Any]:
+    def model_config(self, model: str, version: int | None = None) -> dict[str, Any]:
         """The configuration in effect, with all that Triton filled in."""
-        config = self._read(answer_shapes.MODEL_CONFIG, "GET", f"{_model(model)}/config")
+        config = self._read(answer_shapes.MODEL_CONFIG, "GET", f"{_model(model, version)}/config")
         return {**config}
 
-    def statistics(self, model: str) -> dict[str, Any]:
+    def model_metadata(self, model: str, version: int | None = None) -> answer_shapes.ModelMetadata:
+        """What it takes and gives, and which versions of it are loaded."""
+        return self._read(answer_shapes.MODEL_METADATA, "GET", _model(model, version))
+
+    def statistics(self, model: str, version: int | None = None) -> dict[str, Any]:
         """Cumulative statistics since the model was loaded: `model_stats`, one entry a version."""
-        return self._read(answer_shapes.OBJECT, "GET", f"{_model(model)}/stats")
+        return self._read(answer_shapes.OBJECT, "GET", f"{_model(model, version)}/stats")
 
     def repository_index(self) -> list[answer_shapes.Indexed]:
         """Every model the server knows of: `name`, and once it was loaded `version`, `state`, `reason`."""
@@ -141,5 +145,6 @@ def plain(error: str) -> str:
     return quoted(text, MOST_SHOWN)
 
 
-def _model(model: str) -> str:
-    return f"/v2/models/{quote(model, safe='')}"
+def _model(model: str, version: int | None = None) -> str:
+    of_version = "" if version is None else f"/versions/{version}"
+    return f"/v2/models/{quote(model, safe='')}{of_version}"

@@ -128,6 +128,11 @@ class DockerServer(OwnServer):
                 f"the cache folder {cache_dir()} has a comma or quote in its name, which docker can't "
                 "mount: set HARNESS_CACHE to another folder"
             )
+        if self.theirs is not None and set(str(self.theirs.path)) & set(',"'):
+            raise InputError(
+                f"the model repository {self.theirs.path} has a comma or quote in its name, which docker "
+                "can't mount: give it under another name"
+            )
         if shutil.which(ENGINE) is None:
             raise HarnessError(f"there is no {ENGINE} on PATH: install Docker, or choose another --server")
         listed = ask("ps", "--all", f"--filter=label={LABEL}={boot_id()}", "--format={{.Names}}")
@@ -158,6 +163,8 @@ class DockerServer(OwnServer):
             f"--env={'='.join(CUDA_ORDER)}",
             "--env=ORT_DISABLE_TELEMETRY",  # its value is that of the client's environment, which is ours
         ]
+        if self.theirs is not None:  # the links in the repository lead there
+            options.append(f"--mount=type=bind,source={self.theirs.path},target={self.theirs.path},readonly")
         if self.shared_memory == "none":
             options.append(f"--shm-size={kind.shm_size}")
         else:

@@ -38,6 +38,8 @@ class EmbeddedServer(OwnServer):
         return [str(self._triton.server), *given, f"--backend-directory={self._triton.backends}"]
 
     def launch(self, folder: ServerFolder, hidden: Mapping[str, str]) -> Local:
+        if self.theirs is not None:
+            install.link_numpy(folder.work)
         return Local(
             self.command_line(folder),
             environment_of(self._triton),
@@ -46,6 +48,10 @@ class EmbeddedServer(OwnServer):
             folder=folder.work,
             hidden=hidden,
         )
+
+    def of_platform(self, platform: str) -> str:
+        """`onnxruntime` is ours here."""
+        return implementation.PYTHON if platform.startswith("onnxruntime") else platform
 
     def served_by(self, model: str, since: int) -> tuple[str, str | None]:  # noqa: ARG002 - it is ours
         return implementation.PYTHON, install.onnxruntime_version()

@@ -29,6 +29,13 @@ WHEEL = Wheel(
     megabytes=55,
 )
 
+NUMPY = {
+    (3, 11): "666dbfb6ec68962c033a450943ded891bed2d54e6755e35e5835d63f4f6931d5",
+    (3, 12): "675d61ffbfa78604709862923189bad94014bef562cc35cf61d3a07bba02a7ed",
+}
+"""Of NumPy 1.26.4 for each Python that has it: the stubs were made for NumPy 1, and misread the arrays of
+NumPy 2, so that a Python model's tensors come out empty. Our own backend hands over none."""
+
 TRITON_VERSION = "2.51.0"
 """The version of the server in the wheel."""
 
@@ -59,6 +66,16 @@ class Install:
     def library_path(self) -> str:
         """`LD_LIBRARY_PATH` of the server process and, through it, of its stubs."""
         return os.pathsep.join(str(p) for p in (self.libs, self.libpython) if p is not None)
+
+
+def link_numpy(work: Path) -> None:
+    """Have Python models that are served from this folder find a NumPy that their stub understands, where
+    this Python has one; fetched the first time. Raises HarnessError."""
+    sha256 = NUMPY.get(sys.version_info[:2])
+    if sha256 is not None:
+        wheel = unpacked(Wheel("numpy", "1.26.4", sha256, 18))
+        for name in ("numpy", "numpy.libs"):
+            (work / name).symlink_to(wheel / name)
 
 
 def provision() -> Install:

@@ -8,16 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from harness import ownership
 from harness.address import LOOPBACK, Address
 from harness.schema.errors import HarnessError, InputError, ModelRefused, ServerError
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model, ModelArtifact
 from harness.schema.point import ServerSettings
 from harness.schema.scenario import SharedMemory
+from harness.schema.served_model import Served, ServedModel
 from harness.triton import (
     access,
+    as_loaded,
     implementation,
     leftovers,
     process,
@@ -26,10 +28,12 @@ from harness.triton import (
 )
 from harness.triton.access import Access
 from harness.triton.control import Control, plain
+from harness.triton.described import described
 from harness.triton.provider import provider_of
 from harness.triton.repository import CONFIG, write_model
 from harness.triton.server_folder import Entry, ServerFolder
 from harness.triton.statistics import Statistics
+from harness.triton.their_repository import TheirRepository
 
 START_ATTEMPTS = 3
 LOAD_LIMIT_S = 600.0
@@ -91,8 +95,9 @@ class OwnServer(ABC):
     `command_line` and `launch`.
 
     `repository`: folder that `serve` writes its entry to, to be read by users; the server has a copy of its
-    own. `log`: file that the server's output is appended to. `gpu`: what `kind: auto` means. `auto_complete`:
-    fill in what an entry leaves out; `serve` leaves nothing out, and it costs a second of each start.
+    own. `theirs`: a repository of the user's, for models that nobody exports. `log`: file that the server's
+    output is appended to. `gpu`: what `kind: auto` means. `auto_complete`: fill in what an entry leaves out;
+    of an export nothing is left out, and it costs a second of each start.
     `shared_memory`: the most over which clients will send tensors. A port of 0 means any free one, the same
     for every process where it stays free; `host` is an IPv4 address to listen on. The server is killed with
     the thread that started it.
@@ -127,8 +132,10 @@ class OwnServer(ABC):
         grpc_port: int = 0,
         metrics_port: int = 0,
         host: str = LOOPBACK,
+        theirs: TheirRepository | None = None,
     ) -> None:
         self.host = host
+        self.theirs = theirs
         self.repository = repository.absolute()
         self.log = log
         self.gpu = gpu
@@ -153,6 +160,8 @@ class OwnServer(ABC):
         self._failure: str | None = None
         self._access = Access()
         self._folder: ServerFolder | None = None
+        self._linked: tuple[str, Mapping[str, Any] | None] | None = None
+        """Of which model of theirs with which configuration what runs was made."""
         self._entries: tuple[Entry, ...] = ()
         self._unknown = set(self.lacks)
         """Options that this Triton is too old for."""
@@ -188,7 +197,8 @@ class OwnServer(ABC):
     def __enter__(self) -> Self:
         self.prepare()
         try:
-            self.repository.mkdir(parents=True, exist_ok=True)
+            if self.theirs is None:
+                self.repository.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HarnessError(
                 f"the model repository {self.repository.absolute()} can't be made ({error.strerror}): give "
@@ -219,8 +229,58 @@ class OwnServer(ABC):
     def command(self) -> tuple[str, ...] | None:
         return None if self._running is None else self._running.command
 
-    def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
+    def describe(self, served: Served) -> ServedModel:
+        """Raises HarnessError where the repository hasn't it, or the server doesn't serve it."""
+        if self.theirs is None:
+            raise InputError(f"{served} is nothing that harness exports: give --model-repository or --url")
+        self.theirs.check_has(served.served)
+        self._start_theirs(served.served, None)
+        if not self.control.model_ready(served.served, served.version):
+            raise InputError(
+                f"the model repository {self.theirs.path} has {served.served}, and not its version "
+                f"{served.version}"
+            )
+        config = self.control.model_config(served.served, served.version)
+        steps = config.get("ensemble_scheduling", {}).get("step", ())
+        together = dict.fromkeys([served.served, *(str(step.get("model_name")) for step in steps)])
+        return described(
+            self.control,
+            served,
+            source=f"the model repository {self.theirs.path}",
+            files=self.theirs.files(tuple(together)),
+        )
+
+    def _start_theirs(self, model: str, config: Mapping[str, Any] | None) -> None:
+        """Serve their repository, `model` with this configuration in place of its own, if that isn't done."""
+        assert self.theirs is not None, "whoever serves a model of theirs has described it"
+        if self._linked != (model, config) or self.exit_reason() is not None:
+            self.start(self.theirs.entry(model, config))
+            self._linked = (model, config)
+
+    def _serve_theirs(self, model: ServedModel, settings: ServerSettings) -> str:
+        config = None
+        if settings != ServerSettings.kept():
+            config = as_loaded.with_settings(model.config, model, self.settings_there(settings))
+        self._start_theirs(model.name, config)
+        loaded = self.control.model_config(model.name, model.version)
+        self.backend, self.backend_version = self.of_platform(model.platform), None
+        self.loaded = as_loaded.settings_of(loaded)
+        provider, options = provider_of(loaded)
+        self.execution_provider, self.provider_options = provider, options if provider else None
+        return model.name
+
+    def of_platform(self, platform: str) -> str:
+        """What computes a model of this platform here, in words."""
+        return platform
+
+    def serve(self, model: Model, settings: ServerSettings) -> str:
         self.settings, self.response_cache = settings, settings.response_cache is True
+        if isinstance(model, ServedModel):
+            return self._serve_theirs(model, settings)
+        return self._serve_export(model, settings)
+
+    def _serve_export(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
+        self.loaded = None
         there = self.settings_there(settings)
 
         def entry(repository: Path) -> str:
@@ -244,7 +304,7 @@ class OwnServer(ABC):
         Raises ServerError, with Triton's own reason, where it doesn't start or refuses one of them.
         """
         self.stop()
-        self._entries = entries
+        self._entries, self._linked = entries, None
         ports_lost = 0
         while True:
             since = process.size(self.log)
@@ -260,8 +320,8 @@ class OwnServer(ABC):
                 if not unknown and not (port_taken and ports_lost < START_ATTEMPTS):
                     raise
 
-    def statistics(self, model: str, *, settled: bool = True) -> Statistics:
-        return statistics.read(self.control, model, settled=settled)
+    def statistics(self, model: str, *, version: int | None = None, settled: bool = True) -> Statistics:
+        return statistics.read(self.control, model, version=version, settled=settled)
 
     def exit_reason(self) -> str | None:
         if self._failure is None and self._running is not None:
@@ -341,7 +401,8 @@ class OwnServer(ABC):
         if self._running is not None and (refused := self._running.refused()) is not None:
             name, why = refused
             fault = ServerError if _OF_THE_MACHINE.search(why) else ModelRefused
-            return fault(f"Triton refused {name}: {plain(why)}; see {self.repository / name / CONFIG}")
+            config = (self.repository if self.theirs is None else self.theirs.path) / name / CONFIG
+            return fault(f"Triton refused {name}: {plain(why)}; see {config}")
         return ServerError(f"{reason}, instead of starting; its log is {self.log}")
 
     def stop(self) -> None:
@@ -373,7 +434,7 @@ class OwnServer(ABC):
             f"--allow-gpu-metrics={'true' if self.gpu else 'false'}",
             "--exit-timeout-secs=5",
         ]
-        if not self.auto_complete:
+        if not self.auto_complete and self.theirs is None:
             given.append("--disable-auto-complete-config")
         if self.shared_memory != "none":
             given.append(f"{CLIENT_MEMORY}=true")

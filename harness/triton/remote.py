@@ -9,10 +9,12 @@ from typing import Any, Self
 from harness.address import Url
 from harness.plain_text import quoted
 from harness.schema.errors import InputError, ServerError
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model, ModelArtifact
 from harness.schema.point import ServerSettings
+from harness.schema.served_model import Served, ServedModel
 from harness.triton import as_loaded, statistics
 from harness.triton.control import Control
+from harness.triton.described import described
 from harness.triton.provider import provider_of
 from harness.triton.restoration import Restoration, put_back_what_dead_runs_left
 from harness.triton.statistics import Statistics
@@ -93,7 +95,27 @@ class RemoteServer:
     def control(self) -> Control:
         return Control(self.host, self.http_port, timeout_s=10)
 
-    def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
+    def describe(self, served: Served) -> ServedModel:
+        """As it is loaded there. One that isn't is loaded, and unloaded at the end of the `with`."""
+        if not self.control.model_ready(served.served, served.version):
+            self._load_theirs(served)
+        return described(self.control, served, source=f"as the Triton at {self.address} has it")
+
+    def _load_theirs(self, served: Served) -> None:
+        name = served.served
+        self.say(f"loading {name}, which isn't loaded there; at the end it is unloaded again")
+        try:
+            with self._restoration.changing(name, None, {}):
+                self.control.load(name)
+        except ServerError as error:
+            raise ServerError(
+                f"{self._where} does not serve {served} and did not load it: {error}; "
+                f"{self._others('name one of them, ')}or put it into its model repository"
+            ) from error
+        if not self.control.model_ready(name, served.version):
+            raise InputError(f"{self._where} serves {name}, and not its version {served.version}")
+
+    def serve(self, artifact: Model, settings: ServerSettings) -> str:
         """Use the model as it is loaded there; what of `settings` is given and differs is loaded anew.
 
         The model's file is the remote repository's own: harness doesn't send one. What was loaded is put back
@@ -102,7 +124,8 @@ class RemoteServer:
         name = artifact.name
         self.execution_provider = self.provider_options = self.loaded = None
         loaded = self._loaded(artifact, settings)
-        as_loaded.check_tensors(loaded, artifact, self._where)
+        if isinstance(artifact, ModelArtifact):
+            as_loaded.check_tensors(loaded, artifact, self._where)
         before = self._first_seen.setdefault(name, loaded)
         wanted = as_loaded.with_settings(before, artifact, settings)
         if as_loaded.same(wanted, loaded):
@@ -131,10 +154,15 @@ class RemoteServer:
         """What anybody can do there beside sending requests. Nothing there is changed by asking."""
         return tuple(what for what, (method, path) in _OPEN.items() if self.control.takes(method, path))
 
-    def _loaded(self, artifact: ModelArtifact, settings: ServerSettings) -> dict[str, Any]:
+    def _loaded(self, artifact: Model, settings: ServerSettings) -> dict[str, Any]:
         """The configuration of a model there. Where it isn't loaded yet, it is loaded as its owner has
         configured it, or, where nobody has, with our defaults."""
         name = artifact.name
+        if isinstance(artifact, ServedModel):
+            served = Served(served=name, version=artifact.version)
+            if not self.control.model_ready(name, artifact.version):
+                self._load_theirs(served)
+            return self.control.model_config(name, artifact.version)
         if not self.control.model_ready(name):
             self.say(f"loading {name}, which isn't loaded there; at the end it is unloaded again")
             try:
@@ -142,8 +170,9 @@ class RemoteServer:
                     self._load_first(artifact, settings)
             except ServerError as error:
                 raise ServerError(
-                    f"{self._where} does not serve {name} and did not load it: {error}; {self._others()}"
-                    f"copy model_repo/{name} into its model repository, or leave out --url"
+                    f"{self._where} does not serve {name} and did not load it: {error}; "
+                    f"{self._others('name a model file after one of them, ')}copy "
+                    f"model_repo/{name} into its model repository, or leave out --url"
                 ) from error
         return self.control.model_config(name)
 
@@ -170,22 +199,22 @@ class RemoteServer:
                 "whoever reaches it run code there"
             ) from error
 
-    def _others(self) -> str:
-        """What it does serve, as the beginning of a remedy."""
+    def _others(self, remedy: str) -> str:
+        """What it does serve, and the remedy that follows from it; empty where it serves nothing."""
         try:
             ready = sorted({m["name"] for m in self.control.repository_index() if m.get("state") == "READY"})
         except ServerError:
             return ""
         if not ready:
             return ""
-        return f"it serves {quoted(', '.join(ready), 300)}: name a model file after one of them, "
+        return f"it serves {quoted(', '.join(ready), 300)}: {remedy}"
 
     @property
     def _where(self) -> str:
         return f"Triton at {self.address}"
 
-    def statistics(self, model: str, *, settled: bool = True) -> Statistics:
-        return statistics.read(self.control, model, settled=settled)
+    def statistics(self, model: str, *, version: int | None = None, settled: bool = True) -> Statistics:
+        return statistics.read(self.control, model, version=version, settled=settled)
 
     def exit_reason(self) -> str | None:
         return None

@@ -20,7 +20,7 @@ from typing import Any
 
 from harness.atomic import replacing_path
 from harness.schema.errors import HarnessError, InputError
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model, ModelArtifact
 from harness.schema.point import ServerSettings, check_provider
 from harness.schema.tensors import TensorSpec
 
@@ -122,7 +122,7 @@ def _instances(settings: ServerSettings, on_gpu: bool) -> dict[str, Any]:
     return group
 
 
-def optimization(artifact: ModelArtifact, settings: ServerSettings, max_batch: int) -> dict[str, Any]:
+def optimization(artifact: Model, settings: ServerSettings, max_batch: int) -> dict[str, Any]:
     """The part of a ModelConfig that says how a model computes on a GPU; empty where nothing is said."""
     if settings.provider != "tensorrt":
         return {"cuda": {"graphs": True}} if settings.cuda_graph else {}
@@ -135,7 +135,7 @@ def optimization(artifact: ModelArtifact, settings: ServerSettings, max_batch: i
     return {"execution_accelerators": {"gpu_execution_accelerator": [accelerator]}}
 
 
-def _profile(artifact: ModelArtifact, max_batch: int) -> dict[str, str]:
+def _profile(artifact: Model, max_batch: int) -> dict[str, str]:
     """The range of shapes to build TensorRT's engine for, where the batch is all that varies.
 
     What other axes (tokens, height, width) will be isn't known here: nothing is said of them, and ONNX

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from harness.address import Address
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.schema.point import ServerSettings
+from harness.schema.served_model import Served, ServedModel
 from harness.triton.statistics import Statistics
 
 
@@ -75,15 +76,20 @@ class Server(Protocol):
     def outputs(self) -> frozenset[str] | None:
         """What the served model gives, where that may be less than the model here has; None for all of it."""
 
-    def serve(self, artifact: ModelArtifact, settings: ServerSettings) -> str:
+    def describe(self, served: Served) -> ServedModel:
+        """A model that the server has by itself, or that is in the repository it was given. Raises
+        HarnessError where it hasn't it."""
+
+    def serve(self, model: Model, settings: ServerSettings) -> str:
         """Serve the model with these settings; return its name in Triton, ready for requests. A server that
-        isn't ours keeps what they leave open.
+        isn't ours, and a model that isn't, keep what they leave open.
 
         Raises ServerError with Triton's own reason when it refuses.
         """
 
-    def statistics(self, model: str, *, settled: bool = True) -> Statistics:
-        """Triton's counters. `settled`: once the last answers are counted, as they are where it idles."""
+    def statistics(self, model: str, *, version: int | None = None, settled: bool = True) -> Statistics:
+        """Triton's counters, of one version or of all together. `settled`: once the last answers are counted,
+        as they are where it idles."""
 
     def exit_reason(self) -> str | None:
         """Why the server is gone; None while its process lives (or can't be seen). Costs nothing."""

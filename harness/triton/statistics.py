@@ -44,17 +44,17 @@ class Statistics:
 TOTALS = tuple(name for name in Statistics.__annotations__ if name != "by_batch")
 
 
-def read(control: Control, model: str, *, settled: bool = True) -> Statistics:
+def read(control: Control, model: str, *, version: int | None = None, settled: bool = True) -> Statistics:
     """A snapshot. Triton answers a request before it counts it, so this reads until two reads agree.
 
     Under load that never happens; after half a second the last read is returned. With `settled` false it
     reads once.
     """
     give_up = time.monotonic() + (0.5 if settled else 0)
-    last = snapshot(control.statistics(model))
+    last = snapshot(control.statistics(model, version))
     while time.monotonic() < give_up:
         time.sleep(0.02)
-        again = snapshot(control.statistics(model))
+        again = snapshot(control.statistics(model, version))
         if again == last:
             break
         last = again

@@ -4,15 +4,14 @@ measured, and no round changes it."""
 from __future__ import annotations
 
 from harness.schema.ab_result import Change, MetricVerdict, Outcome, PointVerdict
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model
 from harness.verdict.judge import worst
 
 
-def with_parity(
-    verdict: PointVerdict, baseline: ModelArtifact, candidate: ModelArtifact, margin: float
-) -> PointVerdict:
+def with_parity(verdict: PointVerdict, baseline: Model, candidate: Model, margin: float) -> PointVerdict:
     """The point's verdict with that of its models' proofs. `margin`: by how much the largest relative error
-    of an output may grow. As it was where either file is its own source, which has no proof."""
+    of an output may grow. As it was where either has no proof: a file that is its own source, or what a
+    server has by itself."""
     before, after = (_largest_error(model) for model in (baseline, candidate))
     if before is None or after is None or not verdict.metrics:
         return verdict
@@ -33,9 +32,9 @@ def with_parity(
     )
 
 
-def _largest_error(model: ModelArtifact) -> float | None:
-    """None of a file that is its own source."""
-    if model.parity.reference.startswith("none"):
+def _largest_error(model: Model) -> float | None:
+    """None of a file that is its own source, and of what a server has by itself."""
+    if model.parity is None or model.parity.reference.startswith("none"):
         return None
     return max((case.max_rel_error for case in model.parity.cases), default=None)
 

@@ -219,10 +219,11 @@ def wrong_in_batches(server: OpenServer, folder: Path) -> None:
 
 
 def rounded_in_batches(server: OpenServer, folder: Path) -> None:
-    """Under load there is hardly an answer that isn't: what they are compared with was asked for alone."""
+    """Under load there is hardly an answer that isn't: what they are compared with was asked for alone. That
+    is as many as a tenth of a second is enough for, so of some of those under load nothing is known."""
     from tests.triton.models import half_in_batches, settings
 
-    server.serve(half_in_batches(folder), settings(queue_delay_us=20_000))
+    server.serve(half_in_batches(folder), settings(queue_delay_us=5000))
 
 
 def instances_that_differ(server: OpenServer, _: Path) -> None:
@@ -240,6 +241,8 @@ def test_answers_that_depend_on_what_else_is_served(
         serve(server, workplace.path / "wrong")
         url = f"http://127.0.0.1:{server.http_port}"
         text = SHORT.replace("concurrency: 2", "concurrency: 4") + NEIGHBOURS
+        if serve is rounded_in_batches:
+            text = text.replace("duration_s: 1.2", "duration_s: 5")
         point = only(workplace.run("run", workplace.scenario(text), "--url", url, "--json"))
         answers = point["answer_check"]
         assert 0 < answers["different"] <= answers["compared"]

@@ -28,9 +28,11 @@ def counts_differ(evidence: Evidence) -> Iterator[str]:
     if server is None or evidence.observed.ended is not None:
         return
     by_client, by_triton = facts.requests - facts.errors, server.requests - server.failures
-    # Triton may have answered those, too, that the client had given up by then.
-    given_up = int(np.count_nonzero(evidence.requests.status == Status.TIMEOUT))
-    if not by_client <= by_triton <= by_client + given_up:
+    # Triton may have answered those, too, that the client had given up by then, and its Python backend counts
+    # an error that the model gives as an answer.
+    status = evidence.requests.status
+    perhaps = int(np.count_nonzero((status == Status.TIMEOUT) | (status == Status.REFUSED)))
+    if not by_client <= by_triton <= by_client + perhaps:
         yield (
             f"the client counted {by_client} answers and Triton {by_triton}: "
             "somebody else uses the model, or answers were lost"
@@ -54,17 +56,38 @@ def cached_answers(evidence: Evidence) -> Iterator[str]:
 )
 def different_answers(evidence: Evidence) -> Iterator[str]:
     seen, limit = evidence.observed.answer_check, evidence.point.validity.different_answers
-    if seen is not None and seen.different > limit * seen.compared:
+    if seen is None:
+        return
+    different, compared = seen.different - seen.wrong, seen.compared - seen.validated
+    if different > limit * compared:
         yield f"{different_words(seen)}: batches, instances or precision change what the model says"
+
+
+@gate("more of the answers that were validated than allowed are wrong", limit="wrong_answers")
+def wrong_answers(evidence: Evidence) -> Iterator[str]:
+    seen, limit = evidence.observed.answer_check, evidence.point.validity.wrong_answers
+    if seen is not None and seen.wrong > limit * seen.validated:
+        yield f"{wrong_words(seen)}: see whether the model and its data belong together"
 
 
 def different_words(seen: AnswerCheck) -> str:
     """ "3 of 95 answers differ from the first one to the same payload, by up to 0.02 of …"."""
-    by = "" if seen.largest_error is None else f", by up to {seen.largest_error:.2g} of its largest value"
     return (
-        f"{seen.different} of {seen.compared} answers that were compared differ from the first one to the "
-        f"same payload{by} (tolerance {seen.tolerance:g})"
+        f"{seen.different - seen.wrong} of {seen.compared - seen.validated} answers that were compared "
+        f"differ from the first one to the same payload{_by(seen)} (tolerance {seen.tolerance:g})"
     )
 
 
-GATES = (failed_requests, counts_differ, cached_answers, different_answers)
+def wrong_words(seen: AnswerCheck) -> str:
+    """ "3 of 95 answers that were validated are wrong, by up to 0.02 of …"."""
+    return (
+        f"{seen.wrong} of {seen.validated} answers that were validated are wrong{_by(seen)} "
+        f"(tolerance {seen.tolerance:g})"
+    )
+
+
+def _by(seen: AnswerCheck) -> str:
+    return "" if seen.largest_error is None else f", by up to {seen.largest_error:.2g} of its largest value"
+
+
+GATES = (failed_requests, counts_differ, cached_answers, different_answers, wrong_answers)

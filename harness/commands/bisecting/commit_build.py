@@ -109,7 +109,7 @@ def built(commit: Commit, repository: Repository, loaded: LoadedScenario) -> Mod
         searched = [Path(entry) for entry in sys.path if entry and ours(Path(entry))]
         own = [there(path) for path in (*searched, Path.cwd()) if ours(path)]
         asked = Asked(
-            model=loaded.scenario.model,
+            model=str(loaded.scenario.model),
             base_dir=str(base_dir),
             dtypes=dtypes,
             sizes=sizes,

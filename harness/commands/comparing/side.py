@@ -98,8 +98,9 @@ def _told(side: Side) -> dict[str, str]:
     for model in side.models.values():
         name = f"model in {model.dtype}" if model.dtype else "model"
         found[f"sha256 of the {name}"] = model.sha256[:16]
-        errors = [case.max_rel_error for case in model.parity.cases]
-        found[f"largest error of the {name}"] = f"{max(errors, default=0.0):.2g}"
+        if model.parity is not None:
+            errors = [case.max_rel_error for case in model.parity.cases]
+            found[f"largest error of the {name}"] = f"{max(errors, default=0.0):.2g}"
     return found
 
 

@@ -7,10 +7,13 @@ from harness.commands.open_loop import at_rate
 from harness.commands.tuning.search import Search
 from harness.plain_text import written as written_path
 from harness.schema.expansion import point_at, with_settings
+from harness.schema.served_model import ServedModel
 from harness.schema.tune_result import TuneResult
 from harness.schema.tune_section import Tune
 from harness.store.scenario_file import written
+from harness.triton import as_loaded
 from harness.triton.repository import model_config, text_format
+from harness.triton.their_repository import config_text
 
 SHARE = 0.8
 """Of the capacity that the scenario sends: what one would plan with."""
@@ -30,7 +33,10 @@ def write_answer(search: Search, result: TuneResult, *, gpu: bool) -> tuple[str,
     words = ", ".join(f"{path} {value}" for path, value in found.settings.items()) or "its only configuration"
     head = f"# Recommended by `harness tune` for {search.loaded.name} ({result.run_id}): {words}.\n"
     path = search.folder.path
-    config = text_format(model_config(artifact, point.server, gpu=gpu))
+    if isinstance(artifact, ServedModel):
+        config = config_text(as_loaded.with_settings(artifact.config, artifact, point.server))
+    else:
+        config = text_format(model_config(artifact, point.server, gpu=gpu))
     atomic.write_text(path / "config.pbtxt", head + config)
     capacity = found.capacity_per_s.value or 0.0
     rate, note = float(f"{SHARE * capacity:.3g}"), f"{SHARE:.0%} of its capacity of {capacity:.3g} requests/s"
@@ -47,8 +53,8 @@ def _beside(search: Search) -> str:
     """Where the file must lie, if it names others."""
     scenario, folder = search.scenario, search.loaded.folder
     files = [
-        scenario.model,
-        *(r.folder for r in scenario.requests if r.folder),
+        *([scenario.model] if isinstance(scenario.model, str) else []),
+        *(file for r in scenario.requests for file in (r.folder, r.data) if file),
         *scenario.load.files.values(),
     ]
     if not any((folder / file).exists() for file in files):

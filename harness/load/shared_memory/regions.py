@@ -68,6 +68,8 @@ class Target:
     """Where regions are registered, whatever the protocol."""
     access: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Headers without which the server may let nobody register regions."""
+    version: str = ""
+    """The model's; "" for the server's choice."""
 
 
 class SharedMemory:
@@ -172,7 +174,12 @@ class SharedMemory:
         sizes: dict[str, int] = {}
         try:
             for variants in self._payloads:
-                request = target.endpoint.prepare(target.model, variants[0], self._outputs)
+                request = target.endpoint.prepare(
+                    target.model,
+                    variants[0],
+                    self._outputs,
+                    version=target.version,
+                )
                 reply = connection.call(request, keep_body=True)
                 if reply.status is not Status.OK:
                     raise ServerError(
@@ -216,8 +223,8 @@ class SharedMemory:
             output.set_shared_memory(self._answers.name, size, at)
             outputs.append(output)
         if target.endpoint.protocol == "http":
-            return http.request(target.model, inputs, outputs, str(target.endpoint.address))
-        return grpc_messages.request(target.model, inputs, outputs)
+            return http.request(target.model, inputs, outputs, str(target.endpoint.address), target.version)
+        return grpc_messages.request(target.model, inputs, outputs, target.version)
 
 
 def _raw(array: np.ndarray[Any, Any]) -> memoryview:

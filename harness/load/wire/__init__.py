@@ -21,14 +21,25 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Reply", "Tls", "open_connection", "prepare"]
 
 
-def prepare(protocol: Protocol, model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> bytes:
-    """The bytes that `Connection.call` of this protocol sends; `host` is "name:port"."""
+def prepare(
+    protocol: Protocol,
+    model: str,
+    inputs: Tensors,
+    outputs: Sequence[str],
+    host: str,
+    *,
+    version: str = "",
+) -> bytes:
+    """The bytes that `Connection.call` of this protocol sends; `host` is "name:port".
+
+    `version` of the model, "" for the server's choice.
+    """
     from harness.load.wire import http
     from harness.load.wire.grpc import grpc_messages
 
     if protocol == "http":
-        return http.prepare(model, inputs, outputs, host)
-    return grpc_messages.prepare(model, inputs, outputs)
+        return http.prepare(model, inputs, outputs, host, version=version)
+    return grpc_messages.prepare(model, inputs, outputs, version=version)
 
 
 def open_connection(

@@ -28,7 +28,14 @@ _REFUSAL_BYTES = 16 * 1024
 """Bytes of a refusal that are kept, for its reason."""
 
 
-def prepare(model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> bytes:
+def prepare(
+    model: str,
+    inputs: Tensors,
+    outputs: Sequence[str],
+    host: str,
+    *,
+    version: str = "",
+) -> bytes:
     """A whole POST request: head, JSON, tensors. `host` is "name:port"; no outputs means all of them."""
     import tritonclient.http as triton
     from tritonclient.utils import np_to_triton_dtype
@@ -39,16 +46,17 @@ def prepare(model: str, inputs: Tensors, outputs: Sequence[str], host: str) -> b
         tensor.set_data_from_numpy(np.ascontiguousarray(array), binary_data=True)
         tensors.append(tensor)
     wanted = [triton.InferRequestedOutput(name, binary_data=True) for name in outputs]
-    return request(model, tensors, wanted, host)
+    return request(model, tensors, wanted, host, version)
 
 
-def request(model: str, inputs: Sequence[Any], outputs: Sequence[Any], host: str) -> bytes:
+def request(model: str, inputs: Sequence[Any], outputs: Sequence[Any], host: str, version: str = "") -> bytes:
     """The same of tritonclient's own InferInput and InferRequestedOutput objects."""
     import tritonclient.http as triton
 
     body, json_bytes = triton.InferenceServerClient.generate_request_body(inputs, outputs=outputs or None)
+    of_version = f"/versions/{version}" if version else ""
     head = [
-        f"POST /v2/models/{quote(model, safe='')}/infer HTTP/1.1",
+        f"POST /v2/models/{quote(model, safe='')}{of_version}/infer HTTP/1.1",
         f"Host: {host}",
         "Content-Type: application/octet-stream",
         f"Content-Length: {len(body)}",

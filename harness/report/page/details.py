@@ -128,8 +128,15 @@ def _left_out(point: PointResult, cut: SteadyState) -> str:
 
 def _same_answers(seen: AnswerCheck) -> str:
     """Whether the model said the same as it first did, in words."""
-    said = "all the same as" if not seen.different else f"{seen.different:,} other than"
-    return f"{seen.compared:,} compared, {said} the first to their payload"
+    words, compared, different = [], seen.compared - seen.validated, seen.different - seen.wrong
+    if seen.validated:
+        words.append(
+            f"{seen.validated:,} validated, {f'{seen.wrong:,} wrong' if seen.wrong else 'all right'}"
+        )
+    if compared:
+        said = "all the same as" if not different else f"{different:,} other than"
+        words.append(f"{compared:,} compared, {said} the first to their payload")
+    return "; ".join(words)
 
 
 def how_measured(point: PointResult) -> list[Fact]:

@@ -34,7 +34,13 @@ _CODES = [
 ]
 
 
-def prepare(model: str, inputs: Tensors, outputs: Sequence[str]) -> bytes:
+def prepare(
+    model: str,
+    inputs: Tensors,
+    outputs: Sequence[str],
+    *,
+    version: str = "",
+) -> bytes:
     """A serialized ModelInferRequest, its tensors in `raw_input_contents`; no outputs means all of them."""
     import tritonclient.grpc as triton
     from tritonclient.utils import np_to_triton_dtype
@@ -44,14 +50,14 @@ def prepare(model: str, inputs: Tensors, outputs: Sequence[str]) -> bytes:
         tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(np.ascontiguousarray(array))
         tensors.append(tensor)
-    return request(model, tensors, [triton.InferRequestedOutput(name) for name in outputs])
+    return request(model, tensors, [triton.InferRequestedOutput(name) for name in outputs], version)
 
 
-def request(model: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> bytes:
+def request(model: str, inputs: Sequence[Any], outputs: Sequence[Any], version: str = "") -> bytes:
     """The same of tritonclient's own InferInput and InferRequestedOutput objects."""
     from tritonclient.grpc import service_pb2
 
-    made = service_pb2.ModelInferRequest(model_name=model)
+    made = service_pb2.ModelInferRequest(model_name=model, model_version=version)
     for tensor in inputs:
         made.inputs.append(tensor._get_tensor())
         content = tensor._get_content()

@@ -1,0 +1,277 @@
+"""Models that harness didn't export: in a server that runs already, and in a repository of the user's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import harness
+from harness.address import LOOPBACK
+from harness.schema.errors import InputError
+from harness.schema.served_model import Served
+from harness.triton.remote import RemoteServer
+from harness.triton.their_repository import TheirRepository
+from tests.e2e.conftest import Workplace, valid
+from tests.triton import their_models
+from tests.triton.open_server import OpenServer
+
+pytestmark = pytest.mark.triton
+
+SHORT = (
+    "load={concurrency: 2}",
+    "measure={warmup_s: 0.1, duration_s: 0.5}",
+)
+LENIENT = "validity={foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000{}}"
+"""As `ONE` of the conftest: what other work on this machine does trips nothing."""
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return their_models.write(tmp_path_factory.mktemp("theirs") / "models")
+
+
+@pytest.fixture(scope="module")
+def their_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenServer]:
+    """Somebody else's, with all of them loaded."""
+    folder = tmp_path_factory.mktemp("server")
+    theirs = TheirRepository.at(repository)
+    with OpenServer(folder / "none", folder / "triton.log", theirs=theirs) as server:
+        server.start(theirs.entry("adder", None))
+        yield server
+
+
+def url(server: OpenServer) -> str:
+    return f"http://{server.address}"
+
+
+MODELS = (
+    "every_type",
+    "strings",
+    "adder",
+    "forty",
+    "varies",
+    "picky",
+    "counting",
+    "optional",
+    "in_a_row",
+    "round_trip",
+)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_init_writes_runs_as_it_is_over_both_wires(
+    workplace: Workplace, their_server: OpenServer, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace.path)
+    file = harness.init(model, url=url(their_server), quiet=True)
+    assert file == Path(f"scenarios/{model}.yaml")
+    # Of a model that answers another thing each time `init` has said so, and half the values are negative.
+    more = {"counting": ", different_answers: 1", "picky": ", errors: 0.9"}.get(model, "")
+    found = harness.run(
+        file,
+        overrides=[*SHORT, LENIENT.replace("{}", more), "protocol=[http, grpc]"],
+        url=url(their_server),
+        grpc_port=their_server.grpc_port,
+        quiet=True,
+    )
+    # Half a second on a busy machine may have too few requests for a median; nothing else may be wrong.
+    assert "invalid" not in [point.verdict for point in found.points], [p.reasons for p in found.points]
+    assert found.model is not None and found.model.kind == "served" and found.model.name == model
+    for point in found.points:
+        assert point.server is not None and point.server.requests > 0
+        assert point.errors == 0 or model == "picky"
+        assert model != "picky" or any("it is negative" in reason for reason in point.error_reasons)
+    html = (Path(found.path) / "report.html").read_text()
+    assert "The model as its server has it" in html and found.model.config_sha256 in html
+
+
+def test_it_says_that_answers_differ_and_that_none_came(
+    workplace: Workplace, their_server: OpenServer, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace.path)
+    text = harness.init("counting", url=url(their_server), quiet=True).read_text()
+    assert "validity: {different_answers: 1}" in text
+    said = workplace.run("init", "counting", "--url", url(their_server))
+    assert said.code == 2 and "is there already, and isn't overwritten" in said.stderr
+    absent = workplace.run("init", "conting", "--url", url(their_server))
+    assert absent.code == 4 and "does not serve conting" in absent.stderr and "it serves" in absent.stderr
+    with pytest.raises(InputError, match=r"has no model 'addder': did you mean `adder`\?"):
+        harness.init("addder", model_repository=repository, quiet=True)
+    with pytest.raises(InputError, match="name the server with --url, or the folder that it is in"):
+        harness.init("adder", quiet=True)
+
+
+def test_a_repository_is_served_and_never_written_to(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace.path)
+    repository = tmp_path / "theirs"
+    their_models.strings(repository)
+    before = {path: path.stat().st_mtime_ns for path in (repository, *repository.rglob("*"))}
+    text = """\
+model: {served: strings, version: 1}
+server: {max_batch: [2, 4], instances: 2}
+requests:
+  - {name: lines, payload: text}
+load: {concurrency: 2}
+measure: {warmup_s: 0.1, duration_s: 0.5, at_most_s: 15, precision: {p50: 0.9}}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
+"""
+    found = valid(workplace.run("run", workplace.scenario(text), "--model-repository", repository, "--json"))
+    assert [point["loaded"]["max_batch"] for point in found["points"]] == [2, 4]
+    assert {point["loaded"]["instances"] for point in found["points"]} == {2}
+    model = found["model"]
+    assert model["version"] == 1 and model["files"].keys() == {"strings/config.pbtxt", "strings/1/model.py"}
+    assert {path: path.stat().st_mtime_ns for path in (repository, *repository.rglob("*"))} == before
+    assert not (workplace.path / "model_repo").exists()
+    refused = workplace.run(
+        "run",
+        workplace.scenario(text.replace("instances: 2", "threads: 2")),
+        "--model-repository",
+        repository,
+    )
+    assert (
+        refused.code == 2
+        and "server.threads is of ONNX Runtime, and strings is computed by python" in refused.stderr
+    )
+
+
+def test_one_line_is_enough_for_a_first_look(workplace: Workplace, their_server: OpenServer) -> None:
+    done = workplace.run(
+        "run", "--url", url(their_server), "--model", "adder", "--concurrency", "2", "--json",
+        "--set", "measure={duration_s: 1, at_most_s: 15, precision: {p50: 0.9}}",
+        "--set", LENIENT.replace("{}", ""),
+    )  # fmt: skip
+    (point,) = valid(done)["points"]
+    assert point["point"]["load"]["concurrency"] == 2
+    assert "model: {served: adder}" in done.stderr, "the scenario that it ran"
+    (run,) = workplace.runs
+    assert (
+        "harness init" in (run / "scenario.yaml").read_text()
+        or "adder" in (run / "scenario.yaml").read_text()
+    )
+
+
+DATA = {
+    "data": [{"text": ["one"]}, {"text": {"content": ["two"], "shape": [1]}}, {"text": {"b64": ""}}],
+    "validation_data": [{"upper": ["ONE"]}, {"upper": ["TWO"]}, {"upper": ["THREE"]}],
+}
+DATA["data"][2]["text"]["b64"] = base64.b64encode(struct.pack("<I", 5) + b"three").decode()  # type: ignore[index]
+
+
+def test_answers_are_held_against_perf_analyzers_validation_data(
+    workplace: Workplace, their_server: OpenServer
+) -> None:
+    text = """\
+model: {served: strings}
+requests:
+  - {name: mine, data: mine.json}
+load: {concurrency: 2}
+measure: {warmup_s: 0.1, duration_s: 1.5, at_most_s: 15, precision: {p50: 0.9}}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
+"""
+    file, scenario = workplace.path / "mine.json", workplace.scenario(text)
+    file.write_text(json.dumps(DATA))
+    (point,) = valid(workplace.run("run", scenario, "--url", url(their_server), "--json"))["points"]
+    check = point["answer_check"]
+    assert check["validated"] == check["compared"] > 5 and check["wrong"] == 0
+    wrong = DATA | {"validation_data": [{"upper": ["ONE"]}, {"upper": ["2"]}, {"upper": ["THREE"]}]}
+    file.write_text(json.dumps(wrong))
+    done = workplace.run("run", scenario, "--url", url(their_server), "--json")
+    (point,) = done.document["points"]
+    assert done.code == 3 and point["verdict"] == "invalid"
+    assert 0 < point["answer_check"]["wrong"] < point["answer_check"]["validated"]
+    assert "answers that were validated are wrong" in " ".join(point["reasons"])
+
+
+def test_what_a_model_takes_otherwise_is_one_sentence(
+    workplace: Workplace, their_server: OpenServer, repository: Path
+) -> None:
+    for model, request, said in (
+        ("adder", "{name: a, low: 0, high: 2}", "doesn't say the shape of input 'ids'"),
+        ("adder", "{name: a, low: 0, high: 2, shapes: {ids: [4], musk: [4]}}", "did you mean `mask`?"),
+        ("adder", "{name: a, shapes: {ids: [4], mask: [4]}}", "takes integers (INT64)"),
+        (
+            "adder",
+            "{name: a, batch: 2, low: 0, high: 2, shapes: {ids: [4], mask: [4]}}",
+            "one inference a request",
+        ),
+        ("forty", "{name: a, batch: 5}", "takes 4 at most"),
+        ("twice", "{name: a, shapes: {x: [5]}}", "has the shape [5], and the model takes [4]"),
+        ("twice", "{name: a, shapes: {x: [n]}, axes: {n: 4}}", "names the axis 'n' where twice has 4"),
+        ("strings", "{name: a, data: absent.json}", "isn't in the scenario's folder"),
+        (
+            "strings",
+            "{name: a, data: bad.json}",
+            "data[0] names 'txt', which the model hasn't: did you mean `text`?",
+        ),
+        ("strings", "{name: a, data: bad.json, low: 0, high: 1}", "leave out `low`"),
+    ):
+        (workplace.path / "bad.json").write_text('{"data": [{"txt": ["x"]}]}')
+        text = f"model: {{served: {model}}}\nrequests:\n  - {request}\nload: {{concurrency: 1}}\n"
+        with pytest.raises(InputError) as refusal:
+            harness.run(
+                workplace.scenario(text),
+                url=url(their_server),
+                results=workplace.path / "results",
+                quiet=True,
+            )
+        assert said in str(refusal.value), request
+    with pytest.raises(InputError, match="--model-repository is for models that lie in it"):
+        harness.run(workplace.scenario(), model_repository=repository, quiet=True)
+    assert not (workplace.path / "results").exists() or not list((workplace.path / "results").iterdir())
+
+
+def test_what_is_asked_is_answered_as_tritonclient_is(their_server: OpenServer) -> None:
+    """Each data type over both wires, byte for byte, and a version by its number."""
+    import tritonclient.grpc as over_grpc
+    import tritonclient.http as over_http
+
+    from harness.load.wire import open_connection, prepare
+    from harness.model.first_guess import GUESSES, request_class
+    from harness.model.served_payloads import payloads
+
+    with RemoteServer(url(their_server)) as remote:
+        model = remote.describe(Served(served="every_type", version=1))
+    (payload,) = payloads(model, request_class(model, GUESSES[0]), base_dir=Path(), count=1, seed=3)
+    assert {tensor.datatype for tensor in model.inputs} == set(their_models.TYPES)
+    ports = {"http": their_server.http_port, "grpc": their_server.grpc_port}
+    for protocol, client in (("http", over_http), ("grpc", over_grpc)):
+        tensors = []
+        for tensor in model.inputs:
+            given = client.InferInput(tensor.name, list(payload.inputs[tensor.name].shape), tensor.datatype)
+            given.set_data_from_numpy(payload.inputs[tensor.name])
+            tensors.append(given)
+        with client.InferenceServerClient(f"{LOOPBACK}:{ports[protocol]}") as connected:
+            theirs = connected.infer("every_type", tensors, model_version="1")
+        request = prepare(
+            protocol,  # type: ignore[arg-type]
+            "every_type",
+            payload.inputs,
+            [],
+            LOOPBACK,
+            version="1",
+        )
+        connection = open_connection(protocol, LOOPBACK, ports[protocol], 30)  # type: ignore[arg-type]
+        ours = connection.decode(connection.call(request, keep_body=True))
+        connection.close()
+        for tensor in model.outputs:
+            assert np.array_equal(ours[tensor.name], theirs.as_numpy(tensor.name)), (protocol, tensor.name)
+            sent = payload.inputs[tensor.name.replace("out_", "in_")]
+            assert tensor.datatype == "BF16" or np.array_equal(ours[tensor.name], sent), tensor.name
+
+
+def test_a_repository_that_cannot_be_served_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no folder"):
+        TheirRepository.at(tmp_path / "absent")
+    their_models.python(tmp_path / "models", "broken", "return 1", {"x": ("FP32", "1")}, {"y": ("FP32", "1")})
+    (tmp_path / "models" / "broken" / "config.pbtxt").write_text('backend: "python"\nmax_batch_size: nine\n')
+    with pytest.raises(harness.HarnessError, match=r"Triton refused broken: .*broken/config\.pbtxt"):
+        harness.init("broken", model_repository=tmp_path / "models", folder=tmp_path / "s", quiet=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]

@@ -1,0 +1,193 @@
+"""A model repository as others have it, of Python models: a folder for each, written by `write`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import dedent, indent
+
+TYPES = {
+    "BOOL": "BOOL",
+    "UINT8": "UINT8",
+    "UINT16": "UINT16",
+    "UINT32": "UINT32",
+    "UINT64": "UINT64",
+    "INT8": "INT8",
+    "INT16": "INT16",
+    "INT32": "INT32",
+    "INT64": "INT64",
+    "FP16": "FP16",
+    "FP32": "FP32",
+    "FP64": "FP64",
+    "BF16": "BF16",
+    "BYTES": "STRING",
+}
+"""Triton's datatypes, and what config.pbtxt calls them."""
+
+_HEAD = """\
+import json
+import numpy as np
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.config = json.loads(args["model_config"])
+        self.asked = 0
+
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def given(self, request, name):
+        tensor = pb.get_input_tensor_by_name(request, name)
+        return None if tensor is None else tensor.as_numpy()
+
+    def said(self, **arrays):
+        return pb.InferenceResponse([pb.Tensor(name, array) for name, array in arrays.items()])
+
+    def answer(self, request):
+        self.asked += 1
+"""
+
+ECHO = """
+out = []
+for tensor in request.inputs():
+    name = tensor.name().replace("in_", "out_")
+    if tensor.name() == "in_BF16":  # NumPy has no such numbers
+        out.append(pb.Tensor.from_dlpack(name, tensor.to_dlpack()))
+    else:
+        out.append(pb.Tensor(name, tensor.as_numpy()))
+return pb.InferenceResponse(out)
+"""
+
+UPPER = """
+text = self.given(request, "text")
+return self.said(upper=np.array([each.upper() for each in text.ravel()], np.object_).reshape(text.shape))
+"""
+
+ADD = "return self.said(sum=self.given(request, 'ids') + self.given(request, 'mask'))"
+
+FORTY = """
+return self.said(total=sum(self.given(request, f"x{number}") for number in range(40)))
+"""
+
+VARIES = """
+count = int(self.given(request, "count").ravel()[0])
+return self.said(out=np.arange(count, dtype=np.int64))
+"""
+
+PICKY = """
+value = float(self.given(request, "x").ravel()[0])
+if value < 0:
+    return pb.InferenceResponse(error=pb.TritonError("it is negative"))
+return self.said(y=self.given(request, "x"))
+"""
+
+OPTIONAL = """
+extra = self.given(request, "extra")
+x = self.given(request, "x")
+return self.said(y=x if extra is None else x + extra)
+"""
+
+COUNTING = "return self.said(y=np.full((1, 1), self.asked % 7, np.float32))"
+
+DOUBLE = "return self.said(y=2 * self.given(request, 'x'))"
+
+ROUND_TRIP = """
+asked = pb.InferenceRequest(
+    model_name="twice", requested_output_names=["y"], inputs=[pb.get_input_tensor_by_name(request, "x")]
+)
+found = asked.exec()
+if found.has_error():
+    return pb.InferenceResponse(error=pb.TritonError(found.error().message()))
+return self.said(y=pb.get_output_tensor_by_name(found, "y").as_numpy() + 1)
+"""
+
+
+def write(repository: Path) -> Path:
+    """All of them."""
+    every = [(name, kind, "3") for name, kind in TYPES.items()]
+    python(
+        repository,
+        "every_type",
+        ECHO,
+        inputs={f"in_{name}": (kind, dims) for name, kind, dims in every},
+        outputs={f"out_{name}": (kind, dims) for name, kind, dims in every},
+        max_batch=4,
+    )
+    strings(repository)
+    ids = {"ids": ("INT64", "-1"), "mask": ("INT64", "-1")}
+    python(repository, "adder", ADD, ids, {"sum": ("INT64", "-1")})
+    forty = {f"x{number}": ("FP32", "2") for number in range(40)}
+    python(repository, "forty", FORTY, forty, {"total": ("FP32", "2")}, max_batch=4)
+    python(repository, "varies", VARIES, {"count": ("INT32", "1")}, {"out": ("INT64", "-1")})
+    python(repository, "picky", PICKY, {"x": ("FP32", "1")}, {"y": ("FP32", "1")}, max_batch=4)
+    python(repository, "counting", COUNTING, {"x": ("FP32", "1")}, {"y": ("FP32", "1")}, max_batch=4)
+    python(
+        repository,
+        "optional",
+        OPTIONAL,
+        {"x": ("FP32", "2"), "extra": ("FP32", "2")},
+        {"y": ("FP32", "2")},
+        optional=("extra",),
+    )
+    for name in ("twice", "again"):
+        python(repository, name, DOUBLE, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
+    python(repository, "round_trip", ROUND_TRIP, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
+    ensemble(repository, "in_a_row", ("twice", "again", "twice"))
+    return repository
+
+
+def strings(repository: Path) -> None:
+    python(repository, "strings", UPPER, {"text": ("STRING", "1")}, {"upper": ("STRING", "1")}, max_batch=8)
+
+
+def python(
+    repository: Path,
+    name: str,
+    answer: str,
+    inputs: Mapping[str, tuple[str, str]],
+    outputs: Mapping[str, tuple[str, str]],
+    *,
+    max_batch: int = 0,
+    optional: tuple[str, ...] = (),
+    more: str = "",
+) -> None:
+    """A Python model. `answer`: the body of what answers one request; tensors by name, with their type and
+    dimensions as config.pbtxt has them."""
+
+    def tensors(which: str, of: Mapping[str, tuple[str, str]]) -> str:
+        return "".join(
+            f'{which} {{ name: "{tensor}" data_type: TYPE_{kind} dims: [ {dims} ]'
+            f"{' optional: true' if tensor in optional else ''} }}\n"
+            for tensor, (kind, dims) in of.items()
+        )
+
+    batching = "dynamic_batching { }\n" if max_batch else ""
+    config = (
+        f'backend: "python"\nmax_batch_size: {max_batch}\n{batching}'
+        f"{tensors('input', inputs)}{tensors('output', outputs)}"
+        f"instance_group [ {{ kind: KIND_CPU }} ]\n{more}"
+    )
+    folder = repository / name / "1"
+    folder.mkdir(parents=True)
+    (folder.parent / "config.pbtxt").write_text(config)
+    (folder / "model.py").write_text(_HEAD + indent(dedent(answer).strip(), " " * 8) + "\n")
+
+
+def ensemble(repository: Path, name: str, models: tuple[str, ...]) -> None:
+    """Each after the one before; all of them take `x` and give `y`, FP32 of 4."""
+    steps = []
+    for number, model in enumerate(models):
+        given = "x" if number == 0 else f"between_{number}"
+        made = "y" if number == len(models) - 1 else f"between_{number + 1}"
+        steps.append(
+            f'step {{ model_name: "{model}" model_version: -1 '
+            f'input_map {{ key: "x" value: "{given}" }} output_map {{ key: "y" value: "{made}" }} }}'
+        )
+    (repository / name / "1").mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(
+        'platform: "ensemble"\nmax_batch_size: 8\n'
+        'input { name: "x" data_type: TYPE_FP32 dims: [ 4 ] }\n'
+        'output { name: "y" data_type: TYPE_FP32 dims: [ 4 ] }\n'
+        f"ensemble_scheduling {{ {' '.join(steps)} }}\n"
+    )
