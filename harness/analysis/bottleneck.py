@@ -15,6 +15,9 @@ The first line that applies names it; docs/measurement.md has the same as a tabl
 7. A closed loop is limited by its `load`: more users would raise the throughput. An open loop is limited by
    `nothing`: it keeps up, and the queue is short.
 
+Of an ensemble the rule is asked of the composing model whose instances are the busiest, and so it is of a
+model that asks others where one of those is busy; `why` begins with its name.
+
 How busy instances are is executions times the mean time of one (input, inference and output), over instances
 times the length of the phase. Triton's mean counts an execution once for each request in it, so long batches
 weigh more and the share comes out rather too high than too low; it is cut off at 1. In a closed loop line 2
@@ -36,7 +39,7 @@ from harness.analysis.gpu import may_use, on_cpu
 from harness.analysis.window import mean
 from harness.schema.observed import Observed
 from harness.schema.point import Point, ServerSettings
-from harness.schema.result import Bottleneck, BottleneckName, ServerFigures
+from harness.schema.result import Bottleneck, BottleneckName, ComposingModel, ServerFigures
 
 CLIENT_NEAR = 0.9
 CLIENT_LAG = 0.25
@@ -55,11 +58,30 @@ def bottleneck(point: Point, observed: Observed, facts: Facts) -> Bottleneck | N
     client = _client(point, observed, facts)
     if client is not None:
         return Bottleneck(name="client", why=client)
-    signals = _Signals.of(point, observed, facts)
+    composing = composing_models(observed, facts.seconds)
+    limiting = max(composing, key=lambda each: each.busy or 0.0, default=None)
+    # An ensemble has no instances of its own; a model that asks others is busy while it waits for them.
+    if limiting is not None and (observed.ensemble or (limiting.busy or 0.0) >= BUSY):
+        signals = _Signals.of(point, observed, facts, limiting)
+        served, of_whom = ServerSettings.kept(), f"{limiting.model}: "
+    else:
+        signals, served, of_whom = _Signals.of(point, observed, facts), observed.loaded or point.server, ""
     if signals is None:
         return None
-    name, why = _rule(point, observed.loaded or point.server, signals)
-    return Bottleneck(name=name, why="; ".join([why, *signals.unobserved]))
+    name, why = _rule(point, served, signals)
+    return Bottleneck(name=name, why="; ".join([of_whom + why, *signals.unobserved]))
+
+
+def composing_models(observed: Observed, seconds: float | None) -> tuple[ComposingModel, ...]:
+    """The models that worked for the measured one, with how busy each was."""
+    return tuple(each.model_copy(update={"busy": _busy(each, seconds)}) for each in observed.composing)
+
+
+def _busy(each: ComposingModel, seconds: float | None) -> float | None:
+    model_s = _model_s(each.server)
+    if not seconds or not each.instances or model_s is None:
+        return None
+    return min(1.0, each.server.executions * model_s / (each.instances * seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +106,12 @@ class _Signals:
     """What the rule had to do without, in words."""
 
     @classmethod
-    def of(cls, point: Point, observed: Observed, facts: Facts) -> _Signals | None:
-        server, seconds, service_s = facts.server, facts.seconds, facts.service_mean_s
+    def of(
+        cls, point: Point, observed: Observed, facts: Facts, composing: ComposingModel | None = None
+    ) -> _Signals | None:
+        """Of the measured model, or of one that worked for it."""
+        seconds, service_s = facts.seconds, facts.service_mean_s
+        server = facts.server if composing is None else composing.server
         if server is None or not seconds or not service_s or server.queue_s is None:
             return None
         model_s = _model_s(server)
@@ -94,7 +120,9 @@ class _Signals:
         on_gpu = not on_cpu(point, observed.execution_provider) and (
             point.server.kind == "gpu" or bool(observed.gpus)
         )
-        if observed.loaded is not None:
+        if composing is not None:
+            instances = composing.instances or 1
+        elif observed.loaded is not None:
             instances = observed.loaded.instances or 1
         else:
             instances = (point.server.instances or 1) * (_gpu_count(point, observed) if on_gpu else 1)

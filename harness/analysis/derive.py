@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis import objective, steady, validity
-from harness.analysis.bottleneck import bottleneck
+from harness.analysis.bottleneck import bottleneck, composing_models
 from harness.analysis.facts import Facts
 from harness.analysis.gates.all_gates import GATES
 from harness.analysis.gates.gate import Evidence, Gate
@@ -143,6 +143,7 @@ def derive(
         answer_check=observed.answer_check,
         in_flight_mean=facts.in_flight_mean,
         server=observed.server,
+        composing=composing_models(observed, facts.seconds),
         time_s=time_s,
         bottleneck=bottleneck(point, observed, facts),
         execution_provider=observed.execution_provider,

@@ -26,9 +26,10 @@ from harness.probe.shared_sampler import Part
 from harness.schema.errors import InputError, ServerError
 from harness.schema.observed import ArmObserved, Observed
 from harness.schema.point import Point
-from harness.schema.result import AnswerCheck, ServerFigures
+from harness.schema.result import AnswerCheck, ComposingModel, ServerFigures
 from harness.schema.samples import GpuReading, HostReading, Window
 from harness.schema.turns import Turns
+from harness.triton.composing import Composing
 from harness.triton.continuity import Continuity
 from harness.triton.server import Server
 from harness.triton.statistics import Statistics, difference
@@ -96,9 +97,13 @@ def measured(
     job = replace(jobs[0], beside=tuple(jobs[1:]), turns=turns)
     alive = [liveness(server, course, first.stop) for server, course in zip(servers, courses, strict=True)]
     before: list[Statistics] = []
+    composing = [_composing(arm) for arm in arms]
 
     def between() -> None:
         before_measuring()
+        for each in composing:
+            if each is not None:
+                each.begin()
         before.extend([course.look() for course in courses])
 
     spool = arms[0].folder / "gpu.jsonl"
@@ -127,6 +132,7 @@ def measured(
         if ended is None:
             figures, problems = _figures(before, courses)
             ended = _gone(servers) if problems else None
+        worked = [_worked(each) if ended is None else () for each in composing]
     spool.unlink(missing_ok=True)
     shared = Observed(
         harness_version=version(),
@@ -152,6 +158,8 @@ def measured(
             "arm": _turn(number, arm, turns, outcome),
             "server_restarted": course.broken,
             "server": figures[number],
+            "composing": worked[number],
+            "ensemble": bool(arm.workload.served and arm.workload.served.composing),
             "execution_provider": server.execution_provider,
             "loaded": server.loaded,
             "answer_check": _compared(arm, number, jobs[number], job.folder),
@@ -189,6 +197,19 @@ def _turn(number: int, arm: Arm, turns: Turns | None, outcome: LoadOutcome) -> A
         return None
     fitted = turns.within(arm.point.measure.duration_s)
     return ArmObserved(number=number, turns=fitted, start_ns=outcome.began_ns)
+
+
+def _composing(arm: Arm) -> Composing | None:
+    served = arm.workload.served
+    return Composing(arm.session.server.control, served) if served and served.asks_others else None
+
+
+def _worked(composing: Composing | None) -> tuple[ComposingModel, ...]:
+    """Nothing where the server doesn't tell: the figures of the whole are there all the same."""
+    try:
+        return () if composing is None else composing.found()
+    except ServerError:
+        return ()
 
 
 def _gone(servers: Sequence[Server]) -> str | None:

@@ -40,6 +40,8 @@ class Workload:
     """What to ask for; none means all."""
     version: int | None = None
     """The model's; None for the server's choice."""
+    served: ServedModel | None = None
+    """What is known of it, where it isn't an export of ours."""
     answers: Mapping[tuple[int, int], Tensors] = field(default_factory=dict)
     """What must be answered to a variant of a class, by their numbers, where that is known."""
 
@@ -62,6 +64,7 @@ def _of_served(point: Point, model: ServedModel, base_dir: Path) -> Workload:
         {name: [payload.inputs for payload in variants] for name, variants in made.items()},
         [output.name for output in model.outputs],
         model.version,
+        model,
         {
             (number, variant): payload.answers
             for number, variants in enumerate(made.values())

@@ -9,7 +9,15 @@ from pydantic import AfterValidator, AliasChoices, Field
 
 from harness.schema.frozen import Frozen
 from harness.schema.point import ServerSettings
-from harness.schema.result import AnswerCheck, GpuEnvironment, GpuProbe, LoadProcess, ServerFigures, StoppedBy
+from harness.schema.result import (
+    AnswerCheck,
+    ComposingModel,
+    GpuEnvironment,
+    GpuProbe,
+    LoadProcess,
+    ServerFigures,
+    StoppedBy,
+)
 from harness.schema.turns import Turns
 
 
@@ -55,6 +63,10 @@ class Observed(Frozen):
     """How it was seen that the server was restarted during the point, in words."""
     server: ServerFigures | None
     """Triton's statistics, as the difference over the measured phase; None where they couldn't be read."""
+    ensemble: bool = False
+    """Whether the measured model is one, which computes nothing itself."""
+    composing: tuple[ComposingModel, ...] = ()
+    """The models that worked for the measured one meanwhile, how busy they were not said yet."""
     cores: int
     """Cores that harness may use, by its affinity and its quota."""
     host_cores: int | None = None

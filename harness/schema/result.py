@@ -149,6 +149,18 @@ class ServerFigures(Frozen):
     """Executions by size of batch, ascending; empty where the server doesn't tell."""
 
 
+class ComposingModel(Frozen):
+    """A model that worked for the measured one: of an ensemble, or asked by it (business logic scripting)."""
+
+    model: str
+    instances: int | None
+    """Of all groups and GPUs together; None where the server doesn't tell."""
+    server: ServerFigures
+    """Over the measured phase, whoever asked."""
+    busy: float | None = None
+    """Share of the time in which an instance was executing."""
+
+
 class GpuFigures(Frozen):
     """One GPU, or one MIG instance of it, over the measured phase."""
 
@@ -302,6 +314,8 @@ class PointResult(Frozen):
     in_flight_mean: float | None = None
     """Requests in flight on average, by the samples; by Little's law, throughput times service time."""
     server: ServerFigures | None
+    composing: tuple[ComposingModel, ...] = ()
+    """The models that worked for the measured one, in the order of an ensemble's steps."""
     time_s: TimeSplit | None = None
     bottleneck: Bottleneck | None = Field(
         default=None, validation_alias=AliasChoices("bottleneck", "limiter")

@@ -67,6 +67,8 @@ class ServedModel(Frozen):
     """What its owner configured that decides how it behaves under load, a phrase for each."""
     decoupled: bool = False
     """It may answer a request any number of times."""
+    composing: tuple[str, ...] = ()
+    """The models of an ensemble, in the order of its steps, those of ensembles in it among them."""
     config: dict[str, Any]
     """Its whole configuration as loaded, in protobuf's JSON form."""
     files: dict[str, str] | None = None
@@ -78,6 +80,11 @@ class ServedModel(Frozen):
     dtype: None = None
     parity: None = None
     note: str | None = None
+
+    @property
+    def asks_others(self) -> bool:
+        """Whether others work for it, or may: a Python model can ask any that the server has."""
+        return bool(self.composing) or self.config.get("backend") == "python"
 
     @property
     def batching(self) -> bool:

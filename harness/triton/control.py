@@ -74,6 +74,10 @@ class Control:
         """Cumulative statistics since the model was loaded: `model_stats`, one entry a version."""
         return self._read(answer_shapes.OBJECT, "GET", f"{_model(model, version)}/stats")
 
+    def all_statistics(self) -> dict[str, Any]:
+        """The same of every model that is loaded."""
+        return self._read(answer_shapes.OBJECT, "GET", "/v2/models/stats")
+
     def repository_index(self) -> list[answer_shapes.Indexed]:
         """Every model the server knows of: `name`, and once it was loaded `version`, `state`, `reason`."""
         return self._read(answer_shapes.INDEX, "POST", "/v2/repository/index", {})

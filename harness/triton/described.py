@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from harness.plain_text import quoted
@@ -18,15 +18,22 @@ _KNOWN = get_args(Datatype)
 
 
 def described(
-    control: Control, served: Served, *, source: str, files: Mapping[str, str] | None = None
+    control: Control,
+    served: Served,
+    *,
+    source: str,
+    files: Callable[[Sequence[str]], dict[str, str]] | None = None,
 ) -> ServedModel:
-    """A model that is loaded there. `source`: where it comes from, in words; `files`: SHA-256 by path.
+    """A model that is loaded there. `source`: where it comes from, in words; `files`: gives the SHA-256 of
+    each file of some models, by path, where they can be seen.
 
     Raises ServerError where the server doesn't describe it, InputError where it takes what can't be sent.
     """
     metadata = control.model_metadata(served.served, served.version)
     config = control.model_config(served.served, served.version)
     max_batch = int(config.get("max_batch_size", 0))
+    composing = _composing(control, config)
+    known = None if files is None else files((served.served, *composing))
     flags = {tensor["name"]: tensor for tensor in config.get("input", ())}
     return ServedModel(
         name=served.served,
@@ -38,12 +45,23 @@ def described(
         outputs=tuple(_tensors(served, metadata.get("outputs", ()), {}, max_batch)),
         max_batch=max_batch,
         features=tuple(_features(config)),
+        composing=composing,
         decoupled=bool(config.get("model_transaction_policy", {}).get("decoupled", False)),
         config=config,
-        files=None if files is None else dict(files),
+        files=known,
         config_sha256=_digest(config),
-        sha256=_digest(files or {key: config[key] for key in config if key != "instance_group"}),
+        sha256=_digest(known or {key: config[key] for key in config if key != "instance_group"}),
     )
+
+
+def _composing(control: Control, config: Mapping[str, Any], depth: int = 8) -> tuple[str, ...]:
+    """The models of an ensemble's steps, each once. Raises ServerError."""
+    found: dict[str, None] = {}
+    for step in config.get("ensemble_scheduling", {}).get("step", ()) if depth else ():
+        name = str(step.get("model_name"))
+        found[name] = None
+        found |= dict.fromkeys(_composing(control, control.model_config(name), depth - 1))
+    return tuple(found)
 
 
 def _digest(said: Mapping[str, Any]) -> str:

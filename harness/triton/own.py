@@ -240,15 +240,8 @@ class OwnServer(ABC):
                 f"the model repository {self.theirs.path} has {served.served}, and not its version "
                 f"{served.version}"
             )
-        config = self.control.model_config(served.served, served.version)
-        steps = config.get("ensemble_scheduling", {}).get("step", ())
-        together = dict.fromkeys([served.served, *(str(step.get("model_name")) for step in steps)])
-        return described(
-            self.control,
-            served,
-            source=f"the model repository {self.theirs.path}",
-            files=self.theirs.files(tuple(together)),
-        )
+        source = f"the model repository {self.theirs.path}"
+        return described(self.control, served, source=source, files=self.theirs.files)
 
     def _start_theirs(self, model: str, config: Mapping[str, Any] | None) -> None:
         """Serve their repository, `model` with this configuration in place of its own, if that isn't done."""

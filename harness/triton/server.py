@@ -9,6 +9,7 @@ from harness.address import Address
 from harness.schema.model import Model
 from harness.schema.point import ServerSettings
 from harness.schema.served_model import Served, ServedModel
+from harness.triton.control import Control
 from harness.triton.statistics import Statistics
 
 
@@ -90,6 +91,10 @@ class Server(Protocol):
     def statistics(self, model: str, *, version: int | None = None, settled: bool = True) -> Statistics:
         """Triton's counters, of one version or of all together. `settled`: once the last answers are counted,
         as they are where it idles."""
+
+    @property
+    def control(self) -> Control:
+        """Triton's control interface there."""
 
     def exit_reason(self) -> str | None:
         """Why the server is gone; None while its process lives (or can't be seen). Costs nothing."""

@@ -61,6 +61,20 @@ def read(control: Control, model: str, *, version: int | None = None, settled: b
     return last
 
 
+def of_all(document: Mapping[str, Any]) -> dict[str, Statistics]:
+    """The answer of `/v2/models/stats`, by model. ServerError for another document."""
+    named: dict[str, list[Any]] = {}
+    try:
+        for version in document["model_stats"]:
+            named.setdefault(str(version["name"]), []).append(version)
+    except (KeyError, TypeError) as error:
+        raise ServerError(
+            f"the server's statistics are not Triton's ({quoted(repr(error), 100)}): "
+            "point --url at a Triton server"
+        ) from error
+    return {name: snapshot({"model_stats": versions}) for name, versions in named.items()}
+
+
 def snapshot(document: Mapping[str, Any]) -> Statistics:
     """The answer of `/v2/models/<model>/stats`, summed over versions. ServerError for another document."""
     total = dict.fromkeys(TOTALS, 0)

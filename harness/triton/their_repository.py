@@ -7,7 +7,7 @@ there is another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,10 @@ class TheirRepository:
 
         return linked
 
-    def files(self, models: tuple[str, ...]) -> dict[str, str]:
+    def files(self, models: Sequence[str]) -> dict[str, str]:
         """SHA-256 of each file of these models, by its path in the repository. Raises HarnessError."""
         found = {}
-        for model in models:
+        for model in dict.fromkeys(models):
             for file in sorted(_files(self.path / model)):
                 try:
                     found[str(file.relative_to(self.path))] = file_sha256(file)

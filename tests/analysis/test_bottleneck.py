@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.bottleneck import BUSY, bottleneck
-from harness.schema.result import Bottleneck, BottleneckName, GpuEnvironment, ServerFigures, TimeSplit
+from harness.schema.result import (
+    Bottleneck,
+    BottleneckName,
+    ComposingModel,
+    GpuEnvironment,
+    ServerFigures,
+    TimeSplit,
+)
 from tests.analysis.samples import facts, gpu, host, load_process, observed, point, server, time_split
 
 ROOM = host(host_busy_cores=0.7)
@@ -288,3 +295,26 @@ def test_whatever_was_observed_it_gives_a_name_or_none_and_never_fails(
     assert limits is None or (limits.name in get_args(BottleneckName) and limits.why)
     if limits is not None and limits.name != "client" and "host" in without and kind == "cpu":
         assert "not observed" in limits.why
+
+
+def working(model: str, busy: float, queue_s: float = 0.0) -> ComposingModel:
+    """In 10 s, 10 ms an execution."""
+    executions = round(busy * 1000)
+    times = {"compute_input_s": 0.001, "compute_infer_s": 0.008, "compute_output_s": 0.001}
+    return ComposingModel(model=model, instances=1, server=server(executions, queue_s=queue_s, **times))
+
+
+def test_of_an_ensemble_the_busiest_composing_model_is_named() -> None:
+    parts = (working("tokenize", 0.3), working("encode", 0.9, queue_s=0.02))
+    found = named(seen={"ensemble": True, "composing": parts})
+    assert found.name == "instances" and found.why.startswith("encode: the instance was busy 90%")
+    idle = named(seen={"ensemble": True, "composing": (working("tokenize", 0.3), working("encode", 0.5))})
+    assert idle.name == "nothing" and idle.why.startswith("encode: ")
+
+
+def test_a_model_that_asks_others_is_named_itself_unless_one_of_them_is_busy() -> None:
+    waits = {"busy": 0.95, "queue_s": 0.02}
+    own = named(seen={"composing": (working("asked", 0.5),)}, **waits)
+    assert own.name == "instances" and own.why.startswith("the instance was busy 95%")
+    theirs = named(seen={"composing": (working("asked", 0.9, queue_s=0.02),)}, **waits)
+    assert theirs.name == "instances" and theirs.why.startswith("asked: the instance was busy 90%")

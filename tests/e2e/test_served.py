@@ -87,8 +87,19 @@ def test_what_init_writes_runs_as_it_is_over_both_wires(
         assert point.server is not None and point.server.requests > 0
         assert point.errors == 0 or model == "picky"
         assert model != "picky" or any("it is negative" in reason for reason in point.error_reasons)
+        if model == "in_a_row":
+            worked = {each.model: each.server.requests for each in point.composing}
+            assert list(worked) == ["twice", "again"] and worked["twice"] == 2 * worked["again"]
+            assert worked["again"] == point.server.requests
+        elif model == "round_trip":
+            (asked,) = point.composing
+            assert (asked.model, asked.instances) == ("twice", 1)
+            assert asked.server.requests == point.server.requests and 0 < (asked.busy or 0) < 1
+        else:
+            assert point.composing == ()
     html = (Path(found.path) / "report.html").read_text()
     assert "The model as its server has it" in html and found.model.config_sha256 in html
+    assert ("The models that worked for it" in html) is (model in ("in_a_row", "round_trip"))
 
 
 def test_it_says_that_answers_differ_and_that_none_came(

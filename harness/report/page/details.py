@@ -204,6 +204,31 @@ def parts(point: PointResult) -> list[Part]:
     return [part(name, s) for name, s in seconds.items()]
 
 
+def composing(point: PointResult) -> list[tuple[str, list[str]]]:
+    """Each model that worked for the measured one: requests, mean batch, queue, compute, instances, busy."""
+
+    def milliseconds(*seconds: float | None) -> str:
+        known = [each for each in seconds if each is not None]
+        return ms(sum(known)) if len(known) == len(seconds) else ""
+
+    return [
+        (
+            each.model,
+            [
+                f"{each.server.requests:,}",
+                "" if each.server.mean_batch is None else number(each.server.mean_batch),
+                milliseconds(each.server.queue_s),
+                milliseconds(
+                    each.server.compute_input_s, each.server.compute_infer_s, each.server.compute_output_s
+                ),
+                "" if each.instances is None else str(each.instances),
+                "" if each.busy is None else percent(each.busy),
+            ],
+        )
+        for each in point.composing
+    ]
+
+
 def processes(point: PointResult) -> list[list[str]]:
     """A row for each load process: worker, host, process, requests, CPU, clock, what became of it."""
     return [

@@ -1,0 +1,44 @@
+"""What the models did that work for another one: those of an ensemble, or those that a Python model asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from harness.schema.errors import ServerError
+from harness.schema.result import ComposingModel
+from harness.schema.served_model import ServedModel
+from harness.triton import as_loaded, statistics
+from harness.triton.control import Control
+from harness.triton.statistics import Statistics, difference
+
+
+class Composing:
+    """The counters of all models of a server, from one moment to another.
+
+    Nobody says which models a Python model asks: they are those that worked meanwhile.
+    """
+
+    def __init__(self, control: Control, model: ServedModel) -> None:
+        self._control, self._model = control, model
+        self._before: Mapping[str, Statistics] = {}
+
+    def begin(self) -> None:
+        """Raises ServerError where the server doesn't tell."""
+        self._before = statistics.of_all(self._control.all_statistics())
+
+    def found(self) -> tuple[ComposingModel, ...]:
+        """Since then. Raises ServerError where the server doesn't tell."""
+        after = statistics.of_all(self._control.all_statistics())
+        named = self._model.composing or tuple(sorted(after.keys() - {self._model.name}))
+        return tuple(self._worked(named, after))
+
+    def _worked(self, named: tuple[str, ...], after: Mapping[str, Statistics]) -> Iterator[ComposingModel]:
+        for name in named:
+            before, now = self._before.get(name), after.get(name)
+            if before is None or now is None or now.executions == before.executions:
+                continue
+            instances = None
+            with suppress(ServerError):
+                instances = as_loaded.settings_of(self._control.model_config(name)).instances
+            yield ComposingModel(model=name, instances=instances, server=difference(before, now))
