@@ -82,6 +82,12 @@ class Options(TypedDict, total=False):
     grpc_ca: str | Path | None
     grpc_cert: str | Path | None
     grpc_key: str | Path | None
+    http_ca: str | Path | None
+    http_cert: str | Path | None
+    http_key: str | Path | None
+    header_file: str | Path | None
+    """Headers that go with every request to `url`, a line each; left out: those of the environment variable
+    HARNESS_HEADERS."""
     listen: str | None
     host: str | None
     repository: str | Path | None

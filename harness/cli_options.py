@@ -103,6 +103,21 @@ GrpcCert = Annotated[
     Path | None, typer.Option(help="A client certificate for that port, where it asks for one.")
 ]
 GrpcKey = Annotated[Path | None, typer.Option(help="The private key that belongs to --grpc-cert.")]
+HttpCa = Annotated[
+    Path | None,
+    typer.Option(help="The CA that signed the certificate of an https --url (default: the system's CAs)."),
+]
+HttpCert = Annotated[
+    Path | None, typer.Option(help="A client certificate for an https --url, where it asks for one.")
+]
+HttpKey = Annotated[Path | None, typer.Option(help="The private key that belongs to --http-cert.")]
+HeaderFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Headers that go with every request to --url, a line each, such as a token (default: those in "
+        "the environment variable HARNESS_HEADERS)."
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import socket
 import ssl
 import time
@@ -27,6 +28,7 @@ MOST_BYTES = 4 << 20
 JSON says in that many bytes takes less than a hundred megabytes of memory."""
 
 _LARGEST = 1 << 64
+_TITLE = re.compile(r"<title>([^<]{1,200})</title>", re.IGNORECASE)
 _PIECE_BYTES = 1 << 16
 _MOST_SAID_BYTES = 1 << 16
 
@@ -147,7 +149,9 @@ def refusal(body: bytes) -> str:
         if isinstance(answer := parsed(body), dict):
             said = answer.get("error")
             return said if isinstance(said, str) else ""
-    return body[:_MOST_SAID_BYTES].decode(errors="replace")
+    said = body[:_MOST_SAID_BYTES].decode(errors="replace")
+    title = _TITLE.search(said)  # of a page, as proxies give them
+    return title[1].strip() if title else said
 
 
 def words(error: OSError | HTTPException) -> str:

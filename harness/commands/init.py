@@ -23,7 +23,9 @@ from harness.schema.samples import Status
 from harness.schema.served_model import Served, ServedModel, ServedTensor
 from harness.schema.tensors import Tensors
 from harness.store.run_folder import slug
+from harness.triton.remote import RemoteServer
 from harness.triton.server import Server
+from harness.triton.way import Way
 
 FOLDER = Path("scenarios")
 TRIED_S = 30.0
@@ -89,7 +91,16 @@ def _tried(model: ServedModel, server: Server) -> Tried:
 
 def _answer(model: ServedModel, server: Server, inputs: Tensors) -> Tensors:
     """Raises ServerError where the model refuses."""
-    endpoint = Endpoint(protocol="http", host=server.host, port=server.http_port, timeout_s=TRIED_S)
+    way = server.way if isinstance(server, RemoteServer) else Way(host=server.host, port=server.http_port)
+    endpoint = Endpoint(
+        protocol="http",
+        host=way.host,
+        port=way.port,
+        timeout_s=TRIED_S,
+        tls=way.tls,
+        prefix=way.prefix,
+        with_headers=way.with_headers,
+    )
     version = "" if model.version is None else str(model.version)
     request = endpoint.prepare(model.name, inputs, (), version=version)
     with closing(endpoint.open()) as connection:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from harness import headers
 from harness.address import Address, Url
-from harness.load.tls import Tls
 from harness.schema.errors import InputError
 from harness.schema.frozen import Frozen
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
+from harness.tls import Tls
 
 if TYPE_CHECKING:
     from harness.load.wire import Connection
@@ -30,7 +31,12 @@ class Endpoint(Frozen):
     timeout_s: Annotated[float, Field(gt=0, le=1e9)]
     """Bounds each call, connecting included."""
     tls: Tls | None = None
-    """How a gRPC endpoint speaks TLS; its files are read by each load process, on its own machine."""
+    """How it speaks TLS; its files are read by each load process, on its own machine."""
+
+    prefix: Annotated[str, Field(max_length=1024)] = ""
+    """What stands before HTTP's paths, as a proxy asks: "/triton"."""
+    with_headers: bool = False
+    """Whether the user's own headers go with each request (`harness.headers`)."""
 
     @property
     def address(self) -> Address:
@@ -48,13 +54,18 @@ class Endpoint(Frozen):
         from harness.load.wire import prepare  # tritonclient takes half a second to import
 
         host = str(self.address)
-        return prepare(self.protocol, model, inputs, outputs, host, version=version)
+        return prepare(self.protocol, model, inputs, outputs, host, version=version, prefix=self.prefix)
 
     def open(self, channels: Channels | None = None) -> Connection:
         """A connection to it, as `harness.load.wire.open_connection` makes it."""
         from harness.load.wire import open_connection
 
-        return open_connection(self.protocol, self.host, self.port, self.timeout_s, self.tls, channels)
+        own = headers.given() if self.with_headers else ()
+        if self.with_headers and not own:
+            raise InputError(
+                f"the run sends headers of its own, and there are none here: set {headers.VARIABLE} to them"
+            )
+        return open_connection(self.protocol, self.host, self.port, self.timeout_s, self.tls, channels, own)
 
 
 def parsed_host(text: str | None) -> Address:

@@ -15,12 +15,12 @@ from harness.load.shared_memory.cuda_memory import CudaMemory
 from harness.load.shared_memory.region_control import RegionControl
 from harness.load.shared_memory.regions import OPEN_LOOP_SLOTS, Make, SharedMemory, Target
 from harness.load.shared_memory.system_memory import SystemMemory
-from harness.load.tls import Tls
 from harness.schema.errors import InputError
 from harness.schema.load import PointLoad
 from harness.schema.point import Point
 from harness.schema.tensors import Tensors
 from harness.schema.turns import Turns
+from harness.tls import Tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,10 @@ class Job:
     base_dir: Path
     """The scenario's folder, for a replay's file."""
     tls: Tls | None = None
-    """How a gRPC endpoint speaks TLS."""
+    """How the endpoint speaks TLS."""
+    prefix: str = ""
+    with_headers: bool = False
+    """As in Endpoint."""
     http_port: int | None = None
     """Where shared memory is registered with the server; None: at `port`."""
     access: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -64,7 +67,15 @@ class Job:
     def endpoint(self) -> Endpoint:
         """Where the load goes."""
         protocol, timeout_s = self.point.protocol, self.point.measure.timeout_s
-        return Endpoint(protocol=protocol, host=self.host, port=self.port, timeout_s=timeout_s, tls=self.tls)
+        return Endpoint(
+            protocol=protocol,
+            host=self.host,
+            port=self.port,
+            timeout_s=timeout_s,
+            tls=self.tls,
+            prefix=self.prefix,
+            with_headers=self.with_headers,
+        )
 
     def prepared(self, tensors: Tensors) -> bytes:
         """A request with these tensors, ready to be sent any number of times."""

@@ -13,7 +13,6 @@ from harness.analysis.precision import enough as precise_enough
 from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.stopping_rule import Enough
 from harness.load.job import Job
-from harness.load.tls import Tls
 from harness.measurement.arms import Arm, Readings, Recorded, measured
 from harness.measurement.first_answers import FirstAnswers
 from harness.measurement.observer import Nobody, Observer
@@ -30,7 +29,9 @@ from harness.schema.point import Point, ServerSettings
 from harness.schema.result import Environment
 from harness.schema.samples import HostReading
 from harness.schema.scenario import Protocol
+from harness.tls import Tls
 from harness.triton.own import OwnServer
+from harness.triton.remote import RemoteServer
 from harness.triton.server import Server
 from harness.triton.server_folder import Entry
 
@@ -128,7 +129,7 @@ class Session:
             server = self.server
             found = environment(
                 server_mode=server.mode,
-                server_url=f"http://{server.address}",
+                server_url=server.url if isinstance(server, RemoteServer) else f"http://{server.address}",
                 triton_version=server.version,
                 backend=server.backend,
                 backend_version=server.backend_version,
@@ -209,6 +210,7 @@ class Session:
     def job(self, point: Point, workload: Workload, folder: Path, base_dir: Path) -> Job:
         """The load of a point on this server."""
         server = self.server
+        way = server.way if isinstance(server, RemoteServer) else None
         return Job(
             point=point,
             model=workload.model,
@@ -218,7 +220,9 @@ class Session:
             host=server.host,
             port=_port(server, point.protocol),
             listen=self.listen,
-            tls=self.tls if point.protocol == "grpc" else None,
+            tls=self.tls if point.protocol == "grpc" else way.tls if way else None,
+            prefix=way.prefix if way else "",
+            with_headers=way is not None and way.with_headers,
             http_port=server.http_port,
             access=server.access,
             folder=folder / "load",

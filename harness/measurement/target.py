@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.address import LOOPBACK, host_of, is_loopback
-from harness.load.tls import Tls
 from harness.probe.execution_providers import execution_providers
 from harness.probe.nvidia.vendor import cuda_unavailable
 from harness.schema.errors import InputError
 from harness.schema.scenario import SharedMemory
 from harness.schema.served_model import Served
+from harness.tls import Tls, context_of
 from harness.triton.modes import DEFAULT, server_modes
 from harness.triton.own import OwnServer
 from harness.triton.remote import RemoteServer
@@ -33,6 +33,10 @@ class RunningServer:
     grpc_port: int | None = None
     tls: Tls | None = None
     """How its gRPC endpoint speaks TLS."""
+    http_tls: Tls | None = None
+    """Whom to trust where its address is https; None: the system's CAs."""
+    with_headers: bool = False
+    """Whether the user's own headers go with each request."""
 
     @property
     def host(self) -> str:
@@ -40,7 +44,13 @@ class RunningServer:
 
     def open(self, say: Callable[[str], None] = lambda _: None) -> RemoteServer:
         """`say` is told what harness changes there."""
-        return RemoteServer(self.url, grpc_port=self.grpc_port, say=say)
+        return RemoteServer(
+            self.url,
+            grpc_port=self.grpc_port,
+            tls=self.http_tls,
+            with_headers=self.with_headers,
+            say=say,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,8 @@ class ServerTarget:
         url: str | None = None,
         grpc_port: int | None = None,
         tls: Tls | None = None,
+        http_tls: Tls | None = None,
+        with_headers: bool = False,
         repository: Path | None = None,
         model_repository: Path | None = None,
         **options: str | None,
@@ -76,7 +88,7 @@ class ServerTarget:
 
         Raises InputError for those that don't go together.
         """
-        if tls is not None and url is None:
+        if (tls is not None or http_tls is not None) and url is None:
             raise InputError("TLS is of a Triton that is already running: give its --url too")
         modes = server_modes()
         if server is not None and server not in modes:
@@ -94,7 +106,7 @@ class ServerTarget:
             raise InputError("--host is of a Triton that harness starts and --url names one that runs")
         mode = modes[server] if server is not None else DEFAULT
         make = mode.configured({name: value for name, value in options.items() if value is not None})
-        running = None if url is None else RunningServer(url, grpc_port, tls)
+        running = None if url is None else RunningServer(url, grpc_port, tls, http_tls, with_headers)
         theirs = None if model_repository is None else TheirRepository.at(model_repository)
         return cls(mode, make, running, host or LOOPBACK, repository or MODEL_REPOSITORY, theirs)
 
@@ -181,16 +193,15 @@ class ServerTarget:
 EMBEDDED = ServerTarget()
 
 
-def tls(
-    wanted: bool, ca: Path | None, certificate: Path | None = None, key: Path | None = None
-) -> Tls | None:
-    """TLS by the options of the same names, any of which asks for it. Raises InputError for bad files."""
-    if not wanted and ca is certificate is key is None:
+def tls(files: Sequence[Path | None], protocol: str = "h2", *, wanted: bool = False) -> Tls | None:
+    """TLS with these files: a CA's, a client's certificate and its key. Any of them asks for it. Raises
+    InputError for those that can't be used with `protocol`."""
+    if not wanted and not any(files):
         return None
     # Absolute, because the load process runs in a folder of its own.
-    files = (None if file is None else str(file.absolute()) for file in (ca, certificate, key))
-    found = Tls(**dict(zip(("ca", "certificate", "key"), files, strict=True)))
-    found.check()
+    ca, certificate, key = (None if file is None else str(file.absolute()) for file in files)
+    found = Tls(ca=ca, certificate=certificate, key=key)
+    context_of(found, protocol)
     return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from harness import headers
 from harness.address import is_loopback, of_option, reachable
 from harness.descriptors import check_fits
 from harness.load.coordinator.load_processes import LOCUST_PORT, checked_address
@@ -49,6 +50,10 @@ class Testbed:
         grpc_ca: str | Path | None = None,
         grpc_cert: str | Path | None = None,
         grpc_key: str | Path | None = None,
+        http_ca: str | Path | None = None,
+        http_cert: str | Path | None = None,
+        http_key: str | Path | None = None,
+        header_file: str | Path | None = None,
         listen: str | None = None,
         host: str | None = None,
         repository: str | Path | None = None,
@@ -58,9 +63,14 @@ class Testbed:
     ) -> Testbed:
         """Made of the options of `harness run` of the same names. Raises InputError for those that don't go
         together."""
-        ca, certificate, key = (
-            None if file is None else Path(file) for file in (grpc_ca, grpc_cert, grpc_key)
+        of_grpc, of_http = (
+            tuple(None if file is None else Path(file) for file in files)
+            for files in ((grpc_ca, grpc_cert, grpc_key), (http_ca, http_cert, http_key))
         )
+        if header_file is not None:
+            if url is None:
+                raise InputError("--header-file is of a Triton that is already running: give its --url too")
+            headers.read(Path(header_file))
         target = ServerTarget.of(
             server,
             host=host,
@@ -68,7 +78,9 @@ class Testbed:
             model_repository=None if model_repository is None else Path(model_repository),
             url=url,
             grpc_port=grpc_port,
-            tls=tls(grpc_tls, ca, certificate, key),
+            tls=tls(of_grpc, wanted=grpc_tls),
+            http_tls=tls(of_http, "http/1.1"),
+            with_headers=bool(headers.given()),
             image=image,
             shm_size=shm_size,
             network=network,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -35,16 +36,24 @@ class Control:
     """A client of one server. Each call opens its own connection, so it may be used from any thread.
 
     Every call has a time limit, and its answer a limit of bytes. What goes wrong, Triton's own refusals
-    included, is a ServerError. `headers` go with every call.
+    included, is a ServerError. `headers` go with every call; `prefix` stands before every path, and with
+    `tls` the server must prove that it is `host`.
     """
 
     def __init__(
-        self, host: str, port: int, *, timeout_s: float = 5.0, headers: Mapping[str, str] | None = None
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout_s: float = 5.0,
+        headers: Mapping[str, str] | None = None,
+        prefix: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self.timeout_s = timeout_s
-        self._headers = headers
+        self._headers, self._prefix, self._tls = headers, prefix, tls
 
     def live(self, timeout_s: float | None = None) -> bool:
         """Whether the server answers that it is alive, within the limit."""
@@ -117,9 +126,9 @@ class Control:
     def _call(self, method: str, path: str, document: Any = None, timeout_s: float | None = None) -> bytes:
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         try:
-            with Client(self.host, self.port, self._headers) as client:
+            with Client(self.host, self.port, self._headers, tls=self._tls) as client:
                 asked = None if document is None else json.dumps(document).encode()
-                status, body = client.ask(method, path, asked, limit_s=limit_s)
+                status, body = client.ask(method, self._prefix + path, asked, limit_s=limit_s)
         except TimeoutError as error:
             raise ServerError(f"{self._where} did not answer within {limit_s:g} s: see its log") from error
         except OSError as error:

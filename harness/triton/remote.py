@@ -7,17 +7,20 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from harness.address import Url
+from harness.http_json import HTTPS_PORT
 from harness.plain_text import quoted
 from harness.schema.errors import InputError, ServerError
 from harness.schema.model import Model, ModelArtifact
 from harness.schema.point import ServerSettings
 from harness.schema.served_model import Served, ServedModel
+from harness.tls import Tls
 from harness.triton import as_loaded, statistics
 from harness.triton.control import Control
 from harness.triton.described import described
 from harness.triton.provider import provider_of
 from harness.triton.restoration import Restoration, put_back_what_dead_runs_left
 from harness.triton.statistics import Statistics
+from harness.triton.way import Way
 
 _OPEN = {
     # unloading a model that isn't there is granted, and does nothing
@@ -29,6 +32,7 @@ _OPEN = {
 """Interfaces that only the owner of a server should have, and a request to each that tells who has it."""
 
 
+ONNXRUNTIME = "onnxruntime, as the remote server implements it"
 HTTP_PORT = 8000
 """Triton's own choice for its HTTP endpoint."""
 
@@ -36,14 +40,16 @@ HTTP_PORT = 8000
 class RemoteServer:
     """A `Server` (harness.triton.server) that belongs to someone else: it is never stopped or restarted.
 
-    `url`: `http://host:port` of its HTTP endpoint. A model is used as it is loaded there, but for the
-    settings that are asked for; `say` is told of each change. What was loaded is put back at the end.
+    `url`: of its HTTP endpoint, or of a proxy before it: `http://host:port`, `https://host/path`. `tls` says
+    whom https trusts, `with_headers` that the user's own headers go with each request. A model is used as it
+    is loaded there, but for the settings that are asked for; `say` is told of each change. What was loaded is
+    put back at the end.
 
     Raises InputError for another kind of address, ServerError when nothing answers there.
     """
 
     mode = "remote"
-    backend = "onnxruntime, as the remote server implements it"
+    backend = ONNXRUNTIME
     backend_version: str | None = None
     image: str | None = None
     command: tuple[str, ...] | None = None
@@ -55,19 +61,25 @@ class RemoteServer:
         *,
         grpc_port: int | None = None,
         metrics_port: int | None = None,
+        tls: Tls | None = None,
+        with_headers: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        if url.lower().startswith("https://"):
-            raise InputError(
-                f"Triton's HTTP endpoint has no TLS, so it can't be {url!r}: give it as http://host:port, "
-                "and the CA of its gRPC endpoint with --grpc-ca"
-            )
+        secure = url.lower().startswith("https://")
         try:
-            scheme, self.address, path = Url.parse(url, HTTP_PORT)
+            scheme, self.address, path = Url.parse(url, HTTPS_PORT if secure else HTTP_PORT)
         except ValueError:
             scheme = path = ""
-        if scheme != "http" or path.strip("/"):
-            raise InputError(f"{url!r} is not a Triton server's address: give it as http://host:port")
+        if scheme not in ("http", "https") or "?" in path:
+            raise InputError(
+                f"{url!r} is not a Triton server's address: give it as http://host:port, with the path that "
+                "a proxy before it asks for"
+            )
+        if tls is not None and not secure:
+            raise InputError(f"--http-ca, --http-cert and --http-key are of https, and the server is {url!r}")
+        self.tls = (tls or Tls()) if secure else None
+        """How its HTTP endpoint, or the proxy before it, speaks TLS."""
+        self.prefix, self.with_headers = path.rstrip("/"), with_headers
         self.host, self.http_port = self.address
         self.grpc_port = grpc_port
         self.metrics_port = metrics_port
@@ -77,13 +89,13 @@ class RemoteServer:
         self.loaded: ServerSettings | None = None
         self.outputs: frozenset[str] | None = None
         self.say = say
-        self._restoration = Restoration(self.control, say)
+        self._restoration = Restoration(self.way, say)
         self._first_seen: dict[str, dict[str, Any]] = {}
         """How each model was configured before harness changed it."""
 
     def __enter__(self) -> Self:
         self.version = self.control.server_metadata()["version"]
-        put_back_what_dead_runs_left(self.control, self.say)
+        put_back_what_dead_runs_left(self.way, self.say)
         return self
 
     def __exit__(
@@ -92,8 +104,24 @@ class RemoteServer:
         self._restoration.put_back()
 
     @property
+    def url(self) -> str:
+        """Of its HTTP endpoint."""
+        return f"http{'s' if self.tls else ''}://{self.address}{self.prefix}"
+
+    @property
+    def way(self) -> Way:
+        """How it is reached."""
+        return Way(
+            host=self.host,
+            port=self.http_port,
+            prefix=self.prefix,
+            tls=self.tls,
+            with_headers=self.with_headers,
+        )
+
+    @property
     def control(self) -> Control:
-        return Control(self.host, self.http_port, timeout_s=10)
+        return self.way.control()
 
     def describe(self, served: Served) -> ServedModel:
         """As it is loaded there. One that isn't is loaded, and unloaded at the end of the `with`."""
@@ -123,6 +151,9 @@ class RemoteServer:
         """
         name = artifact.name
         self.execution_provider = self.provider_options = self.loaded = None
+        self.backend = ONNXRUNTIME
+        if isinstance(artifact, ServedModel):
+            self.backend = f"{artifact.platform}, as the remote server implements it"
         loaded = self._loaded(artifact, settings)
         if isinstance(artifact, ModelArtifact):
             as_loaded.check_tensors(loaded, artifact, self._where)

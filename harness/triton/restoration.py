@@ -26,8 +26,8 @@ from harness.schema.frozen import Frozen
 from harness.triton import as_loaded
 from harness.triton.control import Control
 from harness.triton.process import Guard
+from harness.triton.way import Way
 
-TIMEOUT_S = 10.0
 _MOST_BYTES = 64 << 20
 _BY_HAND = "load it there again by hand (POST /v2/repository/models/{name}/load)"
 
@@ -44,14 +44,20 @@ class _Record(Frozen):
     host: str
     port: int
     models: dict[str, _Before]
+    way: Way | None = None
+    """None of an earlier harness, which knew no other than host and port."""
+
+    def control(self) -> Control:
+        way = self.way or Way(host=self.host, port=self.port)
+        return way.control()
 
 
 class Restoration:
     """The changes of one run to one server."""
 
-    def __init__(self, control: Control, say: Callable[[str], None]) -> None:
-        self._control, self._say = control, say
-        self._record = _Record(host=control.host, port=control.port, models={})
+    def __init__(self, way: Way, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._record = _Record(host=way.host, port=way.port, models={}, way=way)
         self._file = _folder() / f"{new_name('remote')}.json"
         self._guard: Guard | None = None
 
@@ -90,7 +96,7 @@ class Restoration:
         for model in self._record.models:
             self._say(f"putting {model} back as it was loaded")
         try:
-            _put_back(self._control, self._record)
+            _put_back(self._record)
         except ServerError as error:
             for sentence in error.args:
                 self._say(sentence)
@@ -101,23 +107,24 @@ class Restoration:
         self._guard = None
 
 
-def put_back_what_dead_runs_left(control: Control, say: Callable[[str], None]) -> None:
+def put_back_what_dead_runs_left(way: Way, say: Callable[[str], None]) -> None:
     """Restore what runs that were killed with their guard had changed on this server, where nobody has
     changed it since."""
     for file in _orphans():
         record = _read(file)
-        if record is None or (record.host, record.port) != (control.host, control.port):
+        if record is None or (record.host, record.port) != (way.host, way.port):
             continue
+        control = way.control()
         for model, was in record.models.items():
             with suppress(ServerError):
                 if as_loaded.same(control.model_config(model), was.changed_to):
                     say(f"an earlier run was killed and left {model} changed: putting it back as it was")
-                    _put_back(control, record.model_copy(update={"models": {model: was}}))
+                    _put_back(record.model_copy(update={"models": {model: was}, "way": way}))
         file.unlink(missing_ok=True)
 
 
-def _put_back(control: Control, record: _Record) -> None:
-    failed: list[str] = []
+def _put_back(record: _Record) -> None:
+    control, failed = record.control(), list[str]()
     for model, was in record.models.items():
         try:
             control.unload(model) if was.config is None else control.load(model, was.config)
@@ -152,7 +159,7 @@ def main(file: Path) -> None:
     record = _read(file)
     if record is not None:
         with suppress(ServerError):
-            _put_back(Control(record.host, record.port, timeout_s=TIMEOUT_S), record)
+            _put_back(record)
         file.unlink(missing_ok=True)
 
 

@@ -26,6 +26,7 @@ from harness.schema.load import PointLoad
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
 from harness.triton.embedded import EmbeddedServer
+from tests.certificates import Certificates
 from tests.load import rogue
 from tests.load.rogue import GRPC_OK, grpc_says, rogue_server
 from tests.load.shared_fork_server import shared_fork_server
@@ -39,38 +40,6 @@ pytestmark = [
 
 INPUTS: Tensors = {"X": np.arange(6, dtype=np.float32).reshape(2, 3)}
 TIMEOUT_S = 2.0
-
-
-class Certificates:
-    """A CA, a server's and a client's certificate by it, and a CA that nobody knows."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for ca in ("ca", "other"):
-            self._openssl("req", "-x509", *self._new(ca), "-subj", f"/CN={ca}", "-days", "2")
-        self._sign("server", "subjectAltName=IP:127.0.0.1")
-        self._sign("elsewhere", "subjectAltName=IP:127.0.0.9")
-        self._sign("client", "extendedKeyUsage=clientAuth")
-        self.ca, self.other = self.file("ca"), self.file("other")
-
-    def file(self, name: str, kind: str = "pem") -> str:
-        return str(self.folder / f"{name}.{kind}")
-
-    def tls(self, client: bool = False) -> Tls:
-        if client:
-            return Tls(ca=self.ca, certificate=self.file("client"), key=self.file("client", "key"))
-        return Tls(ca=self.ca)
-
-    def _new(self, name: str) -> list[str]:
-        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        return [*curve, "-keyout", self.file(name, "key"), "-out", self.file(name)]
-
-    def _sign(self, name: str, extension: str) -> None:
-        signer = ["-CA", self.file("ca"), "-CAkey", self.file("ca", "key")]
-        self._openssl("req", "-x509", *self._new(name), *signer, "-subj", f"/CN={name}", "-addext", extension)
-
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -308,11 +277,6 @@ def test_answers_in_small_tls_records_are_whole(certificates: Certificates) -> N
     assert (reply.status, reply.body) == (Status.OK, b"hello")
 
 
-def test_http_with_tls_is_refused_in_a_sentence() -> None:
-    with pytest.raises(InputError, match="HTTP endpoint has no TLS: use `protocol: grpc`"):
-        open_connection("http", "127.0.0.1", 1, 1, Tls())
-
-
 def test_files_are_checked_before_anything_is_sent(certificates: Certificates, tmp_path: Path) -> None:
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("no PEM")
@@ -384,15 +348,22 @@ def test_a_whole_drive_over_mutual_tls(
         (("--url", "http://127.0.0.1:1", "--grpc-ca", "none.pem"), "none.pem can't be read"),
         (("--url", "http://127.0.0.1:1", "--grpc-key", "none.pem"), "none.pem can't be read"),
         (("--grpc-tls",), "give its --url too"),
-        (("--url", "https://127.0.0.1:1"), "HTTP endpoint has no TLS"),
+        (("--url", "https://127.0.0.1:1", "--http-ca", "none.pem"), "none.pem can't be read"),
+        (
+            ("--url", "http://127.0.0.1:1", "--http-ca", "CA"),
+            "--http-ca, --http-cert and --http-key are of https",
+        ),
+        (("--header-file", "none.txt"), "--header-file is of a Triton that is already running"),
+        (("--url", "http://127.0.0.1:1", "--header-file", "none.txt"), "none.txt can't be read"),
     ],
 )
 def test_the_command_line_refuses_tls_that_cannot_be_had(
-    tmp_path: Path, options: tuple[str, ...], said: str
+    certificates: Certificates, tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / "scenario.yaml").write_text(
         "model: minilm\nrequests: [{name: one, tokens: 4}]\nload: {concurrency: 1}\n"
     )
+    options = tuple(certificates.ca if option == "CA" else option for option in options)
     command = [sys.executable, "-m", "harness", "run", "scenario.yaml", *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == ExitCode.BAD_INPUT, done.stderr

@@ -122,6 +122,11 @@ class PlannedUser(TritonUser):
     """Of a closed loop under harness's driver: one to each arm."""
     channels = Channels() if plan.largest_request <= LARGEST_SHARED else None
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """The plan's, at Locust's host, which is the plan's unless somebody gives another."""
+        return plan.endpoint.model_copy(update=self.address._asdict())
+
     def new_connection(self, endpoint: Endpoint | None = None) -> Connection:
         connection = super().new_connection() if endpoint is None else endpoint.open(self.channels)
         connection.keeps = LARGEST

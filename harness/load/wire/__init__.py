@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.load.tls import Tls
 from harness.load.wire.connection import Connection, Reply
-from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
+from harness.tls import Tls
 
 if TYPE_CHECKING:
     from harness.load.wire.grpc.grpc_channel import Channels
@@ -29,16 +28,17 @@ def prepare(
     host: str,
     *,
     version: str = "",
+    prefix: str = "",
 ) -> bytes:
     """The bytes that `Connection.call` of this protocol sends; `host` is "name:port".
 
-    `version` of the model, "" for the server's choice.
+    `version` of the model, "" for the server's choice; `prefix` of HTTP's path.
     """
     from harness.load.wire import http
     from harness.load.wire.grpc import grpc_messages
 
     if protocol == "http":
-        return http.prepare(model, inputs, outputs, host, version=version)
+        return http.prepare(model, inputs, outputs, host, version=version, prefix=prefix)
     return grpc_messages.prepare(model, inputs, outputs, version=version)
 
 
@@ -49,19 +49,18 @@ def open_connection(
     timeout_s: float,
     tls: Tls | None = None,
     channels: Channels | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
 ) -> Connection:
     """A connection of this protocol; nothing is sent before its first `connect` or `call`.
 
-    Over gRPC it is one of the users of a shared channel, where `channels` are given. Raises InputError for
-    TLS that can't be had.
+    `headers` go with every request. Over gRPC it is one of the users of a shared channel, where `channels`
+    are given. Raises InputError for TLS that can't be had.
     """
     from harness.load.wire import http
     from harness.load.wire.grpc import grpc_channel
     from harness.load.wire.grpc import grpc_connection as grpc
 
     if protocol == "http":
-        if tls is not None:
-            raise InputError("Triton's HTTP endpoint has no TLS: use `protocol: grpc` with it")
-        return http.HttpConnection(host, port, timeout_s)
-    channel = (channels or grpc_channel.Channels()).join(host, port, tls)
+        return http.HttpConnection(host, port, timeout_s, tls, headers)
+    channel = (channels or grpc_channel.Channels()).join(host, port, tls, headers)
     return grpc.GrpcConnection(channel, timeout_s)

@@ -9,12 +9,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from harness.http_json import parsed
+from harness.http_json import refusal
 from harness.load.wire.connection import LARGEST_KEPT, Connection, Fault
 from harness.load.wire.stream import Stream
+from harness.load.wire.tls_stream import TlsStream
 from harness.plain_text import quoted
 from harness.schema.samples import Status
 from harness.schema.tensors import Tensors
+from harness.tls import Tls, context_of
 
 if TYPE_CHECKING:
     from harness.load.wire.stream import Buffer
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _BUFFER_BYTES = 64 * 1024
 _LONGEST_HEAD = 32 * 1024
 """Bytes of a head; a trailer section may have as many."""
+_LONGEST_LINE = 8 * 1024
+"""More than the first line of a request of ours has."""
 _MOST_DIGITS = 15
 """Digits of a length: a petabyte has 16."""
 _REFUSAL_BYTES = 16 * 1024
@@ -35,8 +39,10 @@ def prepare(
     host: str,
     *,
     version: str = "",
+    prefix: str = "",
 ) -> bytes:
-    """A whole POST request: head, JSON, tensors. `host` is "name:port"; no outputs means all of them."""
+    """A whole POST request: head, JSON, tensors. `host` is "name:port"; no outputs means all of them.
+    `prefix` stands before the path, as a proxy asks."""
     import tritonclient.http as triton
     from tritonclient.utils import np_to_triton_dtype
 
@@ -46,17 +52,24 @@ def prepare(
         tensor.set_data_from_numpy(np.ascontiguousarray(array), binary_data=True)
         tensors.append(tensor)
     wanted = [triton.InferRequestedOutput(name, binary_data=True) for name in outputs]
-    return request(model, tensors, wanted, host, version)
+    return request(model, tensors, wanted, host, version, prefix)
 
 
-def request(model: str, inputs: Sequence[Any], outputs: Sequence[Any], host: str, version: str = "") -> bytes:
+def request(
+    model: str,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    host: str,
+    version: str = "",
+    prefix: str = "",
+) -> bytes:
     """The same of tritonclient's own InferInput and InferRequestedOutput objects."""
     import tritonclient.http as triton
 
     body, json_bytes = triton.InferenceServerClient.generate_request_body(inputs, outputs=outputs or None)
     of_version = f"/versions/{version}" if version else ""
     head = [
-        f"POST /v2/models/{quote(model, safe='')}{of_version}/infer HTTP/1.1",
+        f"POST {prefix}/v2/models/{quote(model, safe='')}{of_version}/infer HTTP/1.1",
         f"Host: {host}",
         "Content-Type: application/octet-stream",
         f"Content-Length: {len(body)}",
@@ -78,8 +91,21 @@ class _Head(NamedTuple):
 class HttpConnection(Connection):
     """HTTP/1.1 with keep-alive. Answers may be of a given length or chunked; nothing else is accepted."""
 
-    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        timeout_s: float,
+        tls: Tls | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """`headers` go with every request. Raises InputError for TLS that can't be had."""
         super().__init__(host, port, timeout_s)
+        if tls is not None:
+            context_of(tls, "http/1.1")
+        self._tls = tls
+        self._more = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
+        """Lines of each head that aren't in what is prepared, because that lies in files."""
         self._stream: Stream | None = None
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -98,7 +124,10 @@ class HttpConnection(Connection):
 
     def _connect(self) -> None:
         self._has_answered = False
-        self._stream = Stream(self.host, self.port)
+        if self._tls is None:
+            self._stream = Stream(self.host, self.port)
+        else:
+            self._stream = TlsStream(self.host, self.port, self._tls, "http/1.1")
         if self.alone:
             self._stream.wait_in_kernel()
 
@@ -110,8 +139,12 @@ class HttpConnection(Connection):
     def _exchange(self, prepared: Buffer, keep_body: bool) -> str | None:
         stream = self._stream
         assert stream is not None
-        stream.send(prepared)
-        self._sent_bytes = len(prepared)
+        if self._more:
+            whole, at = memoryview(prepared), _first_line(prepared)
+            stream.send_all((whole[:at], self._more, whole[at:]))
+        else:
+            stream.send(prepared)
+        self._sent_bytes = len(prepared) + len(self._more)
         buffer = self._buffer
         end = stream.receive_into(self._view)
         if not end:
@@ -157,7 +190,7 @@ class HttpConnection(Connection):
                 raise Fault(Status.PROTOCOL, "the answer is not HTTP/1")
             if end >= _LONGEST_HEAD:
                 raise Fault(Status.PROTOCOL, f"a head of more than {_LONGEST_HEAD} bytes")
-            end += self._more(stream, self._view[end:])
+            end += self._receive(stream, self._view[end:])
 
     def _read_rest(self, stream: Stream, start: int, end: int, length: int, most: int) -> bytes | None:
         """A body of `length` bytes. It is kept as it comes: that it is long is only said so far."""
@@ -174,7 +207,7 @@ class HttpConnection(Connection):
         body = bytearray()
 
         def more() -> None:
-            data.extend(self._view[: self._more(stream, self._view)])
+            data.extend(self._view[: self._receive(stream, self._view)])
 
         def line() -> bytes:
             while (stop := data.find(b"\r\n")) < 0:
@@ -208,13 +241,13 @@ class HttpConnection(Connection):
     def _read_into(self, body: bytearray, stream: Stream, missing: int, most: int) -> None:
         """Add what is missing to a body of at most `most` bytes, and drop the rest of it."""
         while missing and len(body) < most:
-            got = self._more(stream, self._view[:missing])
+            got = self._receive(stream, self._view[:missing])
             body += self._view[: min(got, most - len(body))]
             missing -= got
         while missing:
             missing -= self._came(stream.discard(missing))
 
-    def _more(self, stream: Stream, view: memoryview) -> int:
+    def _receive(self, stream: Stream, view: memoryview) -> int:
         return self._came(stream.receive_into(view))
 
     def _came(self, got: int) -> int:
@@ -229,6 +262,11 @@ class HttpConnection(Connection):
 
         result = triton.InferenceServerClient.parse_response_body(body, header_length=json_bytes)
         return {each["name"]: result.as_numpy(each["name"]) for each in result.get_response()["outputs"]}
+
+
+def _first_line(prepared: Buffer) -> int:
+    """Bytes of the request's first line, its end included."""
+    return bytes(memoryview(prepared)[:_LONGEST_LINE]).index(b"\r\n") + 2
 
 
 def _check_fits(size: int, most: int) -> None:
@@ -280,12 +318,6 @@ def _is_number(text: bytes) -> bool:
 
 
 def _refusal(status: int, body: bytes) -> str:
-    """Triton's own words, which it gives as {"error": …}; else the first line of what came."""
-    try:
-        said = parsed(body)["error"]
-    except (ValueError, KeyError, TypeError):
-        said = None
-    if not isinstance(said, str):
-        said = body.decode("utf-8", "replace").strip().split("\n")[0]
-    said = quoted(said)
+    """Triton's own words, which it gives as {"error": …}; else the title of a page, or the first line."""
+    said = quoted(refusal(body).strip().split("\n")[0])
     return quoted(f"HTTP {status}: {said}" if said else f"HTTP {status}")

@@ -10,16 +10,19 @@ from gevent.lock import Semaphore
 
 from harness.address import Address
 from harness.descriptors import SHARED_BY
-from harness.load.tls import Tls
 from harness.load.wire.grpc import http2
 from harness.load.wire.grpc.grpc_answer import PREFIX_BYTES, Answer
 from harness.load.wire.grpc.http2 import FRAME, WORD, Flag, Frame
 from harness.load.wire.grpc.http2_connection import Http2Connection
-from harness.load.wire.grpc.tls_stream import TlsStream
 from harness.load.wire.stream import Stream
+from harness.load.wire.tls_stream import TlsStream
+from harness.tls import Tls
 
 if TYPE_CHECKING:
     from harness.load.wire.stream import Buffer
+
+Headers = tuple[tuple[str, str], ...]
+"""Names and values."""
 
 MOST_USERS = SHARED_BY
 """Users that share a channel. A connection costs the server more than a stream, so how many there are is part
@@ -40,8 +43,8 @@ _FRAMES_A_SEND = 128
 class GrpcChannel:
     """Sends its users' requests over one connection, each as a stream of its own."""
 
-    def __init__(self, host: str, port: int, tls: Tls | None = None) -> None:
-        """Raises InputError for TLS that can't be had."""
+    def __init__(self, host: str, port: int, tls: Tls | None = None, headers: Headers = ()) -> None:
+        """`headers` go with every request. Raises InputError for TLS that can't be had."""
         self.host, self.port = host, port
         self.users = 0
         if tls is not None:
@@ -58,6 +61,7 @@ class GrpcChannel:
                 ("te", "trailers"),
                 ("content-type", "application/grpc"),
                 ("user-agent", "harness"),
+                *((name.lower(), value) for name, value in headers),
             ]
         )
         self._head = bytearray(http2.frame(Frame.HEADERS, Flag.END_HEADERS, 0, block)) + bytes(_DATA.size)
@@ -179,16 +183,17 @@ class Channels:
     """The shared channels of one process."""
 
     def __init__(self) -> None:
-        self._by_server: defaultdict[tuple[str, int, Tls | None], list[GrpcChannel]] = defaultdict(list)
+        self._by_server: defaultdict[tuple[str, int, Tls | None, Headers], list[GrpcChannel]]
+        self._by_server = defaultdict(list)
 
-    def join(self, host: str, port: int, tls: Tls | None = None) -> GrpcChannel:
+    def join(self, host: str, port: int, tls: Tls | None = None, headers: Headers = ()) -> GrpcChannel:
         """One with room for a user more, who is counted. Raises InputError for TLS that can't be had."""
-        channels = self._by_server[host, port, tls]
+        channels = self._by_server[host, port, tls, headers]
         for channel in channels:
             if channel.users < MOST_USERS:
                 break
         else:
-            channel = GrpcChannel(host, port, tls)
+            channel = GrpcChannel(host, port, tls, headers)
             channels.append(channel)
         channel.users += 1
         return channel

@@ -1,4 +1,4 @@
-"""TLS of a gRPC endpoint, as a user describes it. `harness.load.wire.grpc.tls_stream` speaks it."""
+"""TLS of an endpoint, as a user describes it. `harness.load.wire.tls_stream` speaks it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ class Tls(Frozen):
         context_of(self)
 
 
+OPTIONS = {"h2": "--grpc", "http/1.1": "--http"}
+"""How the options of each protocol begin, by its name in TLS (ALPN)."""
+
+
 @lru_cache
-def context_of(tls: Tls) -> ssl.SSLContext:
-    """For clients of HTTP/2. Raises InputError for files that can't be used."""
+def context_of(tls: Tls, protocol: str = "h2") -> ssl.SSLContext:
+    """For clients of `protocol`, one of OPTIONS. Raises InputError for files that can't be used."""
     for path in (tls.ca, tls.certificate, tls.key):
         try:
             if path is not None:
@@ -35,7 +39,7 @@ def context_of(tls: Tls) -> ssl.SSLContext:
         except OSError as error:
             raise InputError(f"{path} can't be read ({error.strerror}): give a PEM file") from error
     if tls.key is not None and tls.certificate is None:
-        raise InputError(f"{tls.key} is a key without its certificate: give --grpc-cert too")
+        raise InputError(f"{tls.key} is a key without its certificate: give {OPTIONS[protocol]}-cert too")
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.ca)
     except (ssl.SSLError, ValueError) as error:
@@ -48,7 +52,7 @@ def context_of(tls: Tls) -> ssl.SSLContext:
                 f"{tls.certificate} and {tls.key or 'the key in it'} are no certificate with its unencrypted "
                 "key: give both as PEM files that belong together"
             ) from error
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols([protocol])
     return context
 
 

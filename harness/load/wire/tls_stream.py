@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from harness.load.tls import Tls, context_of
 from harness.load.wire.connection import Fault
 from harness.load.wire.stream import Stream
 from harness.schema.samples import Status
+from harness.tls import OPTIONS, Tls, context_of
 
 if TYPE_CHECKING:
     from harness.load.wire.stream import Buffer
@@ -26,20 +26,23 @@ _RECORD_BYTES = 1 << 17
 class TlsStream(Stream):
     """A connected, verified and encrypted stream. Every method may raise Fault besides what Stream's do."""
 
-    def __init__(self, host: str, port: int, tls: Tls) -> None:
+    def __init__(self, host: str, port: int, tls: Tls, protocol: str = "h2") -> None:
+        """`protocol`: what is spoken inside, by its name in TLS (ALPN)."""
         super().__init__(host, port)
+        self._options = OPTIONS[protocol]
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._wire = memoryview(bytearray(_RECORD_BYTES))
         self._waste = memoryview(bytearray(_RECORD_BYTES))
         try:
-            self._ssl = context_of(tls).wrap_bio(self._coming, self._going, server_hostname=host)
+            self._ssl = context_of(tls, protocol).wrap_bio(self._coming, self._going, server_hostname=host)
             # With a buffer it gives the count, which typeshed doesn't know.
             self._read: Callable[[int, Buffer], int] = self._ssl.read  # type: ignore[assignment]
             self._shaken = False
             self._until_done(self._ssl.do_handshake)
             self._shaken = True
             self._flush()
-            if self._ssl.selected_alpn_protocol() != "h2":
+            chosen = self._ssl.selected_alpn_protocol()
+            if protocol == "h2" and chosen != "h2":
                 raise Fault(Status.PROTOCOL, "the server doesn't speak HTTP/2 over TLS: is it its gRPC port?")
         except BaseException:
             self.close()
@@ -105,21 +108,23 @@ class TlsStream(Stream):
                     ) from None
                 return 0
             except ssl.SSLError as error:
-                raise Fault(Status.CONNECTION, _explained(error)) from error
+                raise Fault(Status.CONNECTION, _explained(error, self._options)) from error
 
 
-def _explained(error: ssl.SSLError) -> str:
+def _explained(error: ssl.SSLError, options: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"the server's certificate isn't trusted: {error.verify_message.rstrip('.')}; "
-            "give the CA that signed it with --grpc-ca, and the name in it as the host"
+            f"give the CA that signed it with {options}-ca, and the name in it as the host"
         )
     reason = str(error.reason or error).replace("_", " ").lower()
     if "alert" in reason and ("certificate" in reason or "unknown ca" in reason):
         return (
             f"the server refuses the client's certificate ({reason}): give one that it trusts with "
-            "--grpc-cert and --grpc-key"
+            f"{options}-cert and {options}-key"
         )
     if reason in ("wrong version number", "packet length too long", "record layer failure", "http request"):
+        if options == "--http":
+            return "the server doesn't use TLS on this port: give its address with http://"
         return "the server doesn't use TLS on this port: leave --grpc-ca and --grpc-tls out"
     return f"TLS failed: {reason}"
