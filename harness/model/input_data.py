@@ -119,9 +119,9 @@ def _tensor(where: str, value: Any, tensor: ServedTensor, dims: tuple[int, ...])
     if isinstance(value, dict):
         if "shape" in value:
             dims = _dims_given(where, value["shape"], tensor)
-        if "b64" in value:
+        value = value.get("content", value)
+        if isinstance(value, dict) and "b64" in value:
             return _of_bytes(where, _decoded(where, value["b64"]), tensor, dims)
-        value = value.get("content")
     if not isinstance(value, list):
         raise InputError(f"{where} must be a list of values, or a mapping with `content` or `b64`")
     flat = list(_flat(value))
