@@ -18,7 +18,8 @@ README = Path(__file__).parents[1] / "README.md"
 NAMED = """
 -? -h --help -m -x --service-kind --bls-composing-models --model-signature-name -v --measurement-mode -p
 --measurement-interval --measurement-request-count -s --stability-percentage --percentile
---warmup-request-count --request-count -r --max-trials --concurrency-range --periodic-concurrency-range --request-period
+--warmup-request-count --request-count -r --max-trials --concurrency-range --periodic-concurrency-range
+--request-period
 --request-parameter --request-rate-range --request-distribution -l --latency-threshold --binary-search
 --request-intervals --max-threads --num-of-sequences --sequence-length --sequence-length-variation
 --sequence-id-range --serial-sequences --input-data -b --shape --string-data --string-length --shared-memory

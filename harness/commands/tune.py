@@ -42,9 +42,10 @@ def tune(
     """Search in a new folder under `results`. Raises HarnessError; what was measured is kept."""
     testbed, progress = testbed or Testbed(), progress or Progress()
     budget_s = 60 * (loaded.scenario.tune.minutes if minutes is None else minutes)
-    race = race_of(loaded, budget_s)
+    race_of(loaded, budget_s)  # rather now than after the export: it raises
     testbed.check(loaded.name, loaded.points)
     models = models_of(loaded, testbed, progress)
+    race = race_of(loaded, budget_s, models)
     folder = create_run(results, loaded, one_after_another=True)
     search = Search(loaded, folder, models, race, budget_s, progress)
     with folder.locked():
@@ -72,8 +73,9 @@ def resume(
     testbed, progress = testbed or Testbed(), progress or Progress()
     folder, loaded, before = resumable_search(what, results, progress)
     testbed.check(loaded.name, loaded.points)
-    race = race_of(loaded, before.budget_s)
-    search = Search(loaded, folder, models_of(loaded, testbed, progress), race, before.budget_s, progress)
+    models = models_of(loaded, testbed, progress)
+    race = race_of(loaded, before.budget_s, models)
+    search = Search(loaded, folder, models, race, before.budget_s, progress)
     with folder.locked():
         check_models(folder, tuple(search.models.values()), measured=bool(before.steps))
         progress.say(f"going on with {folder.path}, {before.used_s / 60:.1f} min into it")

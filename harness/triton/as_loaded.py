@@ -168,6 +168,15 @@ def settings_of(config: Mapping[str, Any]) -> ServerSettings:
     )
 
 
+def as_served(model: Model, settings: ServerSettings) -> ServerSettings:
+    """The settings, with what a model that is served by itself has where they leave it open."""
+    if isinstance(model, ModelArtifact):
+        return settings
+    own = settings_of(model.config)
+    left_open = {key: getattr(own, key) for key, value in settings if value is None}
+    return settings.model_copy(update=left_open)
+
+
 def kind_of(config: Mapping[str, Any]) -> str:
     groups = config.get("instance_group") or [{}]
     return str(groups[0].get("kind", "KIND_AUTO"))

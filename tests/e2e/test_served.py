@@ -13,8 +13,10 @@ import pytest
 
 import harness
 from harness.address import LOOPBACK
+from harness.commands.tuning.search import race_of
 from harness.schema.errors import InputError
-from harness.schema.served_model import Served
+from harness.schema.served_model import Served, ServedModel
+from harness.store.scenario_file import scenario_of_text
 from harness.triton.remote import RemoteServer
 from harness.triton.their_repository import TheirRepository
 from tests.e2e.conftest import Workplace, valid
@@ -286,3 +288,43 @@ def test_a_repository_that_cannot_be_served_is_one_sentence(tmp_path: Path) -> N
     with pytest.raises(harness.HarnessError, match=r"Triton refused broken: .*broken/config\.pbtxt"):
         harness.init("broken", model_repository=tmp_path / "models", folder=tmp_path / "s", quiet=True)
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_two_configurations_of_it_are_compared_side_by_side(workplace: Workplace, tmp_path: Path) -> None:
+    their_models.strings(tmp_path / "theirs")
+    text = """\
+model: {served: strings}
+requests:
+  - {name: lines, payload: text}
+load: {concurrency: 1}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
+regression: {round_s: 1}
+"""
+    options = ("--model-repository", tmp_path / "theirs", "--candidate-set", "server.instances=2")
+    done = workplace.run("ab", workplace.scenario(text), *options, "--minutes-per-point", "0.01", "--json")
+    found = done.document
+    assert done.code == 3 and found["outcome"] == "inconclusive", "one round settles nothing"
+    assert [arm["models"][0]["kind"] for arm in found["arms"]] == ["served"] * 2
+    assert found["differs"] == {"server.instances": ["left out", "2"]}
+    assert "parity" not in {metric["metric"] for point in found["points"] for metric in point["metrics"]}
+
+
+def test_what_a_search_leaves_open_is_as_the_owner_configured_it(tmp_path: Path) -> None:
+    loaded = scenario_of_text(
+        "model: {served: theirs}\nserver: {max_batch: [4, 16]}\nrequests: [{name: one}]\n"
+        "load: {rate_per_s: 5}\nobjective: {p90_ms: 50}\n",
+        "search",
+        tmp_path,
+    )
+    config = {
+        "max_batch_size": 32,
+        "instance_group": [{"kind": "KIND_CPU", "count": 3}],
+        "dynamic_batching": {"max_queue_delay_microseconds": 700},
+    }
+    known = {"name": "theirs", "version": None, "versions": ("1",), "source": "", "platform": "python"}
+    tensors = {"inputs": (), "outputs": (), "max_batch": 32}
+    model = ServedModel(**known, **tensors, config=config, config_sha256="", sha256="")  # type: ignore[arg-type]
+    foresight = race_of(loaded, 60, {None: model}).foresight
+    batchers = [foresight.batcher(number) for number in range(2)]
+    assert [each.max_batch for each in batchers] == [4, 16]
+    assert {(each.instances, each.queue_delay_s) for each in batchers} == {(3, 0.0007)}

@@ -17,6 +17,7 @@ from harness.schema.result import PointResult
 from harness.schema.scenario import Measure, RequestClass, Scenario
 from harness.store.run_folder import RunFolder
 from harness.store.scenario_file import LoadedScenario
+from harness.triton.as_loaded import as_served
 
 WARMUP_S = 1.0
 
@@ -39,7 +40,8 @@ class Live:
 
     def saturated(self, only: RequestClass | None, seconds: float) -> PointResult:
         """Under as many users as fill every batch."""
-        server = point_at(self.loaded.scenario, self.configuration).server
+        point = point_at(self.loaded.scenario, self.configuration)
+        server = as_served(self.models[point.dtype], point.server)
         sizes = [_size(each) for each in self.loaded.scenario.requests if only is None or each is only]
         load = saturating(server.instances or 1, server.max_batch or 1, min(sizes))
         return self._measure(load, seconds, only)

@@ -25,6 +25,7 @@ from harness.schema.scenario import Measure, Scenario
 from harness.schema.tune_result import Figure, Proof, Stage, Step, TuneResult
 from harness.store.run_folder import RunFolder
 from harness.store.scenario_file import LoadedScenario
+from harness.triton.as_loaded import as_served
 from harness.tuning.ask_and_tell import Ask, Failed, Told
 from harness.tuning.at_rate import AtRate
 from harness.tuning.foresight import Foresight, Workload
@@ -94,9 +95,10 @@ class Search:
         return {n: complexity(each, varied) for n, each in enumerate(self.configurations)}
 
 
-def race_of(loaded: LoadedScenario, budget_s: float) -> Race:
-    """The race among the scenario's configurations. Raises InputError for a scenario that can't be searched,
-    and for a budget that is too small."""
+def race_of(loaded: LoadedScenario, budget_s: float, models: Models | None = None) -> Race:
+    """The race among the scenario's configurations; of a model that is served by itself `models` say how its
+    owner configured it. Raises InputError for a scenario that can't be searched, and for a budget that is too
+    small."""
     scenario, first, asked = loaded.scenario, loaded.points[0], loaded.scenario.tune
     check_one_workload(loaded)
     objective = limited(loaded) if asked.goal == "throughput" else limits(scenario.objective)
@@ -108,6 +110,9 @@ def race_of(loaded: LoadedScenario, budget_s: float) -> Race:
     found = configurations(scenario)
     default = next((n for n, each in enumerate(found) if is_default(each, tuple(each))), None)
     fixed = {path: value for path, value in first.settings.items() if value is not None}
+    if models is not None:
+        served = as_served(models[first.dtype], first.server)
+        fixed |= {f"server.{key}": value for key, value in served if isinstance(value, Setting)}
     workload = Workload(objective, size=_size(first), gap_cv=gap_cv(scenario))
     foresight = Foresight(Space(found, default), workload, fixed)
     needed = max((requests_needed(share) for share in objective), default=requests_needed(0.99))
