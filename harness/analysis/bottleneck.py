@@ -15,8 +15,8 @@ The first line that applies names it; docs/measurement.md has the same as a tabl
 7. A closed loop is limited by its `load`: more users would raise the throughput. An open loop is limited by
    `nothing`: it keeps up, and the queue is short.
 
-Of an ensemble the rule is asked of the composing model whose instances are the busiest, and so it is of a
-model that asks others where one of those is busy; `why` begins with its name.
+Of an ensemble, and of classes that ask several models, the rule is asked of the model whose instances are the
+busiest, and so it is of a model that asks others where one of those is busy; `why` begins with its name.
 
 How busy instances are is executions times the mean time of one (input, inference and output), over instances
 times the length of the phase. Triton's mean counts an execution once for each request in it, so long batches
@@ -61,7 +61,7 @@ def bottleneck(point: Point, observed: Observed, facts: Facts) -> Bottleneck | N
     composing = composing_models(observed, facts.seconds)
     limiting = max(composing, key=lambda each: each.busy or 0.0, default=None)
     # An ensemble has no instances of its own; a model that asks others is busy while it waits for them.
-    if limiting is not None and (observed.ensemble or (limiting.busy or 0.0) >= BUSY):
+    if limiting is not None and (observed.several or (limiting.busy or 0.0) >= BUSY):
         signals = _Signals.of(point, observed, facts, limiting)
         served, of_whom = ServerSettings.kept(), f"{limiting.model}: "
     else:

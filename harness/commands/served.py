@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,24 +16,43 @@ from harness.schema.served_model import Served, ServedModel
 from harness.store.scenario_file import LoadedScenario
 
 
-def described(served: Served, testbed: Testbed, progress: Progress) -> ServedModel:
-    """What the server, or one that is started for it, says of the model. Raises HarnessError."""
+def described(served: Served, beside: Sequence[Served], testbed: Testbed, progress: Progress) -> ServedModel:
+    """What the server, or one that is started for it, says of the model, and of those beside it. Raises
+    HarnessError."""
     testbed.target.check_has_models(served)
     with log_of_a_moment() as log, testbed.target.server(log, say=progress.say) as server:
         model = server.describe(served)
-    said = f"; {', '.join(model.features)}" if model.features else ""
-    progress.say(f"model {served}: {model.platform}, {model.source}{said}")
-    return model
+        others = tuple(server.describe(other) for other in dict.fromkeys(beside))
+    for each in (model, *others):
+        said = f"; {', '.join(each.features)}" if each.features else ""
+        progress.say(f"model {each.name}: {each.platform}, {each.source}{said}")
+    if not others:
+        return model
+    digests = "".join(each.sha256 for each in (model, *others))
+    sha256 = hashlib.sha256(digests.encode()).hexdigest()
+    return model.model_copy(update={"beside": others, "sha256": sha256})
 
 
 def model_of(loaded: LoadedScenario, served: Served, testbed: Testbed, progress: Progress) -> ServedModel:
     """The model, where the scenario's points can be measured of it. Raises HarnessError."""
-    model = described(served, testbed, progress)
-    check_can_be_asked(model)
+    beside = [request.model for request in loaded.scenario.requests if request.model is not None]
+    model = described(served, beside, testbed, progress)
+    for each in (model, *model.beside):
+        check_can_be_asked(each)
     for point in loaded.points:
         for kind in point.requests:
-            check_class(model, kind, loaded.folder)
+            check_class(model.asked_by(kind.model), kind, loaded.folder)
     return model
+
+
+def check_one_model(loaded: LoadedScenario) -> None:
+    """Raise InputError where classes ask several models, for what searches or plans for one."""
+    for request in loaded.scenario.requests:
+        if request.model is not None:
+            raise InputError(
+                f"request class {request.name!r} of {loaded.name} asks another model, {request.model}, and a "
+                "search or a plan is of one: measure them together with harness run"
+            )
 
 
 def check_can_be_asked(model: ServedModel) -> None:

@@ -55,6 +55,8 @@ class Job:
     """The other arms, which get the same load in turns with this one. Their folders aren't used."""
     version: str = ""
     """The model's; "" for the server's choice."""
+    others: Mapping[str, tuple[str, str, Sequence[str]]] = field(default_factory=dict)
+    """Model, version and outputs of classes that ask another one."""
     turns: Turns | None = None
     """How they follow each other; None where there are no others."""
 
@@ -77,9 +79,10 @@ class Job:
             with_headers=self.with_headers,
         )
 
-    def prepared(self, tensors: Tensors) -> bytes:
-        """A request with these tensors, ready to be sent any number of times."""
-        return self.endpoint.prepare(self.model, tensors, self.outputs, version=self.version)
+    def prepared(self, request_class: str, tensors: Tensors) -> bytes:
+        """A request of the class with these tensors, ready to be sent any number of times."""
+        model, version, outputs = self.others.get(request_class, (self.model, self.version, self.outputs))
+        return self.endpoint.prepare(model, tensors, outputs, version=version)
 
     @property
     def load(self) -> PointLoad:
@@ -144,7 +147,7 @@ def _own_s(job: Job, seconds: float) -> float:
 
 def _prepared(job: Job, name: str) -> Sequence[bytes]:
     """Each variant of one class."""
-    return [job.prepared(tensors) for tensors in job.payloads[name]]
+    return [job.prepared(name, tensors) for tensors in job.payloads[name]]
 
 
 def write_job(

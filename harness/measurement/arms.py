@@ -32,7 +32,7 @@ from harness.schema.turns import Turns
 from harness.triton.composing import Composing
 from harness.triton.continuity import Continuity
 from harness.triton.server import Server
-from harness.triton.statistics import Statistics, difference
+from harness.triton.statistics import Statistics, difference, together
 from harness.version import version
 
 if TYPE_CHECKING:
@@ -157,9 +157,9 @@ def measured(
         apart = {
             "arm": _turn(number, arm, turns, outcome),
             "server_restarted": course.broken,
-            "server": figures[number],
+            "server": _of_all(arm, figures[number], worked[number]),
             "composing": worked[number],
-            "ensemble": bool(arm.workload.served and arm.workload.served.composing),
+            "several": _is_of_several(arm),
             "execution_provider": server.execution_provider,
             "loaded": server.loaded,
             "answer_check": _compared(arm, number, jobs[number], job.folder),
@@ -201,7 +201,27 @@ def _turn(number: int, arm: Arm, turns: Turns | None, outcome: LoadOutcome) -> A
 
 def _composing(arm: Arm) -> Composing | None:
     served = arm.workload.served
-    return Composing(arm.session.server.control, served) if served and served.asks_others else None
+    if served is None or not (served.asks_others or served.beside):
+        return None
+    return Composing(arm.session.server.control, served)
+
+
+def _is_of_several(arm: Arm) -> bool:
+    """Whether what is measured is no model that computes itself, but several."""
+    served = arm.workload.served
+    return served is not None and bool(served.composing or served.beside)
+
+
+def _of_all(
+    arm: Arm, figures: ServerFigures | None, worked: Sequence[ComposingModel]
+) -> ServerFigures | None:
+    """The model's, or of all models that the classes ask; None where they weren't all seen."""
+    served = arm.workload.served
+    if served is None or not served.beside or figures is None:
+        return figures
+    asked = dict.fromkeys(each.name for each in (served, *served.beside))
+    seen = {each.model: each.server for each in worked}
+    return together([seen[name] for name in asked]) if asked.keys() <= seen.keys() else None
 
 
 def _worked(composing: Composing | None) -> tuple[ComposingModel, ...]:

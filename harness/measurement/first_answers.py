@@ -107,8 +107,9 @@ class FirstAnswers:
 
 def _requests(job: Job) -> Iterator[tuple[Payload, bytes]]:
     """One of each class, then another of each."""
-    classes: list[Sequence[Tensors]] = [job.payloads[kind.name] for kind in job.point.requests]
+    names = [kind.name for kind in job.point.requests]
+    classes: list[Sequence[Tensors]] = [job.payloads[name] for name in names]
     for variant, row in enumerate(zip_longest(*classes)):
         for request_class, tensors in enumerate(row):
             if tensors is not None:
-                yield (request_class, variant), job.prepared(tensors)
+                yield (request_class, variant), job.prepared(names[request_class], tensors)

@@ -216,7 +216,11 @@ class Session:
             model=workload.model,
             payloads=workload.payloads,
             outputs=workload.outputs,
-            version="" if workload.version is None else str(workload.version),
+            version=_number(workload.version),
+            others={
+                name: (each.name, _number(each.version), [output.name for output in each.outputs])
+                for name, each in workload.others.items()
+            },
             host=server.host,
             port=_port(server, point.protocol),
             listen=self.listen,
@@ -268,6 +272,10 @@ class Session:
         if self.gpu_source is not None:
             return self.gpu_source.watch(spool)
         return local_watch(spool) if self.runs_here else unseen()
+
+
+def _number(version: int | None) -> str:
+    return "" if version is None else str(version)
 
 
 def _port(server: Server, protocol: Protocol) -> int:

@@ -42,6 +42,8 @@ class Workload:
     """The model's; None for the server's choice."""
     served: ServedModel | None = None
     """What is known of it, where it isn't an export of ours."""
+    others: Mapping[str, ServedModel] = field(default_factory=dict)
+    """What classes ask that ask another model."""
     answers: Mapping[tuple[int, int], Tensors] = field(default_factory=dict)
     """What must be answered to a variant of a class, by their numbers, where that is known."""
 
@@ -58,13 +60,15 @@ def workload(point: Point, model: Model, base_dir: Path) -> Workload:
 
 
 def _of_served(point: Point, model: ServedModel, base_dir: Path) -> Workload:
-    made = {kind.name: _payloads(point, kind, model, base_dir) for kind in point.requests}
+    asked = {kind.name: model.asked_by(kind.model) for kind in point.requests}
+    made = {kind.name: _payloads(point, kind, asked[kind.name], base_dir) for kind in point.requests}
     return Workload(
         model.name,
         {name: [payload.inputs for payload in variants] for name, variants in made.items()},
         [output.name for output in model.outputs],
         model.version,
         model,
+        {name: each for name, each in asked.items() if each is not model},
         {
             (number, variant): payload.answers
             for number, variants in enumerate(made.values())

@@ -184,6 +184,7 @@ def _point(
                 low=request.low,
                 high=request.high,
                 ranges=request.ranges,
+                model=request.model,
                 data=request.data,
                 shapes=request.shapes,
                 string_length=request.string_length,

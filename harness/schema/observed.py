@@ -63,8 +63,9 @@ class Observed(Frozen):
     """How it was seen that the server was restarted during the point, in words."""
     server: ServerFigures | None
     """Triton's statistics, as the difference over the measured phase; None where they couldn't be read."""
-    ensemble: bool = False
-    """Whether the measured model is one, which computes nothing itself."""
+    several: bool = False
+    """Whether what was measured is no model that computes itself: an ensemble, or classes of several models,
+    whose statistics `server` has together."""
     composing: tuple[ComposingModel, ...] = ()
     """The models that worked for the measured one meanwhile, how busy they were not said yet."""
     cores: int

@@ -73,6 +73,7 @@ class PointClass(Frozen):
     high: float | None
     ranges: dict[str, Range] | None = None
     """By input, where they aren't those of the class."""
+    model: Served | None = None
     data: str | None = None
     shapes: dict[str, Shape] | None = None
     string_length: int | None = None

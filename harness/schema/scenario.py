@@ -113,6 +113,9 @@ class RequestClass(Frozen):
     """One kind of request. Several classes are drawn by weight within a point."""
 
     name: Name
+    model: Served | None = None
+    """Another model of the same server, by `{served: NAME}`, which this class asks: what shares a machine is
+    measured together. Left out: the scenario's. For served models."""
     weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     batch: MaxBatch | Annotated[tuple[MaxBatch, ...], MANY] = 1
     """Inferences in one request."""
@@ -284,9 +287,11 @@ class Scenario(Frozen):
         if isinstance(self.model, Served):
             if self.dtype is not None:
                 raise ValueError("`dtype` converts an export, and a served model is as it is: leave it out")
+            if self.shared_memory != "none" and any(request.model for request in self.requests):
+                raise ValueError("classes of several models can't share memory with the server: leave it out")
             return self
         for request in self.requests:
-            for key in ("data", "shapes", "string_length"):
+            for key in ("model", "data", "shapes", "string_length"):
                 if getattr(request, key) is not None:
                     raise ValueError(
                         f"`{key}` of request class {request.name!r} is for a model that is served by itself, "

@@ -74,12 +74,20 @@ class ServedModel(Frozen):
     files: dict[str, str] | None = None
     """SHA-256 of each of its files, by path in its folder; None where they can't be seen."""
     config_sha256: str
+    beside: tuple[ServedModel, ...] = ()
+    """Other models that request classes ask."""
     sha256: str
     """What tells it from another: of its files, where they can be seen; else of its configuration, but for
-    where its instances run."""
+    where its instances run. Of those beside it, too."""
     dtype: None = None
     parity: None = None
     note: str | None = None
+
+    def asked_by(self, other: Served | None) -> ServedModel:
+        """The one that a request class asks, which names another or none."""
+        if other is None:
+            return self
+        return next(b for b in self.beside if (b.name, b.version) == (other.served, other.version))
 
     @property
     def asks_others(self) -> bool:

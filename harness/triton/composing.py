@@ -1,4 +1,5 @@
-"""What the models did that work for another one: those of an ensemble, or those that a Python model asks."""
+"""What the models did that a load worked: those that work for the measured one, of an ensemble or because a
+Python model asks them, and those that request classes name."""
 
 from __future__ import annotations
 
@@ -28,15 +29,21 @@ class Composing:
         self._before = statistics.of_all(self._control.all_statistics())
 
     def found(self) -> tuple[ComposingModel, ...]:
-        """Since then. Raises ServerError where the server doesn't tell."""
+        """Since then; where classes ask several models, those. Raises ServerError where the server doesn't
+        tell."""
         after = statistics.of_all(self._control.all_statistics())
-        named = self._model.composing or tuple(sorted(after.keys() - {self._model.name}))
+        if self._model.beside:
+            named = tuple(dict.fromkeys(each.name for each in (self._model, *self._model.beside)))
+        else:
+            named = self._model.composing or tuple(sorted(after.keys() - {self._model.name}))
         return tuple(self._worked(named, after))
 
     def _worked(self, named: tuple[str, ...], after: Mapping[str, Statistics]) -> Iterator[ComposingModel]:
         for name in named:
             before, now = self._before.get(name), after.get(name)
-            if before is None or now is None or now.executions == before.executions:
+            if before is None or now is None:
+                continue
+            if now.executions == before.executions and not self._model.beside:
                 continue
             instances = None
             with suppress(ServerError):

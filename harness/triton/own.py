@@ -161,7 +161,7 @@ class OwnServer(ABC):
         self._access = Access()
         self._folder: ServerFolder | None = None
         self._linked: tuple[str, Mapping[str, Any] | None] | None = None
-        """Of which model of theirs with which configuration what runs was made."""
+        """Which model of theirs runs with which configuration in place of its own; "" and None: none does."""
         self._entries: tuple[Entry, ...] = ()
         self._unknown = set(self.lacks)
         """Options that this Triton is too old for."""
@@ -246,9 +246,10 @@ class OwnServer(ABC):
     def _start_theirs(self, model: str, config: Mapping[str, Any] | None) -> None:
         """Serve their repository, `model` with this configuration in place of its own, if that isn't done."""
         assert self.theirs is not None, "whoever serves a model of theirs has described it"
-        if self._linked != (model, config) or self.exit_reason() is not None:
+        wanted = ("" if config is None else model, config)
+        if self._linked != wanted or self.exit_reason() is not None:
             self.start(self.theirs.entry(model, config))
-            self._linked = (model, config)
+            self._linked = wanted
 
     def _serve_theirs(self, model: ServedModel, settings: ServerSettings) -> str:
         config = None

@@ -190,9 +190,9 @@ class RemoteServer:
         configured it, or, where nobody has, with our defaults."""
         name = artifact.name
         if isinstance(artifact, ServedModel):
-            served = Served(served=name, version=artifact.version)
-            if not self.control.model_ready(name, artifact.version):
-                self._load_theirs(served)
+            for each in (artifact, *artifact.beside):
+                if not self.control.model_ready(each.name, each.version):
+                    self._load_theirs(Served(served=each.name, version=each.version))
             return self.control.model_config(name, artifact.version)
         if not self.control.model_ready(name):
             self.say(f"loading {name}, which isn't loaded there; at the end it is unloaded again")

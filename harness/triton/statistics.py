@@ -8,7 +8,7 @@ shared memory as compute output.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,6 +162,30 @@ def difference(before: Statistics, after: Statistics) -> ServerFigures:
         compute_infer_s=mean_s("compute_infer_ns", "computed"),
         compute_output_s=mean_s("compute_output_ns", "computed"),
         by_batch=tuple(_by_batch(before, after)),
+    )
+
+
+def together(each: Sequence[ServerFigures]) -> ServerFigures:
+    """Those of several models: counts are summed, and times are means over all their requests."""
+
+    def mean(name: str) -> float | None:
+        known: list[tuple[float, int]] = [
+            (getattr(one, name), one.requests) for one in each if getattr(one, name) is not None
+        ]
+        weight = sum(requests for _, requests in known)
+        return sum(value * requests for value, requests in known) / weight if weight else None
+
+    counts = ("requests", "inferences", "executions", "failures", "cache_hits")
+    total = {name: sum(getattr(one, name) for one in each) for name in counts}
+    executions = total["executions"]
+    return ServerFigures(
+        **total,
+        mean_batch=total["inferences"] / executions if executions else None,
+        request_s=mean("request_s"),
+        queue_s=mean("queue_s"),
+        compute_input_s=mean("compute_input_s"),
+        compute_infer_s=mean("compute_infer_s"),
+        compute_output_s=mean("compute_output_s"),
     )
 
 

@@ -306,9 +306,9 @@ def working(model: str, busy: float, queue_s: float = 0.0) -> ComposingModel:
 
 def test_of_an_ensemble_the_busiest_composing_model_is_named() -> None:
     parts = (working("tokenize", 0.3), working("encode", 0.9, queue_s=0.02))
-    found = named(seen={"ensemble": True, "composing": parts})
+    found = named(seen={"several": True, "composing": parts})
     assert found.name == "instances" and found.why.startswith("encode: the instance was busy 90%")
-    idle = named(seen={"ensemble": True, "composing": (working("tokenize", 0.3), working("encode", 0.5))})
+    idle = named(seen={"several": True, "composing": (working("tokenize", 0.3), working("encode", 0.5))})
     assert idle.name == "nothing" and idle.why.startswith("encode: ")
 
 

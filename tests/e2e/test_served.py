@@ -328,3 +328,27 @@ def test_what_a_search_leaves_open_is_as_the_owner_configured_it(tmp_path: Path)
     batchers = [foresight.batcher(number) for number in range(2)]
     assert [each.max_batch for each in batchers] == [4, 16]
     assert {(each.instances, each.queue_delay_s) for each in batchers} == {(3, 0.0007)}
+
+
+def test_two_models_that_share_a_machine_are_measured_together(
+    workplace: Workplace, their_server: OpenServer
+) -> None:
+    text = """\
+model: {served: twice}
+requests:
+  - {name: numbers, weight: 3}
+  - {name: lines, model: {served: strings, version: 1}, payload: text}
+load: {concurrency: 2}
+measure: {warmup_s: 0.1, duration_s: 1, at_most_s: 15, precision: {p50: 0.9}}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
+"""
+    scenario = workplace.scenario(text)
+    (point,) = valid(workplace.run("run", scenario, "--url", url(their_server), "--json"))["points"]
+    of_class = {each["name"]: each["requests"] for each in point["classes"]}
+    of_model = {each["model"]: each["server"]["requests"] for each in point["composing"]}
+    assert of_model == {"twice": of_class["numbers"], "strings": of_class["lines"]}
+    assert 0 < of_model["strings"] < of_model["twice"]
+    assert point["server"]["requests"] == point["requests"] == sum(of_model.values())
+    assert point["bottleneck"]["why"].partition(":")[0] in of_model
+    refused = workplace.run("tune", workplace.scenario(text + "objective: {p90_ms: 9}\n", "search.yaml"))
+    assert refused.code == 2 and "asks another model, strings version 1" in refused.stderr

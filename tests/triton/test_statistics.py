@@ -133,7 +133,7 @@ def test_a_snapshot_is_read_again_until_triton_has_counted_the_last_answer() -> 
     counted = [3, 4, 5, 5, 9]
 
     class Settling(Control):
-        def statistics(self, model: str, version: int | None = None) -> dict[str, Any]:  # noqa: ARG002
+        def statistics(self, model: str, _version: int | None = None) -> dict[str, Any]:  # noqa: ARG002
             return {"model_stats": [version(success=counted.pop(0), computed=1)]}
 
     assert read(Settling("127.0.0.1", 1), "m").successes == 5
@@ -144,7 +144,7 @@ def test_reading_under_load_ends() -> None:
     class Busy(Control):
         requests = 0
 
-        def statistics(self, model: str, version: int | None = None) -> dict[str, Any]:  # noqa: ARG002
+        def statistics(self, model: str, _version: int | None = None) -> dict[str, Any]:  # noqa: ARG002
             Busy.requests += 1
             return {"model_stats": [version(success=Busy.requests, computed=1)]}
 

@@ -14,6 +14,7 @@ from harness.commands.measured import measured
 from harness.commands.open_loop import at_rate, check_one_workload, gap_cv, limited, saturating
 from harness.commands.progress import Progress
 from harness.commands.run import Models
+from harness.commands.served import check_one_model
 from harness.commands.sittings import check_environment
 from harness.measurement.session import Session
 from harness.report.search_words import cost_figure_words
@@ -100,6 +101,7 @@ def race_of(loaded: LoadedScenario, budget_s: float, models: Models | None = Non
     owner configured it. Raises InputError for a scenario that can't be searched, and for a budget that is too
     small."""
     scenario, first, asked = loaded.scenario, loaded.points[0], loaded.scenario.tune
+    check_one_model(loaded)
     check_one_workload(loaded)
     objective = limited(loaded) if asked.goal == "throughput" else limits(scenario.objective)
     if budget_s < LEAST_S:
