@@ -71,7 +71,6 @@ def test_what_harness_lacks_is_named_in_the_readme() -> None:
     for option, said in rows().items():
         if said.startswith("none yet"):
             word = {
-                "--request-parameter": "request parameters",
                 "--streaming": "decoupled models",
                 "--grpc-compression-algorithm": "compression",
             }.get(option, "sequences")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -49,12 +49,22 @@ class Endpoint(Frozen):
         outputs: Sequence[str],
         *,
         version: str = "",
+        parameters: Mapping[str, Any] | None = None,
     ) -> bytes:
         """The bytes of a request that a connection can send any number of times; no outputs means all."""
         from harness.load.wire import prepare  # tritonclient takes half a second to import
 
         host = str(self.address)
-        return prepare(self.protocol, model, inputs, outputs, host, version=version, prefix=self.prefix)
+        return prepare(
+            self.protocol,
+            model,
+            inputs,
+            outputs,
+            host,
+            version=version,
+            prefix=self.prefix,
+            parameters=parameters,
+        )
 
     def open(self, channels: Channels | None = None) -> Connection:
         """A connection to it, as `harness.load.wire.open_connection` makes it."""

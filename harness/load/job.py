@@ -82,7 +82,8 @@ class Job:
     def prepared(self, request_class: str, tensors: Tensors) -> bytes:
         """A request of the class with these tensors, ready to be sent any number of times."""
         model, version, outputs = self.others.get(request_class, (self.model, self.version, self.outputs))
-        return self.endpoint.prepare(model, tensors, outputs, version=version)
+        parameters = next(each.parameters for each in self.point.requests if each.name == request_class)
+        return self.endpoint.prepare(model, tensors, outputs, version=version, parameters=parameters)
 
     @property
     def load(self) -> PointLoad:

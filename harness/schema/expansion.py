@@ -185,6 +185,7 @@ def _point(
                 high=request.high,
                 ranges=request.ranges,
                 model=request.model,
+                parameters=request.parameters,
                 data=request.data,
                 shapes=request.shapes,
                 string_length=request.string_length,

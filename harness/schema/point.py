@@ -11,6 +11,7 @@ from harness.schema.scenario import (
     Dtype,
     Measure,
     Objective,
+    Parameter,
     PayloadSource,
     Protocol,
     Provider,
@@ -74,6 +75,7 @@ class PointClass(Frozen):
     ranges: dict[str, Range] | None = None
     """By input, where they aren't those of the class."""
     model: Served | None = None
+    parameters: dict[str, Parameter] | None = None
     data: str | None = None
     shapes: dict[str, Shape] | None = None
     string_length: int | None = None

@@ -93,6 +93,9 @@ DEFAULTS: dict[str, Any] = {
 """What a server that harness starts has where the scenario leaves it out."""
 
 
+RESERVED = ("sequence_id", "sequence_start", "sequence_end", "headers", "binary_data_output")
+"""Parameters that aren't a user's ("Parameters Extension" of Triton's protocol)."""
+Parameter = bool | Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | float | str
 Shape = Annotated[tuple[AxisSize | Name, ...], Field(max_length=8)]
 
 
@@ -130,6 +133,8 @@ class RequestClass(Frozen):
     valid range. Left out: what suits the model."""
     folder: FileName | None = None
     """Files (text, or raw bytes, as the payload says) to draw from, relative to the scenario file."""
+    parameters: Annotated[dict[Name, Parameter], Field(min_length=1, max_length=64)] | None = None
+    """Parameters of each request, which a backend of Triton may read. For served models."""
     data: FileName | None = None
     """The payloads themselves, relative to the scenario file: perf_analyzer's JSON or folder
     (`--input-data`), an .npz file with an array for each input, or an .npy file for the only one. For a
@@ -287,17 +292,33 @@ class Scenario(Frozen):
         if isinstance(self.model, Served):
             if self.dtype is not None:
                 raise ValueError("`dtype` converts an export, and a served model is as it is: leave it out")
-            if self.shared_memory != "none" and any(request.model for request in self.requests):
-                raise ValueError("classes of several models can't share memory with the server: leave it out")
+            self._check_served()
             return self
         for request in self.requests:
-            for key in ("model", "data", "shapes", "string_length"):
+            for key in ("model", "parameters", "data", "shapes", "string_length"):
                 if getattr(request, key) is not None:
                     raise ValueError(
                         f"`{key}` of request class {request.name!r} is for a model that is served by itself, "
                         "by `model: {served: NAME}`: leave it out"
                     )
         return self
+
+    def _check_served(self) -> None:
+        for request in self.requests:
+            if self.shared_memory != "none" and (request.model or request.parameters):
+                raise ValueError(
+                    "`shared_memory` goes with requests to one model, without `parameters`: leave it out"
+                )
+            for name, value in (request.parameters or {}).items():
+                if name in RESERVED:
+                    raise ValueError(
+                        f"`parameters` of request class {request.name!r} sets {name}, which Triton keeps for "
+                        "itself: leave it out"
+                    )
+                if name in ("priority", "timeout") and (type(value) is not int or value < 0):
+                    raise ValueError(
+                        f"`parameters.{name}` of request class {request.name!r} must be a whole number"
+                    )
 
     @model_validator(mode="after")
     def _class_names(self) -> Scenario:

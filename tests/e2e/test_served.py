@@ -352,3 +352,30 @@ validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1
     assert point["bottleneck"]["why"].partition(":")[0] in of_model
     refused = workplace.run("tune", workplace.scenario(text + "objective: {p90_ms: 9}\n", "search.yaml"))
     assert refused.code == 2 and "asks another model, strings version 1" in refused.stderr
+
+
+def test_parameters_of_a_class_go_with_each_of_its_requests(
+    workplace: Workplace, their_server: OpenServer
+) -> None:
+    told = json.dumps({"flag": True, "greeting": "hi", "max_tokens": 7}, sort_keys=True)
+    (workplace.path / "asked.json").write_text(
+        json.dumps({"data": [{"x": [1]}], "validation_data": [{"told": [told]}]})
+    )
+    text = """\
+model: {served: told}
+protocol: [http, grpc]
+requests:
+  - {name: one, data: asked.json, parameters: {max_tokens: 7, flag: true, greeting: hi, priority: 1}}
+load: {concurrency: 1}
+measure: {warmup_s: 0.1, duration_s: 1, at_most_s: 15, precision: {p50: 0.9}}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
+"""
+    where = ("--url", url(their_server), "--grpc-port", str(their_server.grpc_port))
+    found = valid(workplace.run("run", workplace.scenario(text), *where, "--json"))
+    assert all(point["answer_check"]["validated"] > 5 for point in found["points"])
+    for changed, said in (
+        ("greeting: hi", "sequence_id: 5"),
+        ("priority: 1", "priority: high"),
+    ):
+        refused = workplace.run("run", workplace.scenario(text.replace(changed, said)), *where)
+        assert refused.code == 2 and "`parameters" in refused.stderr and "Traceback" not in refused.stderr

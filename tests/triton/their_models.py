@@ -90,6 +90,11 @@ return self.said(y=x if extra is None else x + extra)
 
 COUNTING = "return self.said(y=np.full((1, 1), self.asked % 7, np.float32))"
 
+TOLD = """
+told = json.loads(request.parameters())
+return self.said(told=np.array([json.dumps(told, sort_keys=True).encode()], np.object_))
+"""
+
 DOUBLE = "return self.said(y=2 * self.given(request, 'x'))"
 
 ROUND_TRIP = """
@@ -130,6 +135,7 @@ def write(repository: Path) -> Path:
         {"y": ("FP32", "2")},
         optional=("extra",),
     )
+    python(repository, "told", TOLD, {"x": ("FP32", "1")}, {"told": ("STRING", "1")})
     for name in ("twice", "again"):
         python(repository, name, DOUBLE, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
     python(repository, "round_trip", ROUND_TRIP, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)

@@ -6,8 +6,8 @@ Here `prepare` builds the bytes beforehand, with tritonclient's own functions, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness.load.wire.connection import Connection, Reply
 from harness.schema.scenario import Protocol
@@ -29,17 +29,21 @@ def prepare(
     *,
     version: str = "",
     prefix: str = "",
+    parameters: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The bytes that `Connection.call` of this protocol sends; `host` is "name:port".
 
-    `version` of the model, "" for the server's choice; `prefix` of HTTP's path.
+    `version` of the model, "" for the server's choice; `prefix` of HTTP's path; `parameters` that a
+    backend may read.
     """
     from harness.load.wire import http
     from harness.load.wire.grpc import grpc_messages
 
     if protocol == "http":
-        return http.prepare(model, inputs, outputs, host, version=version, prefix=prefix)
-    return grpc_messages.prepare(model, inputs, outputs, version=version)
+        return http.prepare(
+            model, inputs, outputs, host, version=version, prefix=prefix, parameters=parameters
+        )
+    return grpc_messages.prepare(model, inputs, outputs, version=version, parameters=parameters)
 
 
 def open_connection(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -40,6 +40,7 @@ def prepare(
     *,
     version: str = "",
     prefix: str = "",
+    parameters: Mapping[str, Any] | None = None,
 ) -> bytes:
     """A whole POST request: head, JSON, tensors. `host` is "name:port"; no outputs means all of them.
     `prefix` stands before the path, as a proxy asks."""
@@ -52,7 +53,7 @@ def prepare(
         tensor.set_data_from_numpy(np.ascontiguousarray(array), binary_data=True)
         tensors.append(tensor)
     wanted = [triton.InferRequestedOutput(name, binary_data=True) for name in outputs]
-    return request(model, tensors, wanted, host, version, prefix)
+    return request(model, tensors, wanted, host, version, prefix, parameters)
 
 
 def request(
@@ -62,11 +63,16 @@ def request(
     host: str,
     version: str = "",
     prefix: str = "",
+    parameters: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The same of tritonclient's own InferInput and InferRequestedOutput objects."""
     import tritonclient.http as triton
 
-    body, json_bytes = triton.InferenceServerClient.generate_request_body(inputs, outputs=outputs or None)
+    given = dict(parameters or {})
+    own = {name: given.pop(name) for name in ("priority", "timeout") if name in given}
+    body, json_bytes = triton.InferenceServerClient.generate_request_body(
+        inputs, outputs=outputs or None, parameters=given or None, **own
+    )
     of_version = f"/versions/{version}" if version else ""
     head = [
         f"POST {prefix}/v2/models/{quote(model, safe='')}{of_version}/infer HTTP/1.1",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,17 @@ _CODES = [
 ]
 
 
+_FIELDS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
+"""Of protobuf's InferParameter, by the type of a value."""
+
+
 def prepare(
     model: str,
     inputs: Tensors,
     outputs: Sequence[str],
     *,
     version: str = "",
+    parameters: Mapping[str, Any] | None = None,
 ) -> bytes:
     """A serialized ModelInferRequest, its tensors in `raw_input_contents`; no outputs means all of them."""
     import tritonclient.grpc as triton
@@ -50,14 +55,25 @@ def prepare(
         tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(np.ascontiguousarray(array))
         tensors.append(tensor)
-    return request(model, tensors, [triton.InferRequestedOutput(name) for name in outputs], version)
+    return request(
+        model, tensors, [triton.InferRequestedOutput(name) for name in outputs], version, parameters
+    )
 
 
-def request(model: str, inputs: Sequence[Any], outputs: Sequence[Any], version: str = "") -> bytes:
+def request(
+    model: str,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    version: str = "",
+    parameters: Mapping[str, Any] | None = None,
+) -> bytes:
     """The same of tritonclient's own InferInput and InferRequestedOutput objects."""
     from tritonclient.grpc import service_pb2
 
     made = service_pb2.ModelInferRequest(model_name=model, model_version=version)
+    for name, value in (parameters or {}).items():
+        field = "uint64_param" if name == "priority" else _FIELDS[type(value)]
+        setattr(made.parameters[name], field, value)
     for tensor in inputs:
         made.inputs.append(tensor._get_tensor())
         content = tensor._get_content()
