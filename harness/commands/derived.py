@@ -9,6 +9,8 @@ from typing import NamedTuple, TypeVar
 from harness.analysis.derive import derive
 from harness.analysis.gates.all_gates import gates_for
 from harness.analysis.sample_statistics import SampleStatistics, latency_statistics
+from harness.analysis.sequences import sequence_figures
+from harness.load.sequence_records import sequences_in
 from harness.load.spools import Spools, of_arm
 from harness.report.page.series import PointSeries, series_of
 from harness.schema.observed import Observed
@@ -34,8 +36,14 @@ class Derived(NamedTuple):
     """What isn't whole of the point's files, where its figures could be derived all the same."""
 
 
+SEQUENCES = "sequences.parquet"
 SCRATCH = (".bin", ".npy", ".spool", ".reasons", ".clock")
 """What the load needs while it runs, and nobody after its samples are in Parquet."""
+
+
+def in_sequences(point: Point) -> bool:
+    """Whether its requests are steps of sequences."""
+    return any(kind.sequence is not None for kind in point.requests)
 
 
 def import_libraries() -> None:
@@ -76,6 +84,8 @@ def keep_of(
     classes = [kind.name for kind in point.requests]
     chunks = spools.chunks() if arm is None else of_arm(spools.chunks(), arm, len(classes))
     samples_file.write_requests(folder / "requests.parquet", chunks, classes, spools.reasons, window)
+    if in_sequences(point):
+        samples_file.write_sequences(folder / SEQUENCES, sequences_in(load), classes)
     samples_file.write_host(folder / "host.parquet", host)
     samples_file.write_gpu(folder / "gpu.parquet", gpu)
 
@@ -108,6 +118,10 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
     if unseen:
         observed = observed.model_copy(update={"gpus": (), "no_gpu": unseen[0]})
         faults += unseen
+    sequences = None
+    if in_sequences(point):
+        with noted(faults, "how long sequences took isn't known"):
+            sequences = samples_file.read_sequences(folder / SEQUENCES, stored.classes)
     result = derive(
         point,
         observed,
@@ -119,6 +133,9 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
         gates=gates_for(point.validity),
         lost=faults,
     )
+    if sequences is not None:
+        figures = sequence_figures(sequences, result.duration_s)
+        result = result.model_copy(update={"sequences": figures})
     counted = result.steady_state.counted if result.steady_state else slice(None)
     series = series_of(
         stored.warmup,

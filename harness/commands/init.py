@@ -12,6 +12,7 @@ from harness import atomic
 from harness.commands.progress import Progress
 from harness.commands.served import check_can_be_asked, log_of_a_moment
 from harness.load.endpoint import Endpoint
+from harness.load.wire import sequence_flags
 from harness.measurement.testbed import Testbed
 from harness.model.comparison import difference
 from harness.model.first_guess import GUESSES, Guess, own_key, request_class, sent
@@ -102,7 +103,8 @@ def _answer(model: ServedModel, server: Server, inputs: Tensors) -> Tensors:
         with_headers=way.with_headers,
     )
     version = "" if model.version is None else str(model.version)
-    request = endpoint.prepare(model.name, inputs, (), version=version)
+    parameters = sequence_flags.parameters() if model.in_sequences else None
+    request = endpoint.prepare(model.name, inputs, (), version=version, parameters=parameters)
     with closing(endpoint.open()) as connection:
         reply = connection.call(request, keep_body=True)
         if reply.status is not Status.OK:
@@ -154,6 +156,8 @@ def _request(model: ServedModel, kind: PointClass) -> Iterator[str]:
         yield "ranges:  # values from `low` to below `high`: a guess, its owner knows which are valid"
         for name, of in kind.ranges.items():
             yield f"  {_word(name)}: {{low: {of.low:g}, high: {of.high:g}}}"
+    if kind.sequence is not None:
+        yield "sequence: {length: 20, variation: 0.2}  # steps; concurrency is of sequences"
     if any(tensor.datatype == "BYTES" for tensor in sent(model)):
         yield "string_length: 128  # of random strings; `payload: text` sends lines of real text"
     for tensor in model.inputs:

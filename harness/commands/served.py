@@ -45,6 +45,9 @@ def model_of(loaded: LoadedScenario, served: Served, testbed: Testbed, progress:
     return model
 
 
+CORRELATION_ID = "CONTROL_SEQUENCE_CORRID"
+
+
 def check_one_model(loaded: LoadedScenario) -> None:
     """Raise InputError where classes ask several models, for what searches or plans for one."""
     for request in loaded.scenario.requests:
@@ -61,8 +64,10 @@ def check_can_be_asked(model: ServedModel) -> None:
         raise InputError(
             f"{model.name} is decoupled: it answers over gRPC's streams alone, which harness doesn't speak"
         )
-    if "sequence_batching" in model.config:
-        raise InputError(f"{model.name} has a sequence batcher, and harness doesn't send sequences yet")
+    inputs = model.config.get("sequence_batching", {}).get("control_input", ())
+    ids = [each for control in inputs for each in control.get("control", ())]
+    if any(each.get("kind") == CORRELATION_ID and each.get("data_type") == "TYPE_STRING" for each in ids):
+        raise InputError(f"{model.name} takes text as the id of a sequence, and harness sends numbers")
 
 
 @contextmanager

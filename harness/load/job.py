@@ -9,15 +9,16 @@ from pathlib import Path
 
 from harness.load import arrivals
 from harness.load.endpoint import Endpoint
-from harness.load.load_plan import LoadPlan, PayloadFile, PlannedClass, write_plan
+from harness.load.load_plan import LoadPlan, PayloadFile, PlannedClass, PlannedSequence, write_plan
 from harness.load.shared_memory import cuda_driver
 from harness.load.shared_memory.cuda_memory import CudaMemory
 from harness.load.shared_memory.region_control import RegionControl
 from harness.load.shared_memory.regions import OPEN_LOOP_SLOTS, Make, SharedMemory, Target
 from harness.load.shared_memory.system_memory import SystemMemory
+from harness.load.wire import sequence_flags
 from harness.schema.errors import InputError
 from harness.schema.load import PointLoad
-from harness.schema.point import Point
+from harness.schema.point import Point, PointClass
 from harness.schema.tensors import Tensors
 from harness.schema.turns import Turns
 from harness.tls import Tls
@@ -55,6 +56,10 @@ class Job:
     """The other arms, which get the same load in turns with this one. Their folders aren't used."""
     version: str = ""
     """The model's; "" for the server's choice."""
+    streams: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    """Of classes whose sequences send streams of data: the first variant of each, and its steps."""
+    validated: bool = False
+    """Whether it is known what must be answered to some payloads."""
     others: Mapping[str, tuple[str, str, Sequence[str]]] = field(default_factory=dict)
     """Model, version and outputs of classes that ask another one."""
     turns: Turns | None = None
@@ -82,7 +87,10 @@ class Job:
     def prepared(self, request_class: str, tensors: Tensors) -> bytes:
         """A request of the class with these tensors, ready to be sent any number of times."""
         model, version, outputs = self.others.get(request_class, (self.model, self.version, self.outputs))
-        parameters = next(each.parameters for each in self.point.requests if each.name == request_class)
+        kind = next(each for each in self.point.requests if each.name == request_class)
+        parameters = dict(kind.parameters or {})
+        if kind.sequence is not None:
+            parameters |= sequence_flags.parameters()
         return self.endpoint.prepare(model, tensors, outputs, version=version, parameters=parameters)
 
     @property
@@ -141,6 +149,14 @@ def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
         )
 
 
+def _sequence(job: Job, kind: PointClass) -> PlannedSequence | None:
+    if kind.sequence is None:
+        return None
+    streams = tuple(job.streams.get(kind.name, ()))
+    said = kind.sequence.length is not None or not streams
+    return PlannedSequence(between=kind.sequence.between() if said else None, streams=streams)
+
+
 def _own_s(job: Job, seconds: float) -> float:
     """How much of a phase an arm has for itself."""
     return seconds if job.turns is None else job.turns.within(seconds).on_s(seconds)
@@ -179,6 +195,7 @@ def write_job(
         *job.folder.glob("load-times-*"),
         *job.folder.glob("requests-*"),
         *job.folder.glob("answers-*"),
+        *job.folder.glob("sequences-*"),
     ):
         old.unlink()
     places = PayloadFile.write(requests, job.folder)
@@ -187,7 +204,13 @@ def write_job(
         others=tuple(arm.endpoint for arm in job.beside),
         turns=job.turns,
         classes=tuple(
-            PlannedClass(name=each.name, weight=each.weight, arm=number, requests=place)
+            PlannedClass(
+                name=each.name,
+                weight=each.weight,
+                arm=number,
+                requests=place,
+                sequence=_sequence(job.arms[number], each),
+            )
             for (number, each), place in zip(
                 ((number, each) for number, arm in enumerate(job.arms) for each in arm.point.requests),
                 places,
@@ -199,6 +222,7 @@ def write_job(
         concurrency=job.load.shape.users,
         warmup_s=warmup_s,
         limit_s=limit_s,
-        keep_answers=point.shared_memory == "none",
+        # What a step answers depends on those before it: only what a file says of it can be compared.
+        keep_answers=point.shared_memory == "none" and (job.validated or point.requests[0].sequence is None),
     )
     return plan, write_plan(plan, times, job.folder)

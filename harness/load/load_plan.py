@@ -35,6 +35,15 @@ _Place = Annotated[int, Field(ge=0, lt=1 << 48)]
 _Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
+class PlannedSequence(Frozen):
+    """How the requests of a class follow each other."""
+
+    between: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1, le=1 << 20)]] | None
+    """The shortest and the longest; None where a stream says it."""
+    streams: tuple[tuple[_Place, Annotated[int, Field(ge=1)]], ...] = ()
+    """(first variant, steps) of each stream of data; none where each step sends any variant."""
+
+
 class PlannedClass(Frozen):
     """One request class: where its prepared requests are in the payload file."""
 
@@ -44,6 +53,8 @@ class PlannedClass(Frozen):
     """To which of the plan's endpoints it goes."""
     requests: Annotated[tuple[tuple[_Place, _Place], ...], Field(min_length=1)]
     """(offset, length) of each variant, one slot after the other."""
+    sequence: PlannedSequence | None = None
+    """None where requests don't belong together."""
 
 
 class LoadPlan(Frozen):
@@ -67,6 +78,10 @@ class LoadPlan(Frozen):
 
     keep_answers: bool = False
     """Whether some answers are kept, to be compared: those that come over the wire."""
+
+    @property
+    def in_sequences(self) -> bool:
+        return any(each.sequence is not None for each in self.classes)
 
     @property
     def largest_request(self) -> int:

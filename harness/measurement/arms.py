@@ -186,6 +186,10 @@ def _check(arms: Sequence[Arm], turns: Turns) -> None:
             raise InputError(
                 "arms that take turns have the same load, requests, protocol and times: give all the same"
             )
+    if any(kind.sequence is not None for kind in first.requests):
+        raise InputError(
+            "sequences can't be sent to arms in turns: compare them one after the other, --apart"
+        )
     if turns.block_s is None and first.load.shape.users != 1:
         raise InputError("only a lone user takes turns request by request: give blocks of time")
     if not first.load.steady_by_design:

@@ -181,7 +181,11 @@ class Session:
         if self._workload is None or self._workload[0] != what:
             self._workload = None  # two at once may be too large
             self._workload = (what, workload(point, model, base_dir))
-            self.first_answers = FirstAnswers(model.tolerance, self._workload[1].answers)
+            self.first_answers = FirstAnswers(
+                model.tolerance,
+                self._workload[1].answers,
+                only_known=any(kind.sequence is not None for kind in point.requests),
+            )
         asked, given = self._workload[1], self.server.outputs
         if given is not None:
             asked = replace(asked, outputs=[name for name in asked.outputs if name in given])
@@ -217,6 +221,8 @@ class Session:
             payloads=workload.payloads,
             outputs=workload.outputs,
             version=_number(workload.version),
+            streams=workload.streams,
+            validated=bool(workload.answers),
             others={
                 name: (each.name, _number(each.version), [output.name for output in each.outputs])
                 for name, each in workload.others.items()

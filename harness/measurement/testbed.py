@@ -97,6 +97,10 @@ class Testbed:
             raise InputError(
                 "shared memory ends at the machine: leave out --listen, or set shared_memory to none"
             )
+        if self.listen is not None and any(k.sequence is not None for p in points for k in p.requests):
+            raise InputError(
+                "sequences of load processes on other machines aren't brought here: leave out --listen"
+            )
         if self.target.starts and any(point.server.kind == "gpu" for point in points):
             _check_gpu(name)
         check_memory(points)

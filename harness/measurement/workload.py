@@ -42,6 +42,8 @@ class Workload:
     """The model's; None for the server's choice."""
     served: ServedModel | None = None
     """What is known of it, where it isn't an export of ours."""
+    streams: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    """Of classes whose sequences send streams of data: the first variant of each, and its steps."""
     others: Mapping[str, ServedModel] = field(default_factory=dict)
     """What classes ask that ask another model."""
     answers: Mapping[tuple[int, int], Tensors] = field(default_factory=dict)
@@ -68,6 +70,7 @@ def _of_served(point: Point, model: ServedModel, base_dir: Path) -> Workload:
         [output.name for output in model.outputs],
         model.version,
         model,
+        {kind.name: served_payloads.streams_of(asked[kind.name], kind, base_dir) for kind in point.requests},
         {name: each for name, each in asked.items() if each is not model},
         {
             (number, variant): payload.answers

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.schema.point import AXES, PointClass
 from harness.schema.scenario import Range
+from harness.schema.sequence_length import SequenceLength
 from harness.schema.served_model import ServedModel, ServedTensor
 
 NAME = "random"
@@ -46,6 +47,7 @@ def request_class(model: ServedModel, guess: Guess) -> PointClass:
         high=None,
         ranges={tensor.name: Range(low=0, high=guess.below) for tensor in ranged(model)} or None,
         shapes=shapes or None,
+        sequence=SequenceLength() if model.in_sequences else None,
     )
 
 

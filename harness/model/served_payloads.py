@@ -42,6 +42,7 @@ def check_class(model: ServedModel, request: PointClass, base_dir: Path) -> None
             f"request class {request.name!r} has batch {request.batch}, and {model.name} {most} "
             f"(max_batch_size {model.max_batch}): lower the batch"
         )
+    _check_sequence(model, request)
     signature = signature_of(model, request)
     check_axes(model.name, signature, request)
     if request.data is not None:
@@ -58,6 +59,25 @@ def check_class(model: ServedModel, request: PointClass, base_dir: Path) -> None
                 f"request class {request.name!r}: the values of input {tensor.name!r} of {model.name} are a "
                 "shape, which can't be made up: give `data`"
             )
+
+
+def _check_sequence(model: ServedModel, request: PointClass) -> None:
+    if model.in_sequences and request.sequence is None:
+        raise InputError(
+            f"{model.name} has a sequence batcher, so that each request belongs to a sequence, and request "
+            f"class {request.name!r} doesn't say of how many steps: write `sequence: {{length: 20}}`"
+        )
+    if request.sequence is None:
+        return
+    if not model.in_sequences:
+        raise InputError(
+            f"request class {request.name!r} has sequences, and {model.name} has no sequence batcher: leave "
+            "`sequence` out"
+        )
+    if request.batch != 1:
+        raise InputError(
+            f"request class {request.name!r} has sequences, whose steps have no batch: leave it out"
+        )
 
 
 def signature_of(model: ServedModel, request: PointClass) -> Signature:
@@ -179,20 +199,36 @@ def _check_nothing_beside(request: PointClass) -> None:
             )
 
 
+def streams_of(model: ServedModel, request: PointClass, base_dir: Path) -> tuple[tuple[int, int], ...]:
+    """Of a class whose sequences are streams of data: the number of the first payload of each, and its steps.
+    Of any other none."""
+    if request.sequence is None or request.data is None:
+        return ()
+    found, at = [], 0
+    for stream in _streams(model, request, base_dir):
+        found.append((at, len(stream)))
+        at += len(stream)
+    return tuple(found)
+
+
 def _steps(model: ServedModel, request: PointClass, base_dir: Path) -> Sequence[Step]:
+    found = [step for stream in _streams(model, request, base_dir) for step in stream]
+    if len(found) < request.batch:
+        raise InputError(
+            f"data {request.data!r} of request class {request.name!r} has {len(found)} steps, and its batch "
+            f"takes {request.batch}: lower the batch, or add some"
+        )
+    return found
+
+
+def _streams(model: ServedModel, request: PointClass, base_dir: Path) -> tuple[tuple[Step, ...], ...]:
     assert request.data is not None
     what = f"data {request.data!r} of request class {request.name!r}"
     path = confined(base_dir, request.data, what)
     sizes = {}
     for name, shape in (request.shapes or {}).items():
         sizes[name] = tuple(request.axes[axis] if isinstance(axis, str) else axis for axis in shape)
-    found = [step for stream in streams(path, model, sizes) for step in stream]
-    if len(found) < request.batch:
-        raise InputError(
-            f"{what} has {len(found)} steps, and its batch takes {request.batch}: lower the batch, or add "
-            "some"
-        )
-    return found
+    return streams(path, model, sizes)
 
 
 def _batched(steps: Sequence[Step], model: ServedModel, request: PointClass) -> Iterator[Payload]:

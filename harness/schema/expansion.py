@@ -185,6 +185,7 @@ def _point(
                 high=request.high,
                 ranges=request.ranges,
                 model=request.model,
+                sequence=request.sequence,
                 parameters=request.parameters,
                 data=request.data,
                 shapes=request.shapes,

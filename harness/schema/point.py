@@ -20,6 +20,7 @@ from harness.schema.scenario import (
     SharedMemory,
     Validity,
 )
+from harness.schema.sequence_length import SequenceLength
 from harness.schema.served_model import Served
 
 Setting = str | int | float | bool
@@ -75,6 +76,7 @@ class PointClass(Frozen):
     ranges: dict[str, Range] | None = None
     """By input, where they aren't those of the class."""
     model: Served | None = None
+    sequence: SequenceLength | None = None
     parameters: dict[str, Parameter] | None = None
     data: str | None = None
     shapes: dict[str, Shape] | None = None

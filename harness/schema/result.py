@@ -149,6 +149,23 @@ class ServerFigures(Frozen):
     """Executions by size of batch, ascending; empty where the server doesn't tell."""
 
 
+class SequenceFigures(Frozen):
+    """The sequences that began in the measured phase."""
+
+    whole: int
+    """Those that came to their end."""
+    cut: int
+    """Those that the end of the phase cut short: their last step was sent early."""
+    failed: int
+    """Those of which a step failed; no other was sent."""
+    steps_mean: float | None
+    """Of those that came to their end."""
+    per_s: float | None
+    """How many came to their end in a second."""
+    latency_s: Latency
+    """Of those that came to their end, from when the first step should have been sent to the last answer."""
+
+
 class ComposingModel(Frozen):
     """A model that worked for the measured one: of an ensemble, or asked by it (business logic scripting)."""
 
@@ -314,6 +331,8 @@ class PointResult(Frozen):
     in_flight_mean: float | None = None
     """Requests in flight on average, by the samples; by Little's law, throughput times service time."""
     server: ServerFigures | None
+    sequences: SequenceFigures | None = None
+    """None where requests don't belong together."""
     composing: tuple[ComposingModel, ...] = ()
     """The models that worked for the measured one, in the order of an ensemble's steps."""
     time_s: TimeSplit | None = None

@@ -56,6 +56,32 @@ Requests = npt.NDArray[np.void]
 """An array of REQUEST."""
 
 
+class SequenceEnd(IntEnum):
+    """How a sequence ended."""
+
+    WHOLE = 0
+    CUT = 1
+    """By the end of the phase: its last step was sent early."""
+    FAILED = 2
+    """A step of it failed, and no other was sent."""
+
+
+SEQUENCE = np.dtype(
+    [
+        ("request_class", "<u2"),
+        ("phase", "u1"),  # Phase
+        ("how", "u1"),  # SequenceEnd
+        ("steps", "<u4"),  # that were sent
+        ("began_ns", "<i8"),  # when its first step should have been sent
+        ("ended_ns", "<i8"),  # when its last answer was whole, or the failure was seen
+    ]
+)
+"""One sequence of requests, 24 bytes; times as those of REQUEST."""
+
+Sequences = npt.NDArray[np.void]
+"""An array of SEQUENCE."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """The requests of the measured phase in the order they were due, as columns of equal length.

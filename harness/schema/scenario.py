@@ -33,6 +33,7 @@ from harness.schema.quantities import (
     Threads,
 )
 from harness.schema.regression_section import Regression
+from harness.schema.sequence_length import SequenceLength
 from harness.schema.served_model import Served
 from harness.schema.tune_section import Tune
 
@@ -133,6 +134,9 @@ class RequestClass(Frozen):
     valid range. Left out: what suits the model."""
     folder: FileName | None = None
     """Files (text, or raw bytes, as the payload says) to draw from, relative to the scenario file."""
+    sequence: SequenceLength | None = None
+    """Its requests are steps of sequences, for a served model with a sequence batcher: `concurrency` is then
+    of sequences, and `rate_per_s` says how many begin. An empty mapping has the defaults."""
     parameters: Annotated[dict[Name, Parameter], Field(min_length=1, max_length=64)] | None = None
     """Parameters of each request, which a backend of Triton may read. For served models."""
     data: FileName | None = None
@@ -295,7 +299,7 @@ class Scenario(Frozen):
             self._check_served()
             return self
         for request in self.requests:
-            for key in ("model", "parameters", "data", "shapes", "string_length"):
+            for key in ("model", "sequence", "parameters", "data", "shapes", "string_length"):
                 if getattr(request, key) is not None:
                     raise ValueError(
                         f"`{key}` of request class {request.name!r} is for a model that is served by itself, "
@@ -304,6 +308,11 @@ class Scenario(Frozen):
         return self
 
     def _check_served(self) -> None:
+        in_sequence = [request.sequence is not None for request in self.requests]
+        if any(in_sequence) and not all(in_sequence):
+            raise ValueError("classes with and without `sequence` don't mix: give it to all or to none")
+        if any(in_sequence) and self.shared_memory != "none":
+            raise ValueError("sequences don't go through shared memory: leave out `shared_memory`")
         for request in self.requests:
             if self.shared_memory != "none" and (request.model or request.parameters):
                 raise ValueError(

@@ -90,6 +90,11 @@ class ServedModel(Frozen):
         return next(b for b in self.beside if (b.name, b.version) == (other.served, other.version))
 
     @property
+    def in_sequences(self) -> bool:
+        """Whether its requests are steps of sequences."""
+        return "sequence_batching" in self.config
+
+    @property
     def asks_others(self) -> bool:
         """Whether others work for it, or may: a Python model can ask any that the server has."""
         return bool(self.composing) or self.config.get("backend") == "python"

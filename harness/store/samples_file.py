@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,18 +22,22 @@ from harness.schema.errors import HarnessError
 from harness.schema.samples import (
     NO_BYTE,
     REQUEST,
+    SEQUENCE,
     GpuProcess,
     GpuReading,
     HostReading,
     Measured,
     Phase,
     Requests,
+    SequenceEnd,
+    Sequences,
     Status,
     Window,
 )
 from harness.store.arrow_arrays import arrow, numbers, present, strings
 from harness.store.parquet import Opened, groups, names_noted, noted, write
 from harness.store.record import LARGEST
+from harness.store.whole import damaged
 
 CLOCK = "nanoseconds of CLOCK_MONOTONIC, the same for all processes of the host that measured"
 
@@ -52,6 +56,17 @@ _REQUESTS = pa.schema(
         pa.field("completed_ns", pa.int64(), nullable=False),
         pa.field("sent_bytes", pa.uint32(), nullable=False),
         pa.field("received_bytes", pa.uint32(), nullable=False),
+    ]
+)
+
+_SEQUENCES = pa.schema(
+    [
+        pa.field("request_class", pa.string(), nullable=False),
+        pa.field("phase", pa.string(), nullable=False),
+        pa.field("how", pa.string(), nullable=False),
+        pa.field("steps", pa.int64(), nullable=False),
+        pa.field("began_ns", pa.int64(), nullable=False),
+        pa.field("ended_ns", pa.int64(), nullable=False),
     ]
 )
 
@@ -227,6 +242,47 @@ def read_window(path: Path) -> Window | None:
     return None if window is None else Window(*window)
 
 
+def write_sequences(path: Path, sequences: Sequences, classes: Sequence[str]) -> None:
+    """Raises HarnessError, with the earlier file intact, when `path` can't be written."""
+    rows = [
+        _SequenceRow(
+            request_class=classes[row["request_class"]],
+            phase=Phase(row["phase"]).name.lower(),
+            how=SequenceEnd(row["how"]).name.lower(),
+            steps=int(row["steps"]),
+            began_ns=int(row["began_ns"]),
+            ended_ns=int(row["ended_ns"]),
+        )
+        for row in sequences
+    ]
+    _write_readings(path, _SEQUENCES, rows)
+
+
+def read_sequences(path: Path, classes: Sequence[str]) -> Sequences:
+    """Exactly what was written. Raises InputError when `path` is no such file, or is damaged."""
+    numbers_of = {name: number for number, name in enumerate(classes)}
+    with Opened(path, _SEQUENCES) as file:
+        rows = [_SequenceRow(**row) for row in _rows(file)]
+    made = np.zeros(len(rows), SEQUENCE)
+    for number, row in enumerate(rows):
+        try:
+            which = numbers_of[row.request_class], Phase[row.phase.upper()], SequenceEnd[row.how.upper()]
+        except KeyError as error:
+            raise damaged(path, f"nothing is called {str(error)[:60]}") from error
+        made[number] = *which, row.steps, row.began_ns, row.ended_ns
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _SequenceRow:
+    request_class: str
+    phase: str
+    how: str
+    steps: int
+    began_ns: int
+    ended_ns: int
+
+
 def write_host(path: Path, readings: Sequence[HostReading]) -> None:
     """Raises HarnessError, with the earlier file intact, when `path` can't be written."""
     _write_readings(path, _HOST, readings)
@@ -308,12 +364,14 @@ class _Dictionaries:
         return pa.DictionaryArray.from_arrays(arrow(codes, mask), self._of[name])
 
 
-def _write_readings(path: Path, schema: Any, readings: Sequence[HostReading | GpuReading]) -> None:
+def _write_readings(
+    path: Path, schema: Any, readings: Sequence[HostReading | GpuReading | _SequenceRow]
+) -> None:
     tables = [_readings_table(schema, readings)] if readings else []
     write(path, schema, {"clock": CLOCK}, tables)
 
 
-def _readings_table(schema: Any, readings: Sequence[HostReading | GpuReading]) -> Any:
+def _readings_table(schema: Any, readings: Sequence[HostReading | GpuReading | _SequenceRow]) -> Any:
     rows = [asdict(reading) for reading in readings]
     columns = [_readings_column([row[field.name] for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
@@ -322,6 +380,8 @@ def _readings_table(schema: Any, readings: Sequence[HostReading | GpuReading]) -
 def _readings_column(values: Sequence[Any], kind: Any) -> Any:
     if pa.types.is_nested(kind):  # which only a GPU's readings have
         return pa.array(values, kind)
+    if pa.types.is_string(kind):
+        return strings(values)
     absent = np.array([value is None for value in values])
     filled = [0 if value is None else value for value in values]
     return arrow(np.array(filled, dtype=kind.to_pandas_dtype()), absent)

@@ -18,7 +18,7 @@ from harness.store.whole import Absent
 from harness.version import version
 
 NAME = "thinned.json"
-SAMPLES = ("requests.parquet", "host.parquet", "gpu.parquet")
+SAMPLES = ("requests.parquet", "sequences.parquet", "host.parquet", "gpu.parquet")
 
 
 def read(run: Path) -> Thinned | None:

@@ -63,6 +63,8 @@ MODELS = (
     "optional",
     "in_a_row",
     "round_trip",
+    "direct",
+    "oldest",
 )
 
 
@@ -89,6 +91,9 @@ def test_what_init_writes_runs_as_it_is_over_both_wires(
         assert point.server is not None and point.server.requests > 0
         assert point.errors == 0 or model == "picky"
         assert model != "picky" or any("it is negative" in reason for reason in point.error_reasons)
+        assert (point.sequences is not None) is (model in ("direct", "oldest"))
+        if point.sequences is not None:
+            assert point.sequences.whole > 0 and point.sequences.failed == 0
         if model == "in_a_row":
             worked = {each.model: each.server.requests for each in point.composing}
             assert list(worked) == ["twice", "again"] and worked["twice"] == 2 * worked["again"]
@@ -379,3 +384,84 @@ validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1
     ):
         refused = workplace.run("run", workplace.scenario(text.replace(changed, said)), *where)
         assert refused.code == 2 and "`parameters" in refused.stderr and "Traceback" not in refused.stderr
+
+
+SEQUENCES = """\
+model: {served: direct}
+requests:
+  - {name: talk, sequence: {}, data: talk.json}
+load: {concurrency: 3}
+measure: {warmup_s: 0.1, duration_s: 1, at_most_s: 15, precision: {p50: 0.9}}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, send_lag_ms: 10000, idle_users: 1, drift: 1000}
+"""
+
+
+def talk(place: Workplace, *, wrong: bool = False) -> None:
+    """Two streams of perf_analyzer's, with what a model that counts and adds must say to each step."""
+    streams = ([1.0, 2.0, 3.0], [10.0, 20.0])
+    answers = [
+        [{"steps": [k + 1], "total": [sum(stream[: k + 1]) + wrong]} for k in range(len(stream))]
+        for stream in streams
+    ]
+    data = {"data": [[{"x": [x]} for x in stream] for stream in streams], "validation_data": answers}
+    (place.path / "talk.json").write_text(json.dumps(data))
+
+
+def test_sequences_are_sent_step_by_step_and_each_is_validated(
+    workplace: Workplace, their_server: OpenServer
+) -> None:
+    talk(workplace)
+    where = ("--url", url(their_server), "--grpc-port", str(their_server.grpc_port), "--json")
+    both = ("--set", "protocol=[http, grpc]")
+    for load in ("{concurrency: 3}", "{rate_per_s: 30, arrivals: poisson}"):
+        found = valid(
+            workplace.run("run", workplace.scenario(SEQUENCES), *where, *both, "--set", f"load={load}")
+        )
+        for point in found["points"]:
+            seen, check = point["sequences"], point["answer_check"]
+            assert point["errors"] == seen["failed"] == 0
+            assert seen["whole"] > 5 and 2 <= seen["steps_mean"] <= 3
+            assert check["wrong"] == 0 and check["validated"] == check["compared"] > 0
+            assert seen["latency_s"]["min"] > point["latency_s"]["min"]
+            assert point["requests"] >= seen["whole"] * 2
+    talk(workplace, wrong=True)
+    done = workplace.run("run", workplace.scenario(SEQUENCES), *where)
+    (point,) = done.document["points"]
+    assert done.code == 3 and "validated are wrong" in " ".join(point["reasons"])
+
+
+def test_what_sequences_need_is_one_sentence(workplace: Workplace, their_server: OpenServer) -> None:
+    for model, request, said in (
+        ("direct", "{name: a}", "`sequence: {length: 20}`"),
+        ("twice", "{name: a, sequence: {}}", "twice has no sequence batcher"),
+        ("direct", "{name: a, sequence: {}, batch: 2}", "whose steps have no batch"),
+        ("direct", "{name: a, sequence: {length: 0}}", "requests.0.sequence.length"),
+    ):
+        text = f"model: {{served: {model}}}\nrequests:\n  - {request}\nload: {{concurrency: 1}}\n"
+        with pytest.raises(InputError) as refusal:
+            harness.run(workplace.scenario(text), url=url(their_server), results="results", quiet=True)
+        assert said in str(refusal.value), request
+    mixed = (
+        "model: {served: direct}\nrequests: [{name: a, sequence: {}}, {name: b}]\nload: {concurrency: 1}\n"
+    )
+    with pytest.raises(InputError, match="with and without `sequence` don't mix"):
+        harness.run(workplace.scenario(mixed), url=url(their_server), quiet=True)
+
+
+def test_the_model_of_the_tests_fails_on_a_mistake(their_server: OpenServer) -> None:
+    """Else it would show nothing that no step of harness fails."""
+    import tritonclient.http as client
+    from tritonclient.utils import InferenceServerException
+
+    tensor = client.InferInput("x", [1, 1], "FP32")
+    tensor.set_data_from_numpy(np.ones((1, 1), np.float32))
+    with client.InferenceServerClient(f"{LOOPBACK}:{their_server.http_port}") as connected:
+
+        def step(which: int, *, first: bool = False, last: bool = False) -> int:
+            flags = {"sequence_id": which, "sequence_start": first, "sequence_end": last}
+            answer = connected.infer("direct", [tensor], **flags)
+            return int(answer.as_numpy("steps").item())
+
+        assert [step(5, first=True), step(5), step(5, last=True)] == [1, 2, 3]
+        with pytest.raises(InferenceServerException):
+            step(5)

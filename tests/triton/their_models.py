@@ -97,6 +97,38 @@ return self.said(told=np.array([json.dumps(told, sort_keys=True).encode()], np.o
 
 DOUBLE = "return self.said(y=2 * self.given(request, 'x'))"
 
+STRICT = """
+if not hasattr(self, "open"):
+    self.open = {}
+first, last = (bool(self.given(request, name).ravel()[0]) for name in ("START", "END"))
+which = int(self.given(request, "CORRID").ravel()[0])
+if first == (which in self.open):
+    self.open.pop(which, None)
+    word = "began twice" if first else "never began"
+    return pb.InferenceResponse(error=pb.TritonError(f"sequence {which} {word}"))
+steps, total = self.open.pop(which, (0, 0.0))
+steps, total = steps + 1, total + float(self.given(request, "x").ravel()[0])
+if not last:
+    self.open[which] = steps, total
+return self.said(
+    steps=np.full((1, 1), steps, np.int32),
+    total=np.full((1, 1), total, np.float32),
+    left=np.full((1, 1), len(self.open), np.int32),
+)
+"""
+
+SEQUENCES = """\
+sequence_batching {{
+  max_sequence_idle_microseconds: 60000000
+  {strategy}
+  control_input [
+    {{ name: "START" control [ {{ kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] }} ] }},
+    {{ name: "END" control [ {{ kind: CONTROL_SEQUENCE_END int32_false_true: [ 0, 1 ] }} ] }},
+    {{ name: "CORRID" control [ {{ kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 }} ] }}
+  ]
+}}
+"""
+
 ROUND_TRIP = """
 asked = pb.InferenceRequest(
     model_name="twice", requested_output_names=["y"], inputs=[pb.get_input_tensor_by_name(request, "x")]
@@ -139,6 +171,10 @@ def write(repository: Path) -> Path:
     for name in ("twice", "again"):
         python(repository, name, DOUBLE, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
     python(repository, "round_trip", ROUND_TRIP, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
+    for name, strategy in (("direct", "direct { }"), ("oldest", "oldest { max_candidate_sequences: 8 }")):
+        outputs = {"steps": ("INT32", "1"), "total": ("FP32", "1"), "left": ("INT32", "1")}
+        more = SEQUENCES.format(strategy=strategy)
+        python(repository, name, STRICT, {"x": ("FP32", "1")}, outputs, max_batch=4, more=more)
     ensemble(repository, "in_a_row", ("twice", "again", "twice"))
     return repository
 
@@ -168,7 +204,7 @@ def python(
             for tensor, (kind, dims) in of.items()
         )
 
-    batching = "dynamic_batching { }\n" if max_batch else ""
+    batching = "dynamic_batching { }\n" if max_batch and "sequence_batching" not in more else ""
     config = (
         f'backend: "python"\nmax_batch_size: {max_batch}\n{batching}'
         f"{tensors('input', inputs)}{tensors('output', outputs)}"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import cycle
+from itertools import cycle, repeat
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -23,12 +23,20 @@ from harness.load.arrivals import Times, draws
 from harness.load.endpoint import Endpoint
 from harness.load.kept_answers import LARGEST, KeptAnswers, answers_file
 from harness.load.load_plan import CHANNEL_VARIABLE, PLAN_VARIABLE, PayloadFile, read_plan, read_times
+from harness.load.process import sequences
 from harness.load.process.channel import Channel, Pipes
 from harness.load.process.conductor import Conductor
 from harness.load.process.in_turns import Turn, closed_loop_in_turns, open_loop_in_turns
 from harness.load.process.locust_statistics import CountedAtOnce
-from harness.load.process.loops import Draws, OpenLoop, closed_loop
+from harness.load.process.loops import Draws, OpenLoop, Payloads, closed_loop
 from harness.load.process.recorder import Recorder
+from harness.load.process.sequences import (
+    Drawn,
+    OpenLoopOfSequences,
+    Steps,
+    closed_loop_of_sequences,
+)
+from harness.load.sequence_records import SequenceRecorder
 from harness.load.user import Report, TritonUser
 from harness.load.wire import Reply
 from harness.load.wire.connection import Connection, Fault
@@ -47,6 +55,9 @@ conductor: Conductor | None = None
 times: dict[Phase, Times | None] = {}
 drawn: dict[Phase, list[Draws]] = {}
 """Those of each arm."""
+begun: dict[Phase, Iterator[Drawn]] = {}
+"""The sequences of each phase."""
+ended: SequenceRecorder | None = None
 
 
 def share(worker: int, of: int) -> None:
@@ -57,6 +68,8 @@ def share(worker: int, of: int) -> None:
         due = read_times(plan_path, phase.name.lower())
         times[phase] = None if due is None else due[worker::of]
         drawn[phase] = [draws_of(phase, arm, worker, of) for arm in range(len(ways))]
+        if plan.in_sequences:
+            begun[phase] = sequences.drawn(plan.classes, plan.seed * len(Phase) + phase, worker, of)
 
 
 def draws_of(phase: Phase, arm: int = 0, worker: int = 0, of: int = 1) -> Draws:
@@ -67,9 +80,17 @@ def draws_of(phase: Phase, arm: int = 0, worker: int = 0, of: int = 1) -> Draws:
     return draws(weights, [len(each) for each in slots[0]], seed, worker, of)
 
 
+def steps_of(conductor: Conductor, own: Payloads, phase: Phase) -> Steps:
+    """What sends the sequences of a phase; the users of a process take from them in turn."""
+    assert ended is not None
+    return Steps.of(own, plan.endpoint.protocol, begun[phase], conductor.record, ended.record, conductor.kept)
+
+
 def conduct(runner: Any, channel: Channel, worker: int = 0, of: int = 1) -> None:
     """Let the driver at the other end of `channel` lead this process, which is number `worker` of `of`."""
-    global conductor
+    global conductor, ended
+    if plan.in_sequences:
+        ended = SequenceRecorder(plan_path.parent, worker)
     share(worker, of)
     counted = CountedAtOnce(runner.stats)
     report = Report(runner.environment, plan.endpoint.protocol)
@@ -165,6 +186,8 @@ class PlannedUser(TritonUser):
             connection.alone = plan.concurrency == 1
             _connect(connection)
         more, record, kept = conductor.more, conductor.record, conductor.kept
+        if plan.in_sequences:
+            return self._closed_in_sequences(conductor, own)
 
         def send(phase: Phase) -> None:
             turn = turn_of(phase, conductor.start_ns)
@@ -175,8 +198,38 @@ class PlannedUser(TritonUser):
 
         return send
 
+    def _closed_in_sequences(self, conductor: Conductor, own: Payloads) -> Callable[[Phase], None]:
+        steps = {phase: steps_of(conductor, own, phase) for phase in conductor.phases}
+
+        def send(phase: Phase) -> None:
+            assert ended is not None
+            ended.phase = phase
+            closed_loop_of_sequences(self.opened[0], steps[phase], conductor.more)
+
+        return send
+
+    def _open_in_sequences(self, conductor: Conductor) -> Callable[[Phase], None]:
+        own = next(payloads)
+        pools = {
+            phase: OpenLoopOfSequences(
+                self.new_connection, steps_of(conductor, own, phase), plan.endpoint.timeout_s
+            )
+            for phase in conductor.phases
+        }
+
+        def send(phase: Phase) -> None:
+            assert ended is not None
+            ended.phase = phase
+            due = times[phase]
+            if due is not None:
+                pools[phase].run(conductor.start_ns, due, repeat((0, 0)), conductor.due)
+
+        return send
+
     def _open(self, conductor: Conductor) -> Callable[[Phase], None]:
         """What the sender of an open loop does in a phase."""
+        if plan.in_sequences:
+            return self._open_in_sequences(conductor)
         timeout_s, kept = plan.endpoint.timeout_s, conductor.kept
         pools = [
             OpenLoop(partial(self.new_connection, each), payloads, conductor.record, timeout_s, kept)

@@ -164,7 +164,7 @@ class OpenLoop:
         woken = Waiter()
         try:
             while True:
-                self._send(connection, payloads, *item)
+                self._send(connection, payloads, item)
                 if self._waiting:
                     item = self._waiting.popleft()
                 else:
@@ -180,16 +180,28 @@ class OpenLoop:
             self._senders.discard(gevent.getcurrent())
             connection.close()
 
-    def _send(
-        self, connection: Connection, payloads: Payloads, intended_ns: int, request_class: int, variant: int
-    ) -> None:
+    def _send(self, connection: Connection, payloads: Payloads, item: tuple[int, int, int]) -> None:
         now = monotonic_ns()
-        if now - intended_ns > self._timeout_s * 1e9:
+        if now - item[0] > self._timeout_s * 1e9:
             reason = f"not sent within {self._timeout_s:g} s: {self._most} requests awaited their answers"
-            reply = Reply(Status.TIMEOUT, reason, now, -1, now, 0, 0)
+            self._given_up(item, Reply(Status.TIMEOUT, reason, now, -1, now, 0, 0))
         else:
-            reply = call(connection, payloads, request_class, variant, now, self._kept)
-        self._record(request_class, intended_ns, reply)
+            self._answer(connection, payloads, item, now)
         self._unanswered -= 1
         if not self._unanswered:
             self._idle.set()
+
+    def _answer(
+        self, connection: Connection, payloads: Payloads, item: tuple[int, int, int], now_ns: int
+    ) -> None:
+        """Send, and record what came of it."""
+        intended_ns, request_class, variant = item
+        self._record(
+            request_class,
+            intended_ns,
+            call(connection, payloads, request_class, variant, now_ns, self._kept),
+        )
+
+    def _given_up(self, item: tuple[int, int, int], reply: Reply) -> None:
+        """Record that it wasn't sent."""
+        self._record(item[1], item[0], reply)

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.http_json import refusal
 from harness.load.wire.connection import LARGEST_KEPT, Connection, Fault
+from harness.load.wire.sequence_flags import widened
 from harness.load.wire.stream import Stream
 from harness.load.wire.tls_stream import TlsStream
 from harness.plain_text import quoted
@@ -28,6 +29,8 @@ _LONGEST_LINE = 8 * 1024
 """More than the first line of a request of ours has."""
 _MOST_DIGITS = 15
 """Digits of a length: a petabyte has 16."""
+_OWN_PARAMETERS = ("priority", "timeout", "sequence_id", "sequence_start", "sequence_end")
+"""Those that tritonclient has arguments for."""
 _REFUSAL_BYTES = 16 * 1024
 """Bytes of a refusal that are kept, for its reason."""
 
@@ -69,10 +72,13 @@ def request(
     import tritonclient.http as triton
 
     given = dict(parameters or {})
-    own = {name: given.pop(name) for name in ("priority", "timeout") if name in given}
+    own = {name: given.pop(name) for name in _OWN_PARAMETERS if name in given}
     body, json_bytes = triton.InferenceServerClient.generate_request_body(
         inputs, outputs=outputs or None, parameters=given or None, **own
     )
+    if "sequence_id" in own:
+        text = widened(body[:json_bytes])
+        body, json_bytes = text + body[len(body) if json_bytes is None else json_bytes :], len(text)
     of_version = f"/versions/{version}" if version else ""
     head = [
         f"POST {prefix}/v2/models/{quote(model, safe='')}{of_version}/infer HTTP/1.1",

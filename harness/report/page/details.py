@@ -20,6 +20,7 @@ from harness.schema.result import (
     LoadProcess,
     PointResult,
     RunResult,
+    SequenceFigures,
     SteadyState,
 )
 
@@ -139,6 +140,19 @@ def _same_answers(seen: AnswerCheck) -> str:
     return "; ".join(words)
 
 
+def _sequences(seen: SequenceFigures | None) -> list[Fact]:
+    if seen is None:
+        return []
+    steps = "" if seen.steps_mean is None else f" of {number(seen.steps_mean)} steps on average"
+    ends = [f"{n:,} {word}" for n, word in ((seen.cut, "cut by the end"), (seen.failed, "failed")) if n]
+    p50, p99 = seen.latency_s.p50, seen.latency_s.p99
+    latency = [f"{name} {ms(value)} ms" for name, value in (("p50", p50), ("p99", p99)) if value is not None]
+    return [
+        ("Sequences", ", ".join([f"{seen.whole:,}{steps}", *ends])),
+        ("A sequence takes", ", ".join(latency) or None),
+    ]
+
+
 def how_measured(point: PointResult) -> list[Fact]:
     """How the point was measured."""
     cut = point.steady_state
@@ -153,6 +167,7 @@ def how_measured(point: PointResult) -> list[Fact]:
         ("Steady", cut.why if cut else None),
         *([("Answers", _same_answers(point.answer_check))] if point.answer_check else []),
         *([("Computed by", point.execution_provider)] if point.execution_provider else []),
+        *_sequences(point.sequences),
         ("In flight, mean", None if point.in_flight_mean is None else number(point.in_flight_mean)),
     ]
     if point.point.load.open_loop:
