@@ -307,7 +307,8 @@ def nightly(
     testbed = _on_own_servers("a night starts servers of its own", options)
     loaded = running.load(Path(scenario), _overrides(overrides, workers), progress=progress)
     if accept is not None:
-        return story.accept(loaded, accept, results=Path(results), progress=progress).baseline
+        kept = story.accept(loaded, accept, testbed, results=Path(results), progress=progress)
+        return kept.baseline
     return story.nightly(
         loaded,
         testbed,

@@ -130,6 +130,7 @@ def nightly(
     apart: Apart = False,
     overrides: Overrides = [],  # noqa: B006 - typer reads it, nobody writes it
     results: Results = Path("results"),
+    model_repository: ModelRepository = None,
     server: Server = None,
     image: Image = None,
     shm_size: ShmSize = None,
@@ -149,6 +150,7 @@ def nightly(
         overrides=overrides,
         results=results,
         workers=workers,
+        model_repository=model_repository,
         server=server,
         image=image,
         shm_size=shm_size,

@@ -19,7 +19,7 @@ from harness.commands.comparing.experiment import Experiment, terms_of
 from harness.commands.comparing.quiet import wait_until_quiet
 from harness.commands.comparing.side import Side, check_alike
 from harness.commands.progress import Progress
-from harness.commands.run import RESULTS, Exports, exported
+from harness.commands.run import RESULTS, models_of
 from harness.console import print_sentences
 from harness.measurement.testbed import Testbed
 from harness.publish.webhook import Webhook
@@ -35,6 +35,7 @@ from harness.store.baselines import Kept
 from harness.store.run_folder import dated_folder, open_run
 from harness.store.scenario_file import LoadedScenario
 from harness.terminal import tell
+from harness.triton.their_repository import TheirRepository
 from harness.verdict.anytime import LEAST_ROUNDS
 from harness.verdict.nights import FEWEST_NIGHTS
 
@@ -58,7 +59,7 @@ def nightly(
     webhook = Webhook.of(os.environ)
     with _alone():
         testbed.check(loaded.name, loaded.points)
-        models = exported(loaded, progress)
+        models = models_of(loaded, testbed, progress)
         kept, reference = baselines.newest(results, loaded.name), reference_of(loaded, results, progress)
         check_alike(loaded, loaded, in_turns=in_turns)
         other = _other(kept, reference, loaded, in_turns=in_turns)
@@ -68,7 +69,7 @@ def nightly(
         candidate = Side.made("candidate", loaded, models, testbed, folder)
         first = kept is None
         if kept is None:
-            begun, kept = _first(begun, candidate, models, results, progress)
+            begun, kept = _first(begun, candidate, results, progress)
         experiment = partial(
             Experiment.of, folder, terms=terms_of(loaded, minutes_per_point), in_turns=in_turns
         )
@@ -79,7 +80,7 @@ def nightly(
         elif first:
             ended = begun.model_copy(update={"finished_at": now()})
         else:
-            side = Side.made("baseline", other, kept.models, testbed, folder)
+            side = Side.made("baseline", other, kept.models, _bed_of(kept, testbed), folder)
             ended = _compared(begun, experiment((side, candidate)), kept, progress)
         night_file.write(folder, ended)
     announce(webhook, of_night(ended), progress)
@@ -113,9 +114,15 @@ def _begun(folder: Path, loaded: LoadedScenario, kept: Kept | None) -> Night:
     )
 
 
-def _first(
-    begun: Night, candidate: Side, models: Exports, results: Path, progress: Progress
-) -> tuple[Night, Kept]:
+def _bed_of(kept: Kept, testbed: Testbed) -> Testbed:
+    """With the repository that was kept, where its models are in one."""
+    if kept.repository is None:
+        return testbed
+    theirs = TheirRepository.at(kept.repository)
+    return replace(testbed, target=replace(testbed.target, theirs=theirs))
+
+
+def _first(begun: Night, candidate: Side, results: Path, progress: Progress) -> tuple[Night, Kept]:
     """Without a baseline: the build becomes it, once it is seen to be served."""
     point = candidate.points(1.0, 0, in_turns=True)[0]
     with candidate.session(progress) as session:
@@ -124,7 +131,8 @@ def _first(
     kept = baselines.keep(
         results,
         candidate.loaded,
-        models,
+        candidate.models,
+        repository=_repository(candidate.testbed),
         reason="the first build",
         night=begun.run_id,
         environment=environment,
@@ -177,8 +185,18 @@ def _too_few(compared: Comparison, stored: Stored | None) -> str:
     return f"{nights} of the baseline can be compared with, and {FEWEST_NIGHTS} are the fewest; {added}"
 
 
+def _repository(testbed: Testbed) -> Path | None:
+    theirs = testbed.target.theirs
+    return None if theirs is None else theirs.path
+
+
 def accept(
-    loaded: LoadedScenario, reason: str, *, results: Path = RESULTS, progress: Progress | None = None
+    loaded: LoadedScenario,
+    reason: str,
+    testbed: Testbed | None = None,
+    *,
+    results: Path = RESULTS,
+    progress: Progress | None = None,
 ) -> Kept:
     """Make the candidate of the scenario's newest night the baseline, for a reason that is kept. Raises
     InputError where there is no such night, and where the build has changed since."""
@@ -186,13 +204,16 @@ def accept(
     if not reason.strip():
         raise InputError("why is it accepted? give --accept a reason, which is kept with the baseline")
     with _alone():
-        return _accepted(loaded, reason, results, progress)
+        return _accepted(loaded, reason, testbed or Testbed(), results, progress)
 
 
-def _accepted(loaded: LoadedScenario, reason: str, results: Path, progress: Progress) -> Kept:
+def _accepted(
+    loaded: LoadedScenario, reason: str, testbed: Testbed, results: Path, progress: Progress
+) -> Kept:
     folder = night_file.latest(results, loaded.name, progress.say)
     run = open_run(folder / "candidate")
-    measured, today = run.about(len({point.dtype for point in loaded.points})), exported(loaded, progress)
+    measured = run.about(len({point.dtype for point in loaded.points}))
+    today = models_of(loaded, testbed, progress)
     if [model.sha256 for model in measured.models] != [model.sha256 for model in today.values()]:
         raise InputError(
             f"the model of {loaded.name} isn't the one that the night {folder.name} measured: run "
@@ -205,7 +226,13 @@ def _accepted(loaded: LoadedScenario, reason: str, results: Path, progress: Prog
             "with it first"
         )
     return baselines.keep(
-        results, loaded, today, reason=reason, night=folder.name, environment=measured.environment
+        results,
+        loaded,
+        today,
+        repository=_repository(testbed),
+        reason=reason,
+        night=folder.name,
+        environment=measured.environment,
     )
 
 

@@ -20,7 +20,7 @@ from harness.clock import now, stamp
 from harness.plain_text import quoted, written
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.history_result import SkippedFolder
-from harness.schema.model import ModelArtifact
+from harness.schema.model import Model, ModelArtifact
 from harness.schema.night_result import Baseline
 from harness.schema.result import Environment
 from harness.schema.scenario import Dtype, Scenario
@@ -32,6 +32,7 @@ from harness.store.scenario_file import LoadedScenario
 from harness.version import version
 
 NAME = "baseline.json"
+REPOSITORY = "repository"
 
 Kind = Literal["baselines", "references"]
 """What a build is kept as."""
@@ -45,7 +46,13 @@ class Kept:
     baseline: Baseline
     scenario: Scenario
     """Its build's: how it is served. What it asks for besides is today's."""
-    models: Mapping[Dtype | None, ModelArtifact]
+    models: Mapping[Dtype | None, Model]
+
+    @property
+    def repository(self) -> Path | None:
+        """The model repository that its models are served from; None of exports."""
+        served = any(isinstance(model, ServedModel) for model in self.models.values())
+        return self.folder / REPOSITORY if served else None
 
 
 def newest(results: Path, scenario: str, kind: Kind = "baselines") -> Kept | None:
@@ -70,22 +77,30 @@ def accepted(results: Path) -> tuple[tuple[Baseline, ...], tuple[SkippedFolder, 
 def keep(
     results: Path,
     loaded: LoadedScenario,
-    models: Mapping[Dtype | None, ModelArtifact],
+    models: Mapping[Dtype | None, Model],
     *,
+    repository: Path | None = None,
     reason: str,
     night: str | None,
     environment: Environment | None,
     reference_of: str | None = None,
 ) -> Kept:
-    """Make a build the baseline of its scenario, or the reference of another. Raises HarnessError where it
-    can't be written."""
+    """Make a build the baseline of its scenario, or the reference of another. `repository`: where models are
+    that nobody exported. Raises HarnessError where it can't be written."""
     scenario = reference_of or loaded.name
     place = _place(results, scenario, "references" if reference_of else "baselines")
     try:
         place.mkdir(parents=True, exist_ok=True)
         folder = _free(place)
         with atomic.new_folder(folder) as made:
-            kept = [_copied(model, made, number) for number, model in enumerate(models.values())]
+            kept: list[Model] = []
+            for number, model in enumerate(models.values()):
+                if isinstance(model, ModelArtifact):
+                    kept.append(_copied(model, made, number))
+                else:
+                    assert repository is not None, "its files can be seen"
+                    _copy_served(model, repository, made / REPOSITORY)
+                    kept.append(model)
             baseline = Baseline(
                 scenario=scenario,
                 accepted_at=now(),
@@ -127,6 +142,14 @@ def _copied(model: ModelArtifact, folder: Path, number: int) -> ModelArtifact:
     return model.model_copy(update={"onnx_path": f"model-{number}/{file.name}"})
 
 
+def _copy_served(model: ServedModel, repository: Path, to: Path) -> None:
+    """The folder of the model and of those that work for it; of one that may ask any other, of all."""
+    named = {each.name for each in (model, *model.beside)} | set(model.composing)
+    for folder in sorted(repository.iterdir()):
+        if folder.is_dir() and (folder.name in named or (model.asks_others and not model.composing)):
+            shutil.copytree(folder, to / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def _read(folder: Path) -> Kept:
     """Raises NotWhole."""
     file = folder / NAME
@@ -135,10 +158,12 @@ def _read(folder: Path) -> Kept:
         scenario = Scenario.model_validate_json(json.dumps(baseline.resolved))
     except ValueError as error:
         raise whole.damaged(file, "this harness doesn't understand the scenario in it") from error
-    models = {}
+    models: dict[Dtype | None, Model] = {}
     for model in baseline.models:
         if isinstance(model, ServedModel):
-            raise whole.damaged(file, "it has no file of its model")
+            _check_served(folder / REPOSITORY, model)
+            models[None] = model
+            continue
         onnx = folder / model.onnx_path
         if not onnx.is_file() or onnx.resolve().parent.parent != folder.resolve():
             raise whole.missing(onnx)
@@ -146,3 +171,14 @@ def _read(folder: Path) -> Kept:
             raise whole.damaged(onnx, "it isn't the model that was accepted")
         models[model.dtype] = model.model_copy(update={"onnx_path": str(onnx.resolve())})
     return Kept(folder, baseline, scenario, models)
+
+
+def _check_served(repository: Path, model: ServedModel) -> None:
+    """Raises NotWhole where a file of it isn't the one that was accepted."""
+    for each in (model, *model.beside):
+        for name, sha256 in (each.files or {}).items():
+            file = repository / name
+            if not file.resolve().is_relative_to(repository.resolve()) or not file.is_file():
+                raise whole.missing(file)
+            if file_sha256(file) != sha256:
+                raise whole.damaged(file, "it isn't the model that was accepted")

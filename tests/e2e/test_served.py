@@ -465,3 +465,39 @@ def test_the_model_of_the_tests_fails_on_a_mistake(their_server: OpenServer) -> 
         assert [step(5, first=True), step(5), step(5, last=True)] == [1, 2, 3]
         with pytest.raises(InferenceServerException):
             step(5)
+
+
+def test_a_night_keeps_the_repository_that_it_compares_with(workplace: Workplace, tmp_path: Path) -> None:
+    workplace.lock_for_itself()
+    repository = tmp_path / "theirs"
+    their_models.strings(repository)
+    scenario = workplace.scenario("""\
+model: {served: strings}
+requests:
+  - {name: lines, payload: text}
+load: {concurrency: 1}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
+regression: {round_s: 1, wait_minutes: 0}
+""")
+    options = ("--model-repository", repository, "--minutes-per-point", "0.01")
+    first = workplace.run("nightly", scenario, *options)
+    assert first.code == 0 and "this build is it from now on" in first.stdout, first.stderr
+    (kept,) = workplace.path.glob("results/baselines/*/*/repository/strings/1/model.py")
+    assert kept.read_bytes() == (repository / "strings/1/model.py").read_bytes()
+    file = repository / "strings/1/model.py"
+    file.write_text(file.read_text() + "# another build\n")
+    second = workplace.run("nightly", scenario, *options, "--json")
+    assert second.code == 3 and second.document["outcome"] == "inconclusive", "one round settles nothing"
+    before, now = (arm["models"][0] for arm in second.document["comparison"]["arms"])
+    assert before["files"].keys() == now["files"].keys() and before["sha256"] != now["sha256"]
+    refused = workplace.run(
+        "nightly",
+        workplace.scenario(
+            scenario.read_text().replace("wait_minutes: 0", "wait_minutes: 0, reference: scenario.yaml")
+        ),
+        *options,
+    )
+    assert refused.code == 2 and "leave out regression.reference" in refused.stderr
+    kept.write_text("")
+    damaged = workplace.run("nightly", scenario, *options)
+    assert damaged.code == 2 and "isn't the model that was accepted" in damaged.stderr

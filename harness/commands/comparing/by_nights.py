@@ -22,6 +22,7 @@ from harness.schema.night_result import Night, Stored
 from harness.schema.regression_section import Regression
 from harness.schema.result import Environment
 from harness.schema.scenario import Scenario
+from harness.schema.served_model import Served
 from harness.store import baselines, night_file
 from harness.store.baselines import Kept
 from harness.store.scenario_file import LoadedScenario
@@ -35,6 +36,11 @@ def reference_of(loaded: LoadedScenario, results: Path, progress: Progress) -> K
     named = loaded.scenario.regression.reference
     if named is None:
         return None
+    if isinstance(loaded.scenario.model, Served):
+        raise InputError(
+            f"{loaded.name} has a reference, and is of a model that harness doesn't export: its own build is "
+            "kept and run again, so leave out regression.reference"
+        )
     kept = baselines.newest(results, loaded.name, "references")
     if kept is None:
         reference = load(confined(loaded.folder, named, f"regression.reference {named!r}"), progress=progress)
