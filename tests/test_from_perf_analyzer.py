@@ -70,5 +70,5 @@ def test_what_harness_lacks_is_named_in_the_readme() -> None:
     missing = README.read_text().split("## Not here yet")[1]
     for option, said in rows().items():
         if said.startswith("none yet"):
-            word = {"--streaming": "decoupled models", "--grpc-compression-algorithm": "compression"}[option]
+            word = {"--streaming": "decoupled models"}[option]
             assert word in missing, option

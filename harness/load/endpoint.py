@@ -12,7 +12,7 @@ from harness import headers
 from harness.address import Address, Url
 from harness.schema.errors import InputError
 from harness.schema.frozen import Frozen
-from harness.schema.scenario import Protocol
+from harness.schema.scenario import Compression, Protocol
 from harness.schema.tensors import Tensors
 from harness.tls import Tls
 
@@ -35,6 +35,8 @@ class Endpoint(Frozen):
 
     prefix: Annotated[str, Field(max_length=1024)] = ""
     """What stands before HTTP's paths, as a proxy asks: "/triton"."""
+    compression: Compression | None = None
+    """Of each request."""
     with_headers: bool = False
     """Whether the user's own headers go with each request (`harness.headers`)."""
 
@@ -64,6 +66,7 @@ class Endpoint(Frozen):
             version=version,
             prefix=self.prefix,
             parameters=parameters,
+            compression=self.compression,
         )
 
     def open(self, channels: Channels | None = None) -> Connection:
@@ -75,7 +78,16 @@ class Endpoint(Frozen):
             raise InputError(
                 f"the run sends headers of its own, and there are none here: set {headers.VARIABLE} to them"
             )
-        return open_connection(self.protocol, self.host, self.port, self.timeout_s, self.tls, channels, own)
+        return open_connection(
+            self.protocol,
+            self.host,
+            self.port,
+            self.timeout_s,
+            self.tls,
+            channels,
+            own,
+            self.compression,
+        )
 
 
 def parsed_host(text: str | None) -> Address:

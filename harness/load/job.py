@@ -82,6 +82,7 @@ class Job:
             tls=self.tls,
             prefix=self.prefix,
             with_headers=self.with_headers,
+            compression=self.point.compression,
         )
 
     def prepared(self, request_class: str, tensors: Tensors) -> bytes:

@@ -204,6 +204,7 @@ def _point(
         model=scenario.model,
         dtype=chosen["dtype"],
         protocol=chosen["protocol"],
+        compression=scenario.compression,
         shared_memory=chosen["shared_memory"],
         server=server,
         requests=tuple(classes),

@@ -7,6 +7,7 @@ from harness.schema.frozen import Frozen
 from harness.schema.load import PointLoad
 from harness.schema.roles import Role, role_of
 from harness.schema.scenario import (
+    Compression,
     DeviceKind,
     Dtype,
     Measure,
@@ -95,6 +96,7 @@ class Point(Frozen):
     dtype: Dtype | None = None
     """None: as the model is."""
     protocol: Protocol
+    compression: Compression | None = None
     shared_memory: SharedMemory = "none"
     server: ServerSettings
     requests: tuple[PointClass, ...]

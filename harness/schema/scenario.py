@@ -40,6 +40,7 @@ from harness.schema.tune_section import Tune
 Protocol = Literal["http", "grpc"]
 DeviceKind = Literal["auto", "cpu", "gpu"]
 SharedMemory = Literal["none", "system", "cuda"]
+Compression = Literal["gzip", "deflate"]
 Dtype = Literal["fp32", "fp16"]
 Provider = Literal["cuda", "tensorrt"]
 PayloadSource = Literal["text", "bytes", "random"]
@@ -261,6 +262,8 @@ class Scenario(Frozen):
     """The numbers that the model computes with: `fp16` converts the export (inputs and outputs keep their
     types) and proves it again, with a tolerance of its own. Left out: as the model is."""
     protocol: Protocol | Annotated[tuple[Protocol, ...], MANY] = "http"
+    compression: Compression | None = None
+    """Of each request, as it is prepared: `gzip` or `deflate`, over both wires. Answers come as they are."""
     shared_memory: SharedMemory | Annotated[tuple[SharedMemory, ...], MANY] = "none"
     """`system`: tensors go through shared memory instead of the wire; for a server on this machine. `cuda`:
     through memory of the GPU."""
@@ -305,6 +308,17 @@ class Scenario(Frozen):
                         f"`{key}` of request class {request.name!r} is for a model that is served by itself, "
                         "by `model: {served: NAME}`: leave it out"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _compressed(self) -> Scenario:
+        if self.compression is not None and self.shared_memory != "none":
+            raise ValueError("`compression` is of what goes over the wire: leave it or `shared_memory` out")
+        if self.compression is not None and any(request.sequence for request in self.requests):
+            raise ValueError(
+                "the steps of a sequence differ in a few bytes, so they can't be compressed beforehand: "
+                "leave `compression` out"
+            )
         return self
 
     def _check_served(self) -> None:

@@ -12,7 +12,7 @@ from harness.load.wire import open_connection, prepare
 from harness.load.wire.grpc.grpc_channel import GrpcChannel
 from harness.load.wire.grpc.grpc_connection import GrpcConnection
 from harness.schema.samples import Status
-from harness.schema.scenario import Protocol
+from harness.schema.scenario import Compression, Protocol
 from harness.schema.tensors import Tensors
 from harness.triton.embedded import EmbeddedServer
 from tests.load.triton_models import TYPES
@@ -52,6 +52,23 @@ def test_answers_are_those_of_tritonclient_byte_for_byte(triton: EmbeddedServer,
         assert connection.decode(reply)["Y"].tobytes() == plain.tobytes()
         assert reply.sent_ns < reply.first_byte_ns <= reply.completed_ns
         assert reply.sent_bytes > inputs["X"].nbytes and reply.received_bytes > inputs["X"].nbytes
+    connection.close()
+
+
+@both
+@pytest.mark.parametrize("compression", ["gzip", "deflate"])
+def test_a_request_may_be_compressed(
+    triton: EmbeddedServer, protocol: Protocol, compression: Compression
+) -> None:
+    inputs: Tensors = {"X": np.tile(np.arange(8, dtype=np.float32), (4, 500))}
+    plain = prepare(protocol, "echo", inputs, ["Y"], "127.0.0.1")
+    request = prepare(protocol, "echo", inputs, ["Y"], "127.0.0.1", compression=compression)
+    assert len(request) < len(plain) / 10
+    connection = open_connection(protocol, "127.0.0.1", port(triton, protocol), 30, compression=compression)
+    for _ in range(2):
+        reply = connection.call(request, keep_body=True)
+        assert reply.status is Status.OK, reply
+        assert np.array_equal(connection.decode(reply)["Y"], inputs["X"])
     connection.close()
 
 

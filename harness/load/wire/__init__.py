@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.load.wire.connection import Connection, Reply
-from harness.schema.scenario import Protocol
+from harness.schema.scenario import Compression, Protocol
 from harness.schema.tensors import Tensors
 from harness.tls import Tls
 
@@ -30,6 +30,7 @@ def prepare(
     version: str = "",
     prefix: str = "",
     parameters: Mapping[str, Any] | None = None,
+    compression: Compression | None = None,
 ) -> bytes:
     """The bytes that `Connection.call` of this protocol sends; `host` is "name:port".
 
@@ -41,9 +42,18 @@ def prepare(
 
     if protocol == "http":
         return http.prepare(
-            model, inputs, outputs, host, version=version, prefix=prefix, parameters=parameters
+            model,
+            inputs,
+            outputs,
+            host,
+            version=version,
+            prefix=prefix,
+            parameters=parameters,
+            compression=compression,
         )
-    return grpc_messages.prepare(model, inputs, outputs, version=version, parameters=parameters)
+    return grpc_messages.prepare(
+        model, inputs, outputs, version=version, parameters=parameters, compression=compression
+    )
 
 
 def open_connection(
@@ -54,11 +64,12 @@ def open_connection(
     tls: Tls | None = None,
     channels: Channels | None = None,
     headers: tuple[tuple[str, str], ...] = (),
+    compression: Compression | None = None,
 ) -> Connection:
     """A connection of this protocol; nothing is sent before its first `connect` or `call`.
 
-    `headers` go with every request. Over gRPC it is one of the users of a shared channel, where `channels`
-    are given. Raises InputError for TLS that can't be had.
+    `headers` go with every request, and `compression` is that of what was prepared. Over gRPC it is one of
+    the users of a shared channel, where `channels` are given. Raises InputError for TLS that can't be had.
     """
     from harness.load.wire import http
     from harness.load.wire.grpc import grpc_channel
@@ -66,5 +77,5 @@ def open_connection(
 
     if protocol == "http":
         return http.HttpConnection(host, port, timeout_s, tls, headers)
-    channel = (channels or grpc_channel.Channels()).join(host, port, tls, headers)
+    channel = (channels or grpc_channel.Channels()).join(host, port, tls, headers, compression)
     return grpc.GrpcConnection(channel, timeout_s)

@@ -10,12 +10,14 @@ from urllib.parse import quote
 import numpy as np
 
 from harness.http_json import refusal
+from harness.load.wire.compression import compressed
 from harness.load.wire.connection import LARGEST_KEPT, Connection, Fault
 from harness.load.wire.sequence_flags import widened
 from harness.load.wire.stream import Stream
 from harness.load.wire.tls_stream import TlsStream
 from harness.plain_text import quoted
 from harness.schema.samples import Status
+from harness.schema.scenario import Compression
 from harness.schema.tensors import Tensors
 from harness.tls import Tls, context_of
 
@@ -44,6 +46,7 @@ def prepare(
     version: str = "",
     prefix: str = "",
     parameters: Mapping[str, Any] | None = None,
+    compression: Compression | None = None,
 ) -> bytes:
     """A whole POST request: head, JSON, tensors. `host` is "name:port"; no outputs means all of them.
     `prefix` stands before the path, as a proxy asks."""
@@ -56,7 +59,7 @@ def prepare(
         tensor.set_data_from_numpy(np.ascontiguousarray(array), binary_data=True)
         tensors.append(tensor)
     wanted = [triton.InferRequestedOutput(name, binary_data=True) for name in outputs]
-    return request(model, tensors, wanted, host, version, prefix, parameters)
+    return request(model, tensors, wanted, host, version, prefix, parameters, compression)
 
 
 def request(
@@ -67,6 +70,7 @@ def request(
     version: str = "",
     prefix: str = "",
     parameters: Mapping[str, Any] | None = None,
+    compression: Compression | None = None,
 ) -> bytes:
     """The same of tritonclient's own InferInput and InferRequestedOutput objects."""
     import tritonclient.http as triton
@@ -79,6 +83,8 @@ def request(
     if "sequence_id" in own:
         text = widened(body[:json_bytes])
         body, json_bytes = text + body[len(body) if json_bytes is None else json_bytes :], len(text)
+    if compression is not None:  # Triton makes the lengths of what it has before the compression
+        body = compressed(compression, body)
     of_version = f"/versions/{version}" if version else ""
     head = [
         f"POST {prefix}/v2/models/{quote(model, safe='')}{of_version}/infer HTTP/1.1",
@@ -86,6 +92,8 @@ def request(
         "Content-Type: application/octet-stream",
         f"Content-Length: {len(body)}",
     ]
+    if compression is not None:
+        head.append(f"Content-Encoding: {compression}")
     if json_bytes is not None:
         head.append(f"Inference-Header-Content-Length: {json_bytes}")
     whole: bytes = "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body

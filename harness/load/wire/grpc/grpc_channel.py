@@ -16,6 +16,7 @@ from harness.load.wire.grpc.http2 import FRAME, WORD, Flag, Frame
 from harness.load.wire.grpc.http2_connection import Http2Connection
 from harness.load.wire.stream import Stream
 from harness.load.wire.tls_stream import TlsStream
+from harness.schema.scenario import Compression
 from harness.tls import Tls
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Headers = tuple[tuple[str, str], ...]
 """Names and values."""
+_To = tuple[str, int, Tls | None, Headers, Compression | None]
 
 MOST_USERS = SHARED_BY
 """Users that share a channel. A connection costs the server more than a stream, so how many there are is part
@@ -43,8 +45,16 @@ _FRAMES_A_SEND = 128
 class GrpcChannel:
     """Sends its users' requests over one connection, each as a stream of its own."""
 
-    def __init__(self, host: str, port: int, tls: Tls | None = None, headers: Headers = ()) -> None:
-        """`headers` go with every request. Raises InputError for TLS that can't be had."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        tls: Tls | None = None,
+        headers: Headers = (),
+        compression: Compression | None = None,
+    ) -> None:
+        """`headers` go with every request, which was prepared with this `compression`. Raises InputError for
+        TLS that can't be had."""
         self.host, self.port = host, port
         self.users = 0
         if tls is not None:
@@ -61,10 +71,12 @@ class GrpcChannel:
                 ("te", "trailers"),
                 ("content-type", "application/grpc"),
                 ("user-agent", "harness"),
+                *((("grpc-encoding", compression),) if compression else ()),
                 *((name.lower(), value) for name, value in headers),
             ]
         )
         self._head = bytearray(http2.frame(Frame.HEADERS, Flag.END_HEADERS, 0, block)) + bytes(_DATA.size)
+        self._compressed = int(compression is not None)
         self._data_at = len(self._head) - _DATA.size
 
     @property
@@ -99,7 +111,9 @@ class GrpcChannel:
         connection.begin(answer, keep_body)
         head, stream_id = self._head, answer.stream_id
         WORD.pack_into(head, 5, stream_id)
-        _DATA.pack_into(head, self._data_at, size << 8, Flag.END_STREAM, stream_id, 0, len(prepared))
+        _DATA.pack_into(
+            head, self._data_at, size << 8, Flag.END_STREAM, stream_id, self._compressed, len(prepared)
+        )
         incoming.window -= size
         if size <= _JOINED_BYTES:
             connection.send(incoming.take_owed() + head + prepared if incoming.owed else head + prepared)
@@ -131,7 +145,7 @@ class GrpcChannel:
         self, connection: Http2Connection, answer: Answer, message: memoryview, keep_body: bool
     ) -> None:
         """HEADERS, then DATA as the windows allow; while they don't, others have their turn."""
-        rest = deque((memoryview(_PREFIX.pack(0, len(message))), message))
+        rest = deque((memoryview(_PREFIX.pack(self._compressed, len(message))), message))
         left = len(message) + PREFIX_BYTES
         connection.begin(answer, keep_body)
         WORD.pack_into(self._head, 5, answer.stream_id)
@@ -183,17 +197,24 @@ class Channels:
     """The shared channels of one process."""
 
     def __init__(self) -> None:
-        self._by_server: defaultdict[tuple[str, int, Tls | None, Headers], list[GrpcChannel]]
+        self._by_server: defaultdict[_To, list[GrpcChannel]]
         self._by_server = defaultdict(list)
 
-    def join(self, host: str, port: int, tls: Tls | None = None, headers: Headers = ()) -> GrpcChannel:
+    def join(
+        self,
+        host: str,
+        port: int,
+        tls: Tls | None = None,
+        headers: Headers = (),
+        compression: Compression | None = None,
+    ) -> GrpcChannel:
         """One with room for a user more, who is counted. Raises InputError for TLS that can't be had."""
-        channels = self._by_server[host, port, tls, headers]
+        channels = self._by_server[host, port, tls, headers, compression]
         for channel in channels:
             if channel.users < MOST_USERS:
                 break
         else:
-            channel = GrpcChannel(host, port, tls, headers)
+            channel = GrpcChannel(host, port, tls, headers, compression)
             channels.append(channel)
         channel.users += 1
         return channel

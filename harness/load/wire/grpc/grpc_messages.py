@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.load.wire.compression import compressed
 from harness.load.wire.connection import Fault
 from harness.load.wire.grpc.http2 import Headers
 from harness.plain_text import quoted
 from harness.schema.samples import Status
+from harness.schema.scenario import Compression
 from harness.schema.tensors import Tensors
 
 _CODES = [
@@ -45,6 +47,7 @@ def prepare(
     *,
     version: str = "",
     parameters: Mapping[str, Any] | None = None,
+    compression: Compression | None = None,
 ) -> bytes:
     """A serialized ModelInferRequest, its tensors in `raw_input_contents`; no outputs means all of them."""
     import tritonclient.grpc as triton
@@ -55,9 +58,9 @@ def prepare(
         tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(np.ascontiguousarray(array))
         tensors.append(tensor)
-    return request(
-        model, tensors, [triton.InferRequestedOutput(name) for name in outputs], version, parameters
-    )
+    wanted = [triton.InferRequestedOutput(name) for name in outputs]
+    message = request(model, tensors, wanted, version, parameters)
+    return message if compression is None else compressed(compression, message)
 
 
 def request(
