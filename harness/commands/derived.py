@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from harness.analysis.derive import derive
 from harness.analysis.gates.all_gates import gates_for
 from harness.analysis.sample_statistics import SampleStatistics, latency_statistics
-from harness.analysis.sequences import sequence_figures
+from harness.analysis.sequence_figures import sequence_figures
 from harness.load.sequence_records import sequences_in
 from harness.load.spools import Spools, of_arm
 from harness.report.page.series import PointSeries, series_of
