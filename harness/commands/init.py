@@ -11,8 +11,8 @@ from pathlib import Path
 from harness import atomic
 from harness.commands.progress import Progress
 from harness.commands.served import check_can_be_asked, log_of_a_moment
+from harness.load import sequence_flags
 from harness.load.endpoint import Endpoint
-from harness.load.wire import sequence_flags
 from harness.measurement.testbed import Testbed
 from harness.model.comparison import difference
 from harness.model.first_guess import GUESSES, Guess, own_key, request_class, sent

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.load import arrivals
+from harness.load import arrivals, sequence_flags
 from harness.load.endpoint import Endpoint
 from harness.load.load_plan import LoadPlan, PayloadFile, PlannedClass, PlannedSequence, write_plan
 from harness.load.shared_memory import cuda_driver
@@ -15,7 +15,6 @@ from harness.load.shared_memory.cuda_memory import CudaMemory
 from harness.load.shared_memory.region_control import RegionControl
 from harness.load.shared_memory.regions import OPEN_LOOP_SLOTS, Make, SharedMemory, Target
 from harness.load.shared_memory.system_memory import SystemMemory
-from harness.load.wire import sequence_flags
 from harness.schema.errors import InputError
 from harness.schema.load import PointLoad
 from harness.schema.point import Point, PointClass

@@ -11,7 +11,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -39,7 +39,7 @@ from harness.model.sources import AnySource, OnnxFile
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.model import ModelArtifact
 from harness.schema.scenario import Dtype
-from harness.schema.tensors import TensorSpec
+from harness.schema.tensors import Datatype, TensorSpec
 
 Progress = Callable[[str], None]
 
@@ -293,7 +293,10 @@ def _of_one_row(tensor: Input) -> Input:
 
 
 def _specs(signature: Signature) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(name=i.name, datatype=i.datatype, axes=i.axes) for i in signature.inputs)
+    # Of what is exported no input is of another type.
+    return tuple(
+        TensorSpec(name=i.name, datatype=cast(Datatype, i.datatype), axes=i.axes) for i in signature.inputs
+    )
 
 
 def _halved(

@@ -27,7 +27,7 @@ from harness.plain_text import quoted
 from harness.schema.errors import InputError
 from harness.schema.faults import nearest, short
 from harness.schema.served_model import ServedModel, ServedTensor
-from harness.schema.tensors import NUMPY, Tensors
+from harness.schema.tensors import ANY_NUMPY, Tensors
 
 LARGEST_BYTES = 1 << 30
 """Of one file."""
@@ -137,7 +137,7 @@ def _flat(values: Sequence[Any]) -> Iterator[Any]:
 
 
 def _values(where: str, flat: Sequence[Any], tensor: ServedTensor) -> npt.NDArray[np.generic]:
-    kind = np.dtype(NUMPY[tensor.datatype])
+    kind = np.dtype(ANY_NUMPY[tensor.datatype])
     a_float = tensor.datatype.startswith(("FP", "BF"))
     fits: tuple[type, ...] = {"O": (str,), "b": (bool, int)}.get(kind.kind, (int,))
     fits = (int, float) if a_float else fits
@@ -175,7 +175,7 @@ def _of_bytes(where: str, raw: bytes, tensor: ServedTensor, dims: tuple[int, ...
         made = np.empty(len(strings), np.object_)
         made[:] = strings
         return _shaped(where, made, dims)
-    kind = np.dtype(NUMPY[tensor.datatype])
+    kind = np.dtype(ANY_NUMPY[tensor.datatype])
     if len(raw) % kind.itemsize:
         raise InputError(f"{where} has {len(raw)} bytes, and {tensor.datatype} takes {kind.itemsize} a value")
     return _shaped(where, np.frombuffer(raw, kind), dims)
@@ -281,7 +281,7 @@ def _of_numpy(path: Path, model: ServedModel) -> Tensors:
 
 def _cast(name: str, array: npt.NDArray[Any], tensor: ServedTensor) -> npt.NDArray[np.generic]:
     check_dims(name, array.shape, tensor)
-    kind = np.dtype(NUMPY[tensor.datatype])
+    kind = np.dtype(ANY_NUMPY[tensor.datatype])
     if kind.kind == "O":
         if array.dtype.kind not in "US":
             raise InputError(f"{name} is {array.dtype}, and the model takes strings")

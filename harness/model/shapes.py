@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from harness.model.signature import BATCH, Input, Signature
 from harness.schema.errors import InputError
-from harness.schema.tensors import NUMPY, Tensors
+from harness.schema.tensors import ANY_NUMPY, Tensors
 
 Sizes = dict[str, int]
 
@@ -87,7 +87,7 @@ def proving_feeds(signature: Signature, sizes: Sizes, seed: int) -> Tensors:
     made: Tensors = {}
     for tensor in signature.inputs:
         low, high = tensor.low, tensor.high
-        if low is None and np.dtype(NUMPY[tensor.datatype]).kind in "iu":  # 0 and 1 are valid indices
+        if low is None and np.dtype(ANY_NUMPY[tensor.datatype]).kind in "iu":  # 0 and 1 are valid indices
             low, high = (1.0, 1.0) if tensor.divides else (0.0, 2.0)
         made[tensor.name] = values(tensor, tensor.shape(sizes), generator, low, high)
     mask = made.get("attention_mask")
@@ -108,7 +108,7 @@ def values(
 
     Raises InputError for integers without a range, and for a range that holds no value of the type.
     """
-    kind = np.dtype(NUMPY[tensor.datatype])
+    kind = np.dtype(ANY_NUMPY[tensor.datatype])
     if low is not None and low == high:
         return _constant(tensor, shape, low)
     if kind.kind == "b":
@@ -139,7 +139,7 @@ def _boxes(made: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 
 
 def _constant(tensor: Input, shape: tuple[int, ...], value: float) -> npt.NDArray[np.generic]:
-    kind = np.dtype(NUMPY[tensor.datatype])
+    kind = np.dtype(ANY_NUMPY[tensor.datatype])
     limits = np.iinfo(kind) if kind.kind in "iu" else None
     if limits and not (value == int(value) and limits.min <= value <= limits.max):
         raise InputError(

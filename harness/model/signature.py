@@ -10,7 +10,7 @@ from typing import Any, Literal
 from harness.cache import Wheel, unpacked
 from harness.schema import axis_sizes
 from harness.schema.errors import InputError
-from harness.schema.tensors import Datatype
+from harness.schema.tensors import AnyDatatype
 
 BATCH = "batch"
 
@@ -78,7 +78,7 @@ class Input:
     """
 
     name: str
-    datatype: Datatype
+    datatype: AnyDatatype
     axes: tuple[int | str, ...]
     low: float | None = None
     high: float | None = None

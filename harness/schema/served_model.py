@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from harness.schema.frozen import Frozen
-from harness.schema.tensors import Datatype
+from harness.schema.tensors import AnyDatatype
 
 TOLERANCE = 1e-3
 """Of an answer against another to the same payload: nothing says how exactly a model of others computes."""
@@ -35,7 +35,7 @@ class ServedTensor(Frozen):
     """An input or output as the server describes it."""
 
     name: str
-    datatype: Datatype
+    datatype: AnyDatatype
     dims: tuple[int, ...]
     """-1 where each request says the size. The batch isn't among them where the model has one."""
     optional: bool = False

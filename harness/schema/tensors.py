@@ -12,22 +12,13 @@ from harness.schema.axis_sizes import names
 from harness.schema.frozen import Frozen
 
 Datatype = Literal[
-    "BOOL",
-    "UINT8",
-    "UINT16",
-    "UINT32",
-    "UINT64",
-    "INT8",
-    "INT16",
-    "INT32",
-    "INT64",
-    "FP16",
-    "FP32",
-    "FP64",
-    "BF16",
-    "BYTES",
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"
 ]
-"""Triton's names as they stand in its inference protocol (config.pbtxt prefixes them with TYPE_)."""
+"""What exports take and give: Triton's names as they stand in its inference protocol (config.pbtxt prefixes
+them with TYPE_)."""
+
+AnyDatatype = Datatype | Literal["BF16", "BYTES"]
+"""All of Triton's. BYTES are strings, TYPE_STRING in config.pbtxt."""
 
 NUMPY: dict[str, npt.DTypeLike] = {
     "BOOL": np.bool_,
@@ -42,9 +33,9 @@ NUMPY: dict[str, npt.DTypeLike] = {
     "FP16": np.float16,
     "FP32": np.float32,
     "FP64": np.float64,
-    "BF16": ml_dtypes.bfloat16,
-    "BYTES": np.object_,
 }
+
+ANY_NUMPY: dict[str, npt.DTypeLike] = NUMPY | {"BF16": ml_dtypes.bfloat16, "BYTES": np.object_}
 """What holds values of each, as tritonclient takes them. NumPy has no BF16 of its own."""
 
 Tensors = dict[str, npt.NDArray[np.generic]]

@@ -6,15 +6,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from harness.plain_text import quoted
 from harness.schema.errors import InputError
 from harness.schema.served_model import Served, ServedModel, ServedTensor
-from harness.schema.tensors import Datatype
+from harness.schema.tensors import ANY_NUMPY
 from harness.triton.control import Control
 
-_KNOWN = get_args(Datatype)
+_KNOWN = tuple(ANY_NUMPY)
 
 
 def described(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from harness.load.load_plan import PlannedClass, PlannedSequence
 from harness.load.process.sequences import drawn, ids
+from harness.load.sequence_flags import END_ID, FIRST_ID, NOBODYS, as_step, parameters, places
 from harness.load.wire import prepare
-from harness.load.wire.sequence_flags import END_ID, FIRST_ID, NOBODYS, as_step, parameters, places
 from harness.schema.scenario import Protocol
 from harness.schema.sequence_length import SequenceLength
 from harness.schema.tensors import Tensors

@@ -192,11 +192,11 @@ def test_a_server_that_is_told_to_stop_between_phases_is_waited_for_and_told(
     server, moments = session.server, iter(["before the measurement", "after it"])
     statistics = server.statistics
 
-    def stopped_first(name: str, *, settled: bool = True) -> Statistics:
+    def stopped_first(name: str, *, version: int | None = None, settled: bool = True) -> Statistics:
         if settled and next(moments) == moment:
             os.kill(server.process_ids()[0], signal.SIGTERM)
             wait_for(lambda: not Control(server.host, server.http_port).live())
-        return statistics(name, settled=settled)
+        return statistics(name, version=version, settled=settled)
 
     monkeypatch.setattr(server, "statistics", stopped_first)
     ended = measured(session, point, model, tmp_path, folder).observed.ended

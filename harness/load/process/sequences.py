@@ -15,8 +15,8 @@ from harness.load.arrivals import Times
 from harness.load.kept_answers import KeptAnswers
 from harness.load.load_plan import PlannedClass
 from harness.load.process.loops import Draws, OpenLoop, Payloads, Record, rest
+from harness.load.sequence_flags import END_ID, FIRST_ID, Places, as_step, places
 from harness.load.wire import Connection, Reply
-from harness.load.wire.sequence_flags import END_ID, FIRST_ID, Places, as_step, places
 from harness.schema.samples import SequenceEnd, Status
 from harness.schema.scenario import Protocol
 

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import numpy as np
 
 from harness.http_json import refusal
+from harness.load.sequence_flags import widened
 from harness.load.wire.compression import compressed
 from harness.load.wire.connection import LARGEST_KEPT, Connection, Fault
-from harness.load.wire.sequence_flags import widened
 from harness.load.wire.stream import Stream
 from harness.load.wire.tls_stream import TlsStream
 from harness.plain_text import quoted
@@ -339,5 +339,6 @@ def _is_number(text: bytes) -> bool:
 
 def _refusal(status: int, body: bytes) -> str:
     """Triton's own words, which it gives as {"error": …}; else the title of a page, or the first line."""
-    said = quoted(refusal(body).strip().split("\n")[0])
+    told = refusal(body) or body.decode("utf-8", "replace")
+    said = quoted(told.strip().split("\n")[0])
     return quoted(f"HTTP {status}: {said}" if said else f"HTTP {status}")
