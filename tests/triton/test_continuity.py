@@ -23,7 +23,7 @@ class Scripted:
         self.counters = NONE
         self.processes: list[int] = []
 
-    def statistics(self, model: str, *, settled: bool = True) -> Statistics:  # noqa: ARG002
+    def statistics(self, model: str, *, version: int | None = None, settled: bool = True) -> Statistics:  # noqa: ARG002
         return self.counters
 
     def process_ids(self) -> list[int]:
