@@ -15,6 +15,7 @@ from harness.schema.errors import InputError
 from harness.schema.model import Model, ModelArtifact
 from harness.schema.point import ServerSettings
 from harness.schema.scenario import DEFAULTS
+from harness.schema.served_model import ServedModel
 from harness.schema.tensors import TensorSpec
 from harness.triton.provider import provider_of
 from harness.triton.repository import model_config, optimization
@@ -166,6 +167,14 @@ def settings_of(config: Mapping[str, Any]) -> ServerSettings:
             "cuda_graph": True if cuda.get("graphs") else None,
         }
     )
+
+
+def computed_with(model: ServedModel, config: Mapping[str, Any]) -> tuple[str | None, dict[str, str] | None]:
+    """ONNX Runtime's name for what computes it, and its options; None for another backend's model."""
+    if not model.platform.startswith("onnxruntime"):
+        return None, None
+    provider, options = provider_of(dict(config))
+    return provider, options if provider else None
 
 
 def as_served(model: Model, settings: ServerSettings) -> ServerSettings:

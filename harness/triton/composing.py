@@ -33,7 +33,10 @@ class Composing:
         tell."""
         after = statistics.of_all(self._control.all_statistics())
         if self._model.beside:
-            named = tuple(dict.fromkeys(each.name for each in (self._model, *self._model.beside)))
+            asked = (self._model, *self._model.beside)
+            named = tuple(dict.fromkeys([each.name for each in asked]))
+            if any(each.asks_others for each in asked):
+                named += tuple(sorted(after.keys() - set(named)))
         else:
             named = self._model.composing or tuple(sorted(after.keys() - {self._model.name}))
         return tuple(self._worked(named, after))
@@ -43,7 +46,8 @@ class Composing:
             before, now = self._before.get(name), after.get(name)
             if before is None or now is None:
                 continue
-            if now.executions == before.executions and not self._model.beside:
+            asked = name == self._model.name or name in {each.name for each in self._model.beside}
+            if now.executions == before.executions and not asked:
                 continue
             instances = None
             with suppress(ServerError):

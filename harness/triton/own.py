@@ -259,8 +259,7 @@ class OwnServer(ABC):
         loaded = self.control.model_config(model.name, model.version)
         self.backend, self.backend_version = self.of_platform(model.platform), None
         self.loaded = as_loaded.settings_of(loaded)
-        provider, options = provider_of(loaded)
-        self.execution_provider, self.provider_options = provider, options if provider else None
+        self.execution_provider, self.provider_options = as_loaded.computed_with(model, loaded)
         return model.name
 
     def of_platform(self, platform: str) -> str:

@@ -175,6 +175,9 @@ class RemoteServer:
                 )
         self.loaded = as_loaded.settings_of(loaded)
         self.outputs = frozenset(output["name"] for output in loaded.get("output", ()))
+        if isinstance(artifact, ServedModel):
+            self.execution_provider, self.provider_options = as_loaded.computed_with(artifact, loaded)
+            return name
         self.execution_provider, options = provider_of(loaded)
         # Whether CUDA graphs that the configuration asks for are made depends on the implementation.
         known = self.execution_provider is not None and not self.loaded.cuda_graph

@@ -348,7 +348,10 @@ measure: {warmup_s: 0.1, duration_s: 1, at_most_s: 15, precision: {p50: 0.9}}
 validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
 """
     scenario = workplace.scenario(text)
-    (point,) = valid(workplace.run("run", scenario, "--url", url(their_server), "--json"))["points"]
+    result = valid(workplace.run("run", scenario, "--url", url(their_server), "--json"))
+    page = (Path(result["path"]) / "report.html").read_text()
+    assert "<h3>twice</h3>" in page and "<h3>strings</h3>" in page
+    (point,) = result["points"]
     of_class = {each["name"]: each["requests"] for each in point["classes"]}
     of_model = {each["model"]: each["server"]["requests"] for each in point["composing"]}
     assert of_model == {"twice": of_class["numbers"], "strings": of_class["lines"]}

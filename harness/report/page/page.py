@@ -31,8 +31,10 @@ from harness.report.page.resolved import resolved_scenario
 from harness.report.page.series import GpuSeries, PointSeries, coarser, fewer
 from harness.report.percentile import AT_LEAST, settling_line
 from harness.report.rows import columns, rows
+from harness.schema.model import Model
 from harness.schema.percentiles import figure_title
 from harness.schema.result import PointResult, RunResult
+from harness.schema.served_model import ServedModel
 from harness.version import version
 
 MOST_DOTS_A_PAGE = 60_000
@@ -88,7 +90,7 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         footnotes=footnotes(cell for row in table for cell in row.cells),
         at_least=AT_LEAST,
         settling_line=settling_line(run),
-        models=(*((run.model,) if run.model else ()), *run.other_models),
+        models=_models(run),
         gpu_table=details.gpu_table(run),
         gpus_there=details.gpus_there(run.environment),
         filtered=data["settings"],
@@ -109,6 +111,14 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
         data=Markup(script_json(data)),
         own_data=_own_data(run, series, pages),
     )
+
+
+def _models(run: RunResult) -> tuple[Model, ...]:
+    """Each model that was measured: the run's, those that were asked beside it, and other dtypes'."""
+    if run.model is None:
+        return run.other_models
+    beside = run.model.beside if isinstance(run.model, ServedModel) else ()
+    return (run.model, *beside, *run.other_models)
 
 
 def _heat(settings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
