@@ -19,7 +19,7 @@ from harness.schema.served_model import Served, ServedModel
 from harness.store.scenario_file import scenario_of_text
 from harness.triton.remote import RemoteServer
 from harness.triton.their_repository import TheirRepository
-from tests.e2e.conftest import Workplace, valid
+from tests.e2e.conftest import Workplace, under_load, valid, wait_for
 from tests.triton import their_models
 from tests.triton.open_server import OpenServer
 
@@ -333,6 +333,22 @@ def test_what_a_search_leaves_open_is_as_the_owner_configured_it(tmp_path: Path)
     batchers = [foresight.batcher(number) for number in range(2)]
     assert [each.max_batch for each in batchers] == [4, 16]
     assert {(each.instances, each.queue_delay_s) for each in batchers} == {(3, 0.0007)}
+
+
+def test_a_killed_harness_leaves_it_as_its_owner_configured_it(
+    workplace: Workplace, their_server: OpenServer
+) -> None:
+    control = their_server.control
+    before = control.model_config("strings")
+    text = "model: {served: strings}\nrequests: [{name: lines, payload: text}]\n"
+    text += "server: {instances: 3, max_batch: 2}\nload: {concurrency: 1}\nmeasure: {duration_s: 30}\n"
+    process = workplace.start("run", workplace.scenario(text), "--url", url(their_server))
+    under_load(workplace, process)
+    changed = control.model_config("strings")
+    assert changed["max_batch_size"] == 2 and [each["count"] for each in changed["instance_group"]] == [3]
+    process.kill()
+    process.wait()
+    wait_for(lambda: control.model_config("strings") == before)
 
 
 def test_two_models_that_share_a_machine_are_measured_together(
