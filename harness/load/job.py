@@ -60,7 +60,7 @@ class Job:
     validated: bool = False
     """Whether it is known what must be answered to some payloads."""
     others: Mapping[str, tuple[str, str, Sequence[str]]] = field(default_factory=dict)
-    """Model, version and outputs of classes that ask another one."""
+    """Model, version and outputs of classes that ask another one, or for some outputs only."""
     turns: Turns | None = None
     """How they follow each other; None where there are no others."""
 

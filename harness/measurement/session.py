@@ -224,8 +224,8 @@ class Session:
             streams=workload.streams,
             validated=bool(workload.answers),
             others={
-                name: (each.name, _number(each.version), [output.name for output in each.outputs])
-                for name, each in workload.others.items()
+                name: (model, _number(version), outputs)
+                for name, (model, version, outputs) in workload.others.items()
             },
             host=server.host,
             port=_port(server, point.protocol),

@@ -44,8 +44,8 @@ class Workload:
     """What is known of it, where it isn't an export of ours."""
     streams: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
     """Of classes whose sequences send streams of data: the first variant of each, and its steps."""
-    others: Mapping[str, ServedModel] = field(default_factory=dict)
-    """What classes ask that ask another model."""
+    others: Mapping[str, tuple[str, int | None, Sequence[str]]] = field(default_factory=dict)
+    """Model, version and outputs of classes that ask another model, or for some of its outputs only."""
     answers: Mapping[tuple[int, int], Tensors] = field(default_factory=dict)
     """What must be answered to a variant of a class, by their numbers, where that is known."""
 
@@ -63,6 +63,10 @@ def workload(point: Point, model: Model, base_dir: Path) -> Workload:
 
 def _of_served(point: Point, model: ServedModel, base_dir: Path) -> Workload:
     asked = {kind.name: model.asked_by(kind.model) for kind in point.requests}
+    wanted = {
+        kind.name: tuple(dict.fromkeys(kind.outputs or (each.name for each in asked[kind.name].outputs)))
+        for kind in point.requests
+    }
     made = {kind.name: _payloads(point, kind, asked[kind.name], base_dir) for kind in point.requests}
     return Workload(
         model.name,
@@ -71,12 +75,16 @@ def _of_served(point: Point, model: ServedModel, base_dir: Path) -> Workload:
         model.version,
         model,
         {kind.name: served_payloads.streams_of(asked[kind.name], kind, base_dir) for kind in point.requests},
-        {name: each for name, each in asked.items() if each is not model},
         {
-            (number, variant): payload.answers
-            for number, variants in enumerate(made.values())
+            kind.name: (asked[kind.name].name, asked[kind.name].version, wanted[kind.name])
+            for kind in point.requests
+            if asked[kind.name] is not model or kind.outputs
+        },
+        {
+            (number, variant): known
+            for number, (name, variants) in enumerate(made.items())
             for variant, payload in enumerate(variants)
-            if payload.answers
+            if (known := {each: payload.answers[each] for each in wanted[name] if each in payload.answers})
         },
     )
 

@@ -43,6 +43,7 @@ def check_class(model: ServedModel, request: PointClass, base_dir: Path) -> None
             f"(max_batch_size {model.max_batch}): lower the batch"
         )
     _check_sequence(model, request)
+    _check_outputs(model, request)
     signature = signature_of(model, request)
     check_axes(model.name, signature, request)
     if request.data is not None:
@@ -78,6 +79,17 @@ def _check_sequence(model: ServedModel, request: PointClass) -> None:
         raise InputError(
             f"request class {request.name!r} has sequences, whose steps have no batch: leave it out"
         )
+
+
+def _check_outputs(model: ServedModel, request: PointClass) -> None:
+    known = [tensor.name for tensor in model.outputs]
+    for name in request.outputs or ():
+        if name not in known:
+            near = nearest(name, known) or f": there are {', '.join(known)}"
+            raise InputError(
+                f"request class {request.name!r} asks for {short(name)!r}, which is no output of "
+                f"{model.name}{near}"
+            )
 
 
 def signature_of(model: ServedModel, request: PointClass) -> Signature:

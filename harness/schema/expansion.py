@@ -187,6 +187,7 @@ def _point(
                 model=request.model,
                 sequence=request.sequence,
                 parameters=request.parameters,
+                outputs=request.outputs,
                 data=request.data,
                 shapes=request.shapes,
                 string_length=request.string_length,

@@ -79,6 +79,7 @@ class PointClass(Frozen):
     model: Served | None = None
     sequence: SequenceLength | None = None
     parameters: dict[str, Parameter] | None = None
+    outputs: tuple[str, ...] | None = None
     data: str | None = None
     shapes: dict[str, Shape] | None = None
     string_length: int | None = None

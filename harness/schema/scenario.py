@@ -99,6 +99,7 @@ RESERVED = ("sequence_id", "sequence_start", "sequence_end", "headers", "binary_
 """Parameters that aren't a user's ("Parameters Extension" of Triton's protocol)."""
 Parameter = bool | Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | float | str
 Shape = Annotated[tuple[AxisSize | Name, ...], Field(max_length=8)]
+OutputName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class Range(Frozen):
@@ -140,6 +141,8 @@ class RequestClass(Frozen):
     of sequences, and `rate_per_s` says how many begin. An empty mapping has the defaults."""
     parameters: Annotated[dict[Name, Parameter], Field(min_length=1, max_length=64)] | None = None
     """Parameters of each request, which a backend of Triton may read. For served models."""
+    outputs: Annotated[tuple[OutputName, ...], Field(min_length=1)] | None = None
+    """The outputs to ask for, by name. Left out: all of them. For served models."""
     data: FileName | None = None
     """The payloads themselves, relative to the scenario file: perf_analyzer's JSON or folder
     (`--input-data`), an .npz file with an array for each input, or an .npy file for the only one. For a
@@ -302,7 +305,7 @@ class Scenario(Frozen):
             self._check_served()
             return self
         for request in self.requests:
-            for key in ("model", "sequence", "parameters", "data", "shapes", "string_length"):
+            for key in ("model", "sequence", "parameters", "outputs", "data", "shapes", "string_length"):
                 if getattr(request, key) is not None:
                     raise ValueError(
                         f"`{key}` of request class {request.name!r} is for a model that is served by itself, "
@@ -328,9 +331,10 @@ class Scenario(Frozen):
         if any(in_sequence) and self.shared_memory != "none":
             raise ValueError("sequences don't go through shared memory: leave out `shared_memory`")
         for request in self.requests:
-            if self.shared_memory != "none" and (request.model or request.parameters):
+            if self.shared_memory != "none" and (request.model or request.parameters or request.outputs):
                 raise ValueError(
-                    "`shared_memory` goes with requests to one model, without `parameters`: leave it out"
+                    "`shared_memory` goes with requests to one model, without `parameters` or `outputs`: "
+                    "leave it out"
                 )
             for name, value in (request.parameters or {}).items():
                 if name in RESERVED:

@@ -426,6 +426,30 @@ def talk(place: Workplace, *, wrong: bool = False) -> None:
     (place.path / "talk.json").write_text(json.dumps(data))
 
 
+def test_a_class_asks_for_the_outputs_that_it_names(workplace: Workplace, their_server: OpenServer) -> None:
+    text = """\
+model: {served: every_type}
+protocol: [http, grpc]
+requests:
+  - {name: all, low: 0, high: 2}
+  - {name: few, low: 0, high: 2, outputs: [out_INT8, out_BOOL]}
+load: {concurrency: 1}
+measure: {warmup_s: 0.1, duration_s: 0.5}
+validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
+"""
+    where = ("--url", url(their_server), "--grpc-port", str(their_server.grpc_port))
+    found = valid(workplace.run("run", workplace.scenario(text), *where, "--json"))
+    for point in found["points"]:
+        samples = harness.samples(Path(found["path"]), point["id"])
+        sizes = samples.groupby("request", observed=True)["response_bytes"].median()
+        assert sizes["few"] < sizes["all"] / 2
+        assert point["answer_check"]["different"] == 0
+    wrong = text.replace("out_BOOL", "out_BOOOL")
+    refused = workplace.run("run", workplace.scenario(wrong), *where)
+    assert refused.code == 2
+    assert "asks for 'out_BOOOL', which is no output of every_type: did you mean `out_BOOL`?" in refused.stderr
+
+
 def test_sequences_are_sent_step_by_step_and_each_is_validated(
     workplace: Workplace, their_server: OpenServer
 ) -> None:
@@ -447,6 +471,10 @@ def test_sequences_are_sent_step_by_step_and_each_is_validated(
     done = workplace.run("run", workplace.scenario(SEQUENCES), *where)
     (point,) = done.document["points"]
     assert done.code == 3 and "validated are wrong" in " ".join(point["reasons"])
+    # the totals are wrong, and nobody asks for them
+    asked = workplace.scenario(SEQUENCES.replace("data: talk.json", "data: talk.json, outputs: [steps]"))
+    (point,) = valid(workplace.run("run", asked, *where))["points"]
+    assert point["answer_check"]["validated"] > 0 == point["answer_check"]["wrong"]
 
 
 def test_what_sequences_need_is_one_sentence(workplace: Workplace, their_server: OpenServer) -> None:
