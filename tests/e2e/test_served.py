@@ -447,7 +447,9 @@ validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1
     wrong = text.replace("out_BOOL", "out_BOOOL")
     refused = workplace.run("run", workplace.scenario(wrong), *where)
     assert refused.code == 2
-    assert "asks for 'out_BOOOL', which is no output of every_type: did you mean `out_BOOL`?" in refused.stderr
+    assert (
+        "asks for 'out_BOOOL', which is no output of every_type: did you mean `out_BOOL`?" in refused.stderr
+    )
 
 
 def test_sequences_are_sent_step_by_step_and_each_is_validated(
