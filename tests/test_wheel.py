@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.conftest import ONE, Workplace, served, valid
 from tests.e2e.conftest import tiny_model as tiny_model
 from tests.e2e.conftest import workplace as workplace
+from tests.triton import their_models
 
 ROOT = Path(__file__).parents[1]
 pytest.importorskip("setuptools_scm", reason="it takes setuptools-scm to build the wheel")
@@ -29,6 +30,15 @@ ABSENT = (
     "tokenizers",
     "harness",
     "__editable__",
+)
+SHORT = tuple(
+    word
+    for setting in (
+        "load={concurrency: 2}",
+        "measure={warmup_s: 0.1, duration_s: 0.5, at_most_s: 15, precision: {p50: 0.9}}",
+        "validity={foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}",
+    )
+    for word in ("--set", setting)
 )
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
 
@@ -126,6 +136,17 @@ def test_it_measures_a_ready_export_and_a_server_that_runs(there: Workplace) -> 
     (ready / "model.onnx").write_bytes(b"other")
     refused = there.run("run", scenario)
     assert refused.code == 2 and "is the proof of another file than model.onnx" in refused.stderr
+
+
+def test_it_measures_models_that_others_made(there: Workplace) -> None:
+    repository = their_models.write(there.path / "theirs")
+    for model in ("every_type", "direct"):
+        where = ("--model-repository", repository)
+        done = there.run("init", model, *where)
+        assert done.code == 0, done.stderr
+        scenario = there.path / "scenarios" / f"{model}.yaml"
+        found = valid(there.run("run", scenario, *where, "--json", *SHORT))
+        assert found["model"]["kind"] == "served" and found["points"][0]["errors"] == 0
 
 
 def test_a_shell_completes_its_commands(there: Workplace) -> None:
