@@ -19,7 +19,8 @@ nightly-demo: $(VENV)/.for-demo ## three nights of that model: a baseline, the s
 	$(BIN)/python -m tests.evidence.nightly_demo results/nightly-demo
 
 test: $(VENV)/.for-test ## the whole test suite
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15 -m "not alone"; beside=$$?; \
+	  [ $$beside -gt 1 ] && exit $$beside; $(BIN)/python -m pytest -m alone && exit $$beside
 
 mlflow-test: $(VENV)/.for-test ## `harness mlflow` against a real MLflow server, which takes 0.9 GB of the cache
 	$(BIN)/python -c "from tests.publish import mlflow_venv; mlflow_venv.make()"

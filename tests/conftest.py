@@ -24,7 +24,8 @@ DOOR, ROOM = Path(__file__), Path(__file__).with_name("__init__.py")
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around the timeout, which is not for waiting
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A test that is marked `alone` has the machine to itself: the suite's other processes wait.
+    """A test that is marked `alone` has the machine to itself, also where it is run among others, and not
+    after them as `make test` does: the suite's other processes wait.
 
     It judges what harness says of a measurement, or how much is done in a time, which is another where a
     neighbour takes the cores.
