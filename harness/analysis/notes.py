@@ -31,8 +31,7 @@ def notes_on(evidence: Evidence) -> Iterator[str]:
         yield f"{facts.server.cache_hits} answers came from the response cache, as asked"
     seen = observed.answer_check
     if seen is not None:
-        different, compared = seen.different - seen.wrong, seen.compared - seen.validated
-        if 0 < different <= point.validity.different_answers * compared:
+        if 0 < seen.unlike_first <= point.validity.different_answers * seen.against_first:
             yield different_words(seen)
         if 0 < seen.wrong <= point.validity.wrong_answers * seen.validated:
             yield wrong_words(seen)

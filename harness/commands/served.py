@@ -37,7 +37,7 @@ def model_of(loaded: LoadedScenario, served: Served, testbed: Testbed, progress:
     """The model, where the scenario's points can be measured of it. Raises HarnessError."""
     beside = [request.model for request in loaded.scenario.requests if request.model is not None]
     model = described(served, beside, testbed, progress)
-    for each in (model, *model.beside):
+    for each in model.asked:
         check_can_be_asked(each)
     for point in loaded.points:
         for kind in point.requests:

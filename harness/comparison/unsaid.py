@@ -63,7 +63,7 @@ def _of_how_it_was_measured(machine: Machine) -> Iterator[Unsaid]:
                 why=f"{where.server_url} is elsewhere: what is known of CPU, kernel and packages is of the "
                 "machine that sent the load",
             )
-        if "python" in where.backend.lower() and "onnxruntime" in where.backend.lower():
+        if where.stands_in:
             yield Unsaid(
                 question=f"How fast is {name} with NVIDIA's C++ backend?",
                 why=f"it was served by {where.backend}, which is slower",

@@ -223,7 +223,7 @@ def _of_all(
     served = arm.workload.served
     if served is None or not served.beside or figures is None:
         return figures
-    asked = dict.fromkeys(each.name for each in (served, *served.beside))
+    asked = dict.fromkeys(each.name for each in served.asked)
     seen = {each.model: each.server for each in worked}
     return together([seen[name] for name in asked]) if asked.keys() <= seen.keys() else None
 

@@ -12,7 +12,7 @@ from harness.model.files import user_files
 from harness.model.resolve import FACTORY, resolve, signature_of
 from harness.model.signature import Signature
 from harness.schema.errors import InputError
-from harness.schema.faults import nearest, short
+from harness.schema.faults import meant, short
 from harness.schema.model import ModelArtifact
 from harness.schema.point import PointClass
 from harness.schema.scenario import PayloadSource, Scenario
@@ -135,7 +135,7 @@ def _check_ranges(model: str, signature: Signature, request: PointClass, kind: P
         )
     for name in ranges:
         if name not in known:
-            near = nearest(name, known) or f": there are {', '.join(known)}"
+            near = meant(name, known)
             raise InputError(f"{said} has a range of {short(name)!r}, which is no input of {model}{near}")
         if known[name] or kind != "random":
             raise InputError(

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from harness.model.files import content
 from harness.plain_text import quoted
 from harness.schema.errors import InputError
-from harness.schema.faults import nearest, short
+from harness.schema.faults import meant, short
 from harness.schema.served_model import ServedModel, ServedTensor
 from harness.schema.tensors import ANY_NUMPY, Tensors
 
@@ -62,6 +62,13 @@ def streams(path: Path, model: ServedModel, shapes: Shapes) -> tuple[tuple[Step,
         raise InputError(f"{path} can't be read: {error.strerror or error}") from error
     except InputError as error:
         raise InputError(*(f"{path}: {sentence}" for sentence in error.args)) from error
+
+
+def objects(strings: Sequence[bytes]) -> npt.NDArray[np.generic]:
+    """A BYTES tensor of one axis."""
+    made = np.empty(len(strings), np.object_)
+    made[:] = strings
+    return made
 
 
 def _of_json(text: bytes, model: ServedModel, shapes: Shapes) -> Iterator[tuple[Step, ...]]:
@@ -109,7 +116,7 @@ def _tensors(where: str, step: Any, known: Sequence[ServedTensor], shapes: Shape
     found: Tensors = {}
     for name, value in step.items():
         if name not in tensors:
-            near = nearest(name, tensors) or f": there are {', '.join(tensors)}"
+            near = meant(name, tensors)
             raise InputError(f"{where} names {short(name)!r}, which the model hasn't{near}")
         found[name] = _tensor(f"{where}.{name}", value, tensors[name], shapes[name])
     return found
@@ -145,9 +152,7 @@ def _values(where: str, flat: Sequence[Any], tensor: ServedTensor) -> npt.NDArra
         if not isinstance(value, fits) or (isinstance(value, bool) and kind.kind != "b"):
             raise InputError(f"{where} has {short(repr(value))}, which is no {tensor.datatype}")
     if kind.kind == "O":
-        made = np.empty(len(flat), np.object_)
-        made[:] = [value.encode() for value in flat]
-        return made
+        return objects([value.encode() for value in flat])
     try:
         exact = np.array(flat, np.float64 if a_float else np.object_)
         if kind.kind in "iu":
@@ -172,9 +177,7 @@ def _of_bytes(where: str, raw: bytes, tensor: ServedTensor, dims: tuple[int, ...
         strings = _strings(raw)
         if strings is None or math.prod(dims) == 1 != len(strings):
             strings = [raw]  # without the length before it
-        made = np.empty(len(strings), np.object_)
-        made[:] = strings
-        return _shaped(where, made, dims)
+        return _shaped(where, objects(strings), dims)
     kind = np.dtype(ANY_NUMPY[tensor.datatype])
     if len(raw) % kind.itemsize:
         raise InputError(f"{where} has {len(raw)} bytes, and {tensor.datatype} takes {kind.itemsize} a value")
@@ -240,10 +243,7 @@ def _of_folder(folder: Path, model: ServedModel, shapes: Shapes) -> Step:
     def read(tensor: ServedTensor, dims: tuple[int, ...]) -> npt.NDArray[np.generic]:
         raw = content(folder / tensor.name, LARGEST_BYTES)
         if tensor.datatype == "BYTES":
-            lines = raw.splitlines()
-            made = np.empty(len(lines), np.object_)
-            made[:] = lines
-            return _shaped(tensor.name, made, dims)
+            return _shaped(tensor.name, objects(raw.splitlines()), dims)
         return _of_bytes(tensor.name, raw, tensor, dims)
 
     def there(tensors: Sequence[ServedTensor]) -> Iterator[ServedTensor]:
@@ -272,7 +272,7 @@ def _of_numpy(path: Path, model: ServedModel) -> Tensors:
     made: Tensors = {}
     for name, array in arrays.items():
         if name not in tensors:
-            near = nearest(name, tensors) or f": there are {', '.join(tensors)}"
+            near = meant(name, tensors)
             raise InputError(f"it names {short(name)!r}, which the model hasn't{near}")
         made[name] = _cast(name, array, tensors[name])
     _check_whole("it", made, model)
@@ -285,15 +285,8 @@ def _cast(name: str, array: npt.NDArray[Any], tensor: ServedTensor) -> npt.NDArr
     if kind.kind == "O":
         if array.dtype.kind not in "US":
             raise InputError(f"{name} is {array.dtype}, and the model takes strings")
-        made = np.empty(array.shape, np.object_)
-        made[...] = (
-            [s.encode() if isinstance(s, str) else bytes(s) for s in array.ravel()]
-            if made.ndim == 1
-            else (
-                np.array([s.encode() if isinstance(s, str) else bytes(s) for s in array.ravel()], np.object_)
-            ).reshape(array.shape)
-        )
-        return made
+        strings = [s.encode() if isinstance(s, str) else bytes(s) for s in array.ravel()]
+        return objects(strings).reshape(array.shape)
     if not np.can_cast(array.dtype, kind, "same_kind"):
         raise InputError(f"{name} is {array.dtype}, and the model takes {tensor.datatype}")
     return array.astype(kind)

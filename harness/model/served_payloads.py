@@ -12,12 +12,12 @@ import numpy as np
 from harness.confined import confined
 from harness.model.check import check_axes, payload_kind
 from harness.model.files import content, user_files
-from harness.model.input_data import Step, check_dims, streams
+from harness.model.input_data import Step, check_dims, objects, streams
 from harness.model.shapes import values
 from harness.model.signature import BATCH, Input, Signature
 from harness.model.text import OPTICKS
 from harness.schema.errors import InputError
-from harness.schema.faults import nearest, short
+from harness.schema.faults import meant, short
 from harness.schema.point import PointClass
 from harness.schema.served_model import ServedModel, ServedTensor
 from harness.schema.tensors import Tensors
@@ -85,7 +85,7 @@ def _check_outputs(model: ServedModel, request: PointClass) -> None:
     known = [tensor.name for tensor in model.outputs]
     for name in request.outputs or ():
         if name not in known:
-            near = nearest(name, known) or f": there are {', '.join(known)}"
+            near = meant(name, known)
             raise InputError(
                 f"request class {request.name!r} asks for {short(name)!r}, which is no output of "
                 f"{model.name}{near}"
@@ -101,7 +101,7 @@ def signature_of(model: ServedModel, request: PointClass) -> Signature:
     known = {tensor.name: tensor for tensor in model.inputs}
     for name in shapes:
         if name not in known:
-            near = nearest(name, known) or f": there are {', '.join(known)}"
+            near = meant(name, known)
             raise InputError(
                 f"{said} has a shape of {short(name)!r}, which is no input of {model.name}{near}"
             )
@@ -173,9 +173,8 @@ def _made(
         if tensor.datatype == "BYTES":
             count = int(np.prod(shape))
             length = STRING_LENGTH if request.string_length is None else request.string_length
-            strings = np.empty(count, np.object_)
-            strings[:] = [_string(generator, length) if texts is None else next(texts) for _ in range(count)]
-            made[tensor.name] = strings.reshape(shape)
+            strings = [_string(generator, length) if texts is None else next(texts) for _ in range(count)]
+            made[tensor.name] = objects(strings).reshape(shape)
             continue
         own = (request.ranges or {}).get(tensor.name)
         low, high = (own.low, own.high) if own else (request.low, request.high)

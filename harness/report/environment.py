@@ -38,13 +38,8 @@ def served_by(environment: Environment | None) -> str:
     return f"Triton {version}, {environment.server_mode}; {backend(environment)}"
 
 
-def stands_in(backend: str) -> bool:
-    """Whether it is in NVIDIA's place, rather than what a Python model is served by anywhere."""
-    return "python" in backend.lower() and "onnxruntime" in backend.lower()
-
-
 def backend(environment: Environment) -> str:
-    honest = " (not NVIDIA's C++ backend)" if stands_in(environment.backend) else ""
+    honest = " (not NVIDIA's C++ backend)" if environment.stands_in else ""
     version = f", version {environment.backend_version}" if environment.backend_version else ""
     return f"{environment.backend}{honest}{version}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -33,6 +33,11 @@ def nearest(word: str, options: Iterable[str]) -> str:
     """What was likely meant, as the end of a sentence; empty where nothing is near."""
     close = difflib.get_close_matches(short(word), list(options), n=1, cutoff=0.5)
     return f": did you mean `{close[0]}`?" if close else ""
+
+
+def meant(word: str, options: Collection[str]) -> str:
+    """The same; all that there are where nothing is near."""
+    return nearest(word, options) or f": there are {', '.join(options)}"
 
 
 def short(text: str) -> str:

@@ -280,6 +280,16 @@ class AnswerCheck(Frozen):
     wrong: int = 0
     """Those of `different` among them."""
 
+    @property
+    def against_first(self) -> int:
+        """Those of `compared` that were compared with the first answer to the same payload."""
+        return self.compared - self.validated
+
+    @property
+    def unlike_first(self) -> int:
+        """Those of `different` among these."""
+        return self.different - self.wrong
+
 
 class ObjectiveCheck(Frozen):
     """One line of the objective against what was measured. `met` is null where the data can't tell."""
@@ -415,6 +425,13 @@ class Environment(Frozen):
     """The container image with its digest."""
     server_command: tuple[str, ...] | None = None
     """The command line that started the server."""
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether its backend is in the place of NVIDIA's, rather than what a Python model is served by
+        anywhere."""
+        backend = self.backend.lower()
+        return "python" in backend and "onnxruntime" in backend
 
 
 def _readable(version: Any) -> Any:

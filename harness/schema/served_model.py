@@ -83,6 +83,11 @@ class ServedModel(Frozen):
     parity: None = None
     note: str | None = None
 
+    @property
+    def asked(self) -> tuple[ServedModel, ...]:
+        """All that request classes ask, this one first."""
+        return (self, *self.beside)
+
     def asked_by(self, other: Served | None) -> ServedModel:
         """The one that a request class asks, which names another or none."""
         if other is None:

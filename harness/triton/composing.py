@@ -3,7 +3,7 @@ Python model asks them, and those that request classes name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from harness.schema.errors import ServerError
@@ -32,22 +32,25 @@ class Composing:
         """Since then; where classes ask several models, those. Raises ServerError where the server doesn't
         tell."""
         after = statistics.of_all(self._control.all_statistics())
-        if self._model.beside:
-            asked = (self._model, *self._model.beside)
-            named = tuple(dict.fromkeys([each.name for each in asked]))
-            if any(each.asks_others for each in asked):
-                named += tuple(sorted(after.keys() - set(named)))
+        asked = tuple(dict.fromkeys(each.name for each in self._model.asked))
+        others = tuple(sorted(after.keys() - set(asked)))
+        if not self._model.beside:
+            named = self._model.composing or others
+        elif any(each.asks_others for each in self._model.asked):
+            named = asked + others
         else:
-            named = self._model.composing or tuple(sorted(after.keys() - {self._model.name}))
-        return tuple(self._worked(named, after))
+            named = asked
+        return tuple(self._worked(named, asked, after))
 
-    def _worked(self, named: tuple[str, ...], after: Mapping[str, Statistics]) -> Iterator[ComposingModel]:
+    def _worked(
+        self, named: Sequence[str], asked: Sequence[str], after: Mapping[str, Statistics]
+    ) -> Iterator[ComposingModel]:
+        """Of `named`; one that isn't `asked` only where it did work."""
         for name in named:
             before, now = self._before.get(name), after.get(name)
             if before is None or now is None:
                 continue
-            asked = name == self._model.name or name in {each.name for each in self._model.beside}
-            if now.executions == before.executions and not asked:
+            if now.executions == before.executions and name not in asked:
                 continue
             instances = None
             with suppress(ServerError):

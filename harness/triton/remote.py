@@ -193,7 +193,7 @@ class RemoteServer:
         configured it, or, where nobody has, with our defaults."""
         name = artifact.name
         if isinstance(artifact, ServedModel):
-            for each in (artifact, *artifact.beside):
+            for each in artifact.asked:
                 if not self.control.model_ready(each.name, each.version):
                     self._load_theirs(Served(served=each.name, version=each.version))
             return self.control.model_config(name, artifact.version)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,14 +65,9 @@ def read(control: Control, model: str, *, version: int | None = None, settled: b
 def of_all(document: Mapping[str, Any]) -> dict[str, Statistics]:
     """The answer of `/v2/models/stats`, by model. ServerError for another document."""
     named: dict[str, list[Any]] = {}
-    try:
+    with _read_as_triton_s():
         for version in document["model_stats"]:
             named.setdefault(str(version["name"]), []).append(version)
-    except (KeyError, TypeError) as error:
-        raise ServerError(
-            f"the server's statistics are not Triton's ({quoted(repr(error), 100)}): "
-            "point --url at a Triton server"
-        ) from error
     return {name: snapshot({"model_stats": versions}) for name, versions in named.items()}
 
 
@@ -79,7 +75,7 @@ def snapshot(document: Mapping[str, Any]) -> Statistics:
     """The answer of `/v2/models/<model>/stats`, summed over versions. ServerError for another document."""
     total = dict.fromkeys(TOTALS, 0)
     by_batch: dict[int, tuple[int, int]] = {}
-    try:
+    with _read_as_triton_s():
         for version in document["model_stats"]:
             stats = version["inference_stats"]
             total["successes"] += _count(stats["success"]["count"])
@@ -98,12 +94,19 @@ def snapshot(document: Mapping[str, Any]) -> Statistics:
                 before, before_ns = by_batch.get(size, (0, 0))
                 spent_ns = sum(_count(stage["ns"]) for stage in stages)
                 by_batch[size] = before + _count(batch["compute_infer"]["count"]), before_ns + spent_ns
+    return Statistics(**total, by_batch=by_batch)
+
+
+@contextmanager
+def _read_as_triton_s() -> Iterator[None]:
+    """Raises ServerError where the document that is read in the block isn't as Triton's are."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ServerError(
             f"the server's statistics are not Triton's ({quoted(repr(error), 100)}): "
             "point --url at a Triton server"
         ) from error
-    return Statistics(**total, by_batch=by_batch)
 
 
 def _count(value: Any) -> int:

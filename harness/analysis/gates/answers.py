@@ -56,10 +56,7 @@ def cached_answers(evidence: Evidence) -> Iterator[str]:
 )
 def different_answers(evidence: Evidence) -> Iterator[str]:
     seen, limit = evidence.observed.answer_check, evidence.point.validity.different_answers
-    if seen is None:
-        return
-    different, compared = seen.different - seen.wrong, seen.compared - seen.validated
-    if different > limit * compared:
+    if seen is not None and seen.unlike_first > limit * seen.against_first:
         yield f"{different_words(seen)}: batches, instances or precision change what the model says"
 
 
@@ -73,7 +70,7 @@ def wrong_answers(evidence: Evidence) -> Iterator[str]:
 def different_words(seen: AnswerCheck) -> str:
     """ "3 of 95 answers differ from the first one to the same payload, by up to 0.02 of …"."""
     return (
-        f"{seen.different - seen.wrong} of {seen.compared - seen.validated} answers that were compared "
+        f"{seen.unlike_first} of {seen.against_first} answers that were compared "
         f"differ from the first one to the same payload{_by(seen)} (tolerance {seen.tolerance:g})"
     )
 

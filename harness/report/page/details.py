@@ -129,14 +129,14 @@ def _left_out(point: PointResult, cut: SteadyState) -> str:
 
 def _same_answers(seen: AnswerCheck) -> str:
     """Whether the model said the same as it first did, in words."""
-    words, compared, different = [], seen.compared - seen.validated, seen.different - seen.wrong
+    words = []
     if seen.validated:
         words.append(
             f"{seen.validated:,} validated, {f'{seen.wrong:,} wrong' if seen.wrong else 'all right'}"
         )
-    if compared:
-        said = "all the same as" if not different else f"{different:,} other than"
-        words.append(f"{compared:,} compared, {said} the first to their payload")
+    if seen.against_first:
+        said = "all the same as" if not seen.unlike_first else f"{seen.unlike_first:,} other than"
+        words.append(f"{seen.against_first:,} compared, {said} the first to their payload")
     return "; ".join(words)
 
 

@@ -115,10 +115,9 @@ def page_html(run: RunResult, series: Mapping[str, PointSeries]) -> str:
 
 def _models(run: RunResult) -> tuple[Model, ...]:
     """Each model that was measured: the run's, those that were asked beside it, and other dtypes'."""
-    if run.model is None:
-        return run.other_models
-    beside = run.model.beside if isinstance(run.model, ServedModel) else ()
-    return (run.model, *beside, *run.other_models)
+    model = run.model
+    first = model.asked if isinstance(model, ServedModel) else (model,) if model is not None else ()
+    return (*first, *run.other_models)
 
 
 def _heat(settings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
