@@ -143,10 +143,12 @@ def _copied(model: ModelArtifact, folder: Path, number: int) -> ModelArtifact:
 
 
 def _copy_served(model: ServedModel, repository: Path, to: Path) -> None:
-    """The folder of the model and of those that work for it; of one that may ask any other, of all."""
-    named = {each.name for each in (model, *model.beside)} | set(model.composing)
+    """The folders of the models that are asked, and of those that work for them: all, where one of them may
+    ask any other."""
+    named = {name for each in model.asked for name in (each.name, *each.composing)}
+    any_other = any(each.asks_others and not each.composing for each in model.asked)
     for folder in sorted(repository.iterdir()):
-        if folder.is_dir() and (folder.name in named or (model.asks_others and not model.composing)):
+        if folder.is_dir() and (any_other or folder.name in named):
             shutil.copytree(folder, to / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
 
 
@@ -175,7 +177,7 @@ def _read(folder: Path) -> Kept:
 
 def _check_served(repository: Path, model: ServedModel) -> None:
     """Raises NotWhole where a file of it isn't the one that was accepted."""
-    for each in (model, *model.beside):
+    for each in model.asked:
         for name, sha256 in (each.files or {}).items():
             file = repository / name
             if not file.resolve().is_relative_to(repository.resolve()) or not file.is_file():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.schema.errors import HarnessError
+from harness.schema.served_model import ServedModel
 from harness.store import baselines
 from harness.store.scenario_file import LoadedScenario, load_scenario
 from harness.store.whole import NotWhole
@@ -45,6 +47,37 @@ def test_what_was_accepted_comes_back(tmp_path: Path, loaded: LoadedScenario) ->
     assert Path(model.onnx_path).is_relative_to(found.folder)
     assert Path(model.onnx_path).read_bytes() == (tmp_path / "model" / "double.onnx").read_bytes()
     assert baselines.newest(tmp_path / "results", "another") is None
+
+
+def served(name: str, platform: str = "python", **more: Any) -> ServedModel:
+    config = {"backend": platform} if platform == "python" else {}
+    known = {"name": name, "version": None, "versions": ("1",), "source": "", "platform": platform}
+    digests = {"config": config, "config_sha256": "", "sha256": name}
+    return ServedModel.model_validate(known | digests | {"inputs": (), "outputs": (), "max_batch": 0} | more)
+
+
+@pytest.mark.parametrize(
+    ("beside", "there"),
+    [
+        (served("other", "onnxruntime_onnx"), {"first", "other"}),
+        (served("both", "ensemble", composing=("left", "right")), {"first", "both", "left", "right"}),
+        (served("asks"), {"first", "other", "both", "left", "right", "asks"}),
+    ],
+)
+def test_whatever_works_for_the_models_of_a_repository_is_kept_with_them(
+    tmp_path: Path, loaded: LoadedScenario, beside: ServedModel, there: set[str]
+) -> None:
+    repository = tmp_path / "theirs"
+    for name in ("first", "other", "both", "left", "right", "asks"):
+        (repository / name).mkdir(parents=True)
+        (repository / name / "config.pbtxt").write_text(name)
+    models = {None: served("first", "onnxruntime_onnx", beside=(beside,))}
+    place = tmp_path / "results"
+    found = baselines.keep(
+        place, loaded, models, repository=repository, reason="why not", night=None, environment=None
+    )
+    assert found.repository is not None
+    assert {folder.name for folder in found.repository.iterdir()} == there
 
 
 def test_the_newest_is_the_one_that_was_accepted_last_whatever_the_clock(
