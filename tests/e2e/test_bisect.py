@@ -44,6 +44,7 @@ def repository(workplace: Workplace) -> Path:
     return folder
 
 
+@pytest.mark.alone  # beside others it isn't told which part moved: the rounds end when p50 is worse
 def test_the_first_bad_commit_is_found_and_named(workplace: Workplace, repository: Path) -> None:
     good = commit(repository, "two layers")
     (repository / "README").write_text("a model")
