@@ -560,6 +560,8 @@ def _ended() -> int:
         code = app(standalone_mode=False)
         if code == INTERRUPTED_BY_TYPER:
             raise KeyboardInterrupt
+        if code and "--install-completion" in sys.argv:  # Typer knows no completion for this shell
+            code = _no_completion()
         sys.stdout.flush()
     except HarnessError as error:
         code = _fail(*error.args, code=error.exit_code)
@@ -600,6 +602,14 @@ def _not_installed(error: OSError) -> ExitCode:
     return _fail(
         f"the completion can't be written{where} ({error.strerror}): `harness --show-completion` prints it, "
         "to be put where your shell looks",
+        code=ExitCode.FAILED,
+    )
+
+
+def _no_completion() -> ExitCode:
+    return _fail(
+        "a completion can be installed for bash, zsh, fish and PowerShell: run "
+        "`harness --install-completion` from one of them",
         code=ExitCode.FAILED,
     )
 

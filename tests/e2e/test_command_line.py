@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from tests.e2e.conftest import Workplace
+from tests.e2e.conftest import Finished, Workplace
 from tests.store.broken_scenarios import GOOD, broken
 
 BROKEN = list(broken())
+INSTALLED = str(Path(sys.executable).with_name("harness"))
 
 
 def in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
@@ -137,11 +138,25 @@ def test_a_bug_is_shown_whole_and_never_taken_for_a_missed_objective(
     assert err.splitlines()[-1].startswith("harness: a bug in harness: ZeroDivisionError")
 
 
+def from_a_shell(workplace: Workplace, shell: str, home: str) -> Finished:
+    """`harness --install-completion`, for the shell that it is started from, whatever the suite's own is."""
+    workplace.env = {"HOME": home, "SHELL": "/bin/false"}
+    workplace.program = [shell, "-c", '"$0" --install-completion; exit $?', INSTALLED]
+    return workplace.run()
+
+
 def test_a_completion_that_cannot_be_installed_is_one_sentence(workplace: Workplace) -> None:
-    workplace.env = {"HOME": "/proc/nowhere", "SHELL": "/bin/bash"}
-    done = workplace.run("--install-completion", "bash")
+    done = from_a_shell(workplace, "bash", home="/proc/nowhere")
     assert done.code == 4 and done.stderr.startswith("harness: the completion can't be written"), done.stderr
     assert "`harness --show-completion` prints it" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_shell_without_completion_is_named_one_that_has_it(workplace: Workplace) -> None:
+    done = from_a_shell(workplace, "sh", home=str(workplace.path))
+    assert done.code == 4 and done.stderr == (
+        "harness: a completion can be installed for bash, zsh, fish and PowerShell: run `harness "
+        "--install-completion` from one of them\n"
+    )
 
 
 ASK_BASH = r"""
@@ -154,9 +169,7 @@ echo "${COMPREPLY[@]}"
 
 def test_a_completion_that_was_installed_completes(workplace: Workplace) -> None:
     """In a new shell, by what `.bashrc` says."""
-    workplace.env = {"HOME": str(workplace.path), "SHELL": "/bin/bash"}
-    workplace.program = [str(Path(sys.executable).with_name("harness"))]
-    done = workplace.run("--install-completion", "bash")
+    done = from_a_shell(workplace, "bash", home=str(workplace.path))
     assert done.code == 0 and "bash completion installed" in done.stdout, done.stdout + done.stderr
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     asked = subprocess.run(
