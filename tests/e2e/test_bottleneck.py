@@ -11,7 +11,7 @@ from typing import Any
 from tests.e2e.conftest import ONE, TINY, Workplace, served
 
 CORES_FULL = 0.9
-SLOW = TINY.replace("[1, 8]", "8") + "objective: {p999_ms: 100000}\n"
+SLOW = TINY.replace("[4, 8]", "8") + "objective: {p999_ms: 100000}\n"
 """A few dozen requests: whether their median is known is chance, and that their p99.9 isn't is certain."""
 
 
@@ -29,7 +29,7 @@ def full(point: dict[str, Any]) -> bool:
 
 
 def test_one_user_is_limited_by_the_batcher_that_waits_for_others(workplace: Workplace) -> None:
-    text = SLOW.replace("{max_batch: 8}", "{max_batch: 8, queue_delay_us: 100000}").replace("[2]", "1")
+    text = SLOW.replace("queue_delay_us: 5000", "queue_delay_us: 100000").replace("[2]", "1")
     delayed = point_of(workplace, text)
     assert delayed["bottleneck"]["name"] == "batching", delayed["bottleneck"]
     assert "100 ms" in delayed["bottleneck"]["why"]
@@ -40,7 +40,9 @@ def test_one_user_of_two_instances_is_limited_by_the_load(workplace: Workplace) 
     from tests.triton.models import slow
 
     slow(workplace.path)
-    text = SLOW.replace("double", "slow").replace("max_batch: 8", "max_batch: 1, instances: 2")
+    text = SLOW.replace("double", "slow").replace(
+        "queue_delay_us: 5000, max_batch: 8", "max_batch: 1, instances: 2"
+    )
     text = text.replace("[2]", "1")
     with served(workplace, "slow.onnx", "--max-batch", "1", "--instances", "2") as (at, _):
         limits = point_of(workplace, text, "--url", at["http"])["bottleneck"]
@@ -52,7 +54,11 @@ def test_eight_users_of_a_slow_model_are_limited_by_its_one_instance(workplace: 
     from tests.triton.models import slow
 
     slow(workplace.path)
-    text = SLOW.replace("double", "slow").replace("max_batch: 8", "max_batch: 1").replace("[2]", "8")
+    text = (
+        SLOW.replace("double", "slow")
+        .replace("queue_delay_us: 5000, max_batch: 8", "max_batch: 1")
+        .replace("[2]", "8")
+    )
     point = point_of(workplace, text)
     limits = point["bottleneck"]
     assert limits["name"] == ("compute" if full(point) else "instances"), limits

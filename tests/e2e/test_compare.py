@@ -65,7 +65,7 @@ def test_two_real_runs_are_compared_where_the_machine_differs_and_refused_where_
     workplace: Workplace,
 ) -> None:
     """The same machine twice; the second run's record is then given another CPU, as another machine's has."""
-    scenario = workplace.scenario(TINY.replace("[1, 8]", "8").replace("duration_s: 2", "duration_s: 1"))
+    scenario = workplace.scenario(TINY.replace("[4, 8]", "8").replace("duration_s: 2", "duration_s: 1"))
     measured = [valid(workplace.run("run", scenario, "--json"))["points"][0] for _ in range(2)]
     one, other = workplace.runs
     results = workplace.path / "results"

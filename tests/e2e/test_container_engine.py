@@ -18,7 +18,7 @@ from tests.triton.models import double, settings
 
 __all__ = ["engine"]
 
-LONG = TINY.replace("[1, 8]", "8").replace("duration_s: 2", "duration_s: 60")
+LONG = TINY.replace("[4, 8]", "8").replace("duration_s: 2", "duration_s: 60")
 
 
 @pytest.fixture

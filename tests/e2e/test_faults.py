@@ -26,8 +26,8 @@ from tests.e2e.conftest import (
     wait_for,
 )
 
-THREE = TINY.replace("[1, 8]", "[1, 4, 8]")
-FOUR = TINY.replace("[1, 8]", "[1, 2, 4, 8]")
+THREE = TINY.replace("[4, 8]", "[1, 4, 8]")
+FOUR = TINY.replace("[4, 8]", "[1, 2, 4, 8]")
 LONG = THREE.replace("duration_s: 2", "duration_s: 20")
 
 

@@ -33,7 +33,7 @@ never idle, and to wait for it as long as for a GPU would show no more."""
 def check(workplace: Workplace, environment: dict[str, str], *arguments: str) -> Finished:
     tiny = TINY.replace("server: {", "server: {kind: cpu, ").replace("duration_s: 2", "duration_s: 1")
     workplace.scenario(tiny, "smoke.yaml")
-    full_batches = tiny.replace("[1, 8]", "8").replace("name: small,", "name: full, batch: 8,")
+    full_batches = tiny.replace("[4, 8]", "8").replace("name: small,", "name: full, batch: 8,")
     workplace.scenario(full_batches, "direct.yaml")
     done = subprocess.run(
         [sys.executable, "-c", ON_THE_CPU, "gpu-check", *arguments],
@@ -63,7 +63,7 @@ def test_every_figure_is_taken_and_the_evidence_is_kept(
     assert found.recording is not None
     assert "nvmlDeviceGetTotalEnergyConsumption" in (folder / found.recording).read_text()
 
-    assert [point.label for point in found.points] == ["max_batch 1", "max_batch 8"]
+    assert [point.label for point in found.points] == ["max_batch 4", "max_batch 8"]
     comparison = found.comparison
     assert comparison is not None and len(comparison.rounds) == 1
     for each in comparison.rounds:

@@ -8,11 +8,11 @@ import os
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.conftest import TINY, Workplace, served, valid
+from tests.e2e.conftest import AS_TINY, TINY, Workplace, served, valid
 from tests.e2e.test_probe import probing
 from tests.gpu_vendor import NAMES, POWER_W, replayed
 
-ONE = TINY.replace("[1, 8]", "8").replace("server: {", "server: {kind: cpu, ")
+ONE = TINY.replace("[4, 8]", "8").replace("server: {", "server: {kind: cpu, ")
 """A single point of 2 s, computed on the CPU: the GPUs beside it are read all the same."""
 
 
@@ -61,7 +61,10 @@ def test_doctor_and_probe_list_them_and_where_it_is_missing_say_so(workplace: Wo
 @pytest.mark.triton
 def test_a_probe_serves_them(workplace: Workplace) -> None:
     vendor = replayed(workplace.path)
-    with served(workplace, "double.onnx") as (at, pid), probing(workplace, pid, vendor) as (address, _):
+    with (
+        served(workplace, "double.onnx", *AS_TINY) as (at, pid),
+        probing(workplace, pid, vendor) as (address, _),
+    ):
         options = ("--url", at["http"], "--probe", address, "--json")
         done = workplace.run("run", workplace.scenario(ONE.replace("kind: cpu, ", "")), *options)
     (point,) = valid(done)["points"]

@@ -40,7 +40,7 @@ def described(load: Path) -> str:
 
 def test_what_was_measured_until_the_harness_was_killed_under_load_can_be_read(workplace: Workplace) -> None:
     process = workplace.start(
-        "run", workplace.scenario(TINY.replace("[1, 8]", "8").replace("duration_s: 2", "duration_s: 2.5"))
+        "run", workplace.scenario(TINY.replace("[4, 8]", "8").replace("duration_s: 2", "duration_s: 2.5"))
     )
     folder = under_load(workplace, process, records=150)
     family = psutil.Process(process.pid).children(recursive=True)

@@ -18,11 +18,22 @@ import pytest
 
 from harness.probe.reader.spool import Spool
 from tests import nvml
-from tests.e2e.conftest import ONE, TINY, Workplace, ended, running, served, under_load, valid, wait_for
+from tests.e2e.conftest import (
+    AS_TINY,
+    ONE,
+    TINY,
+    Workplace,
+    ended,
+    running,
+    served,
+    under_load,
+    valid,
+    wait_for,
+)
 from tests.e2e.test_command_line import in_process
 from tests.nvml import NvmlDouble
 
-TWO_SECONDS = TINY.replace("[1, 8]", "8")
+TWO_SECONDS = TINY.replace("[4, 8]", "8")
 """A single point, long enough to lose something meanwhile, and to tell what other processes use."""
 IDLE = "unsupported=nvmlDeviceGetUtilizationRates"
 """The double always works, which the load waits out: a GPU that doesn't tell is taken for one at rest."""
@@ -120,7 +131,7 @@ def elsewhere(
     """A Triton that a run is given by its address: its addresses, and its process id."""
     workplace = Workplace(tmp_path_factory.mktemp("elsewhere"))
     shutil.copy(tiny_model, workplace.path / "double.onnx")
-    with served(workplace, "double.onnx") as there:
+    with served(workplace, "double.onnx", *AS_TINY) as there:
         yield there
 
 

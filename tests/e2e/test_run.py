@@ -139,7 +139,7 @@ def test_a_run_opens_in_a_browser_and_its_report_is_made_again_from_the_folder_a
 
 def test_grpc_open_loops_and_every_shape_of_load(workplace: Workplace) -> None:
     (workplace.path / "times.txt").write_text("".join(f"{i * 0.01:.3f}\n" for i in range(100)))
-    second = TINY.replace("[1, 8]", "8").replace("duration_s: 2", "duration_s: 1")
+    second = TINY.replace("[4, 8]", "8").replace("duration_s: 2", "duration_s: 1")
     for load, requests in (
         ("{rate_per_s: 200, arrivals: poisson}", range(150, 251)),
         ("{ramp: {from_per_s: 100, to_per_s: 300}}", range(198, 203)),
@@ -208,7 +208,7 @@ def test_the_exit_code_tells_a_missed_objective(workplace: Workplace, missed: st
 
 
 def test_too_short_for_the_objective_is_inconclusive(workplace: Workplace) -> None:
-    text = TINY.replace("[1, 8]", "8").replace("{concurrency: [2]}", "{rate_per_s: 100}")
+    text = TINY.replace("[4, 8]", "8").replace("{concurrency: [2]}", "{rate_per_s: 100}")
     text = text.replace("duration_s: 2", "duration_s: 1")
     done = workplace.run("run", workplace.scenario(text + "objective: {p99_ms: 100}\n"), "--json")
     assert done.code == 3
@@ -237,7 +237,9 @@ def test_a_server_that_is_already_running_is_measured(workplace: Workplace) -> N
     layout = workplace.path / "repo" / "double" / "1" / "model.onnx"
     layout.parent.mkdir(parents=True)
     layout.write_bytes((workplace.path / "double.onnx").read_bytes())
-    text = ONE.replace("double.onnx", "repo/double/1/model.onnx").replace("server: {max_batch: 8}\n", "")
+    text = ONE.replace("double.onnx", "repo/double/1/model.onnx").replace(
+        "server: {queue_delay_us: 5000, max_batch: 8}\n", ""
+    )
     text += "protocol: [http, grpc]\n"
     port = at["grpc"].rpartition(":")[2]
     arguments = ("run", workplace.scenario(text), "--url", at["http"], "--grpc-port", port, "--json")
@@ -263,7 +265,7 @@ def test_a_server_that_is_already_running_is_measured(workplace: Workplace) -> N
 
 def test_gpu_figures_come_through_pynvml(workplace: Workplace, nvml_double: NvmlDouble) -> None:
     workplace.env = nvml_double("")
-    text = ONE.replace("{max_batch: 8}", "{max_batch: 8, kind: cpu}")
+    text = ONE.replace("max_batch: 8", "max_batch: 8, kind: cpu")
     document = valid(workplace.run("run", workplace.scenario(text), "--json"))
     (point,) = document["points"]
     (gpu,) = point["gpu"]

@@ -100,7 +100,7 @@ def test_a_container_gets_the_gpus_that_the_scenario_names(
     docker.be("gpus")
     with_docker.env.update(nvml_double("gpus=4"))
     named, wanted = gpus
-    text = ONE.replace("{max_batch: 8", "{max_batch: 8, kind: gpu" + (f", gpus: {named}" if named else ""))
+    text = ONE.replace("max_batch: 8", "max_batch: 8, kind: gpu" + (f", gpus: {named}" if named else ""))
     with_docker.run("run", with_docker.scenario(text), *IN_DOCKER)  # Triton finds none in the end
     (run,) = (call for call in docker.calls if call[0] == "run")
     assert f"--gpus={wanted}" in run

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.triton
 def test_a_run_on_it_is_a_run_as_any_other(workplace: Workplace, tmp_path: Path) -> None:
     package = installed(tmp_path, "server_modes", {"talkative": TALKATIVE}, attribute="Talkative")
     workplace.env["PYTHONPATH"] = str(package)
-    scenario = workplace.scenario(TINY.replace("{max_batch: [1, 8]}", "{max_batch: 8}"))
+    scenario = workplace.scenario(TINY.replace("[4, 8]", "8"))
     done = workplace.run("run", scenario, "--server", "talkative", "--json")
     assert done.code == 0, done.stderr
     environment = done.document["environment"]
