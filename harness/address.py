@@ -93,6 +93,26 @@ def to_listen_on(option: str, text: str) -> Address:
     raise InputError(f"{option} {text!r} is no address to listen on: give it as port or host:port")
 
 
+def is_unix(host: str) -> bool:
+    """Whether it is the path of a Unix socket, and no host."""
+    return host.startswith("/")
+
+
+def numbers_of(host: str) -> tuple[str, ...]:
+    """The numbers of a name, of IPv4 or, where it has none there, of IPv6: a name on both has one server.
+
+    Empty for a number, a name that can't be resolved, and this machine's own.
+    """
+    if number(host) is not None or host == "localhost":
+        return ()
+    with suppress(OSError, UnicodeError):
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        for family in (socket.AF_INET, socket.AF_INET6):
+            if numbers := dict.fromkeys(str(each[4][0]) for each in found if each[0] is family):
+                return tuple(numbers)
+    return ()
+
+
 def number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The number that `host` is, without its zone; None where it is a name.
 

@@ -89,7 +89,11 @@ Scenario = Annotated[
     typer.Argument(metavar="[SCENARIO]", help="A scenario file; with --resume also a run's folder."),
 ]
 Url = Annotated[
-    str | None, typer.Option(help="Measure a Triton that is already running, e.g. http://127.0.0.1:8000.")
+    str | None,
+    typer.Option(
+        help="Measure a Triton that is already running, e.g. http://127.0.0.1:8000; several replicas with "
+        "commas between them."
+    ),
 ]
 GrpcPort = Annotated[
     int | None, typer.Option(help="The gRPC port of the Triton at --url; scenarios over gRPC need it.")

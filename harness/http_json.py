@@ -20,6 +20,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from harness.address import is_unix
 from harness.plain_text import quoted
 
 HTTPS_PORT = 443
@@ -42,7 +43,8 @@ class Client:
     """Asks one server, over a connection that is kept as long as the server keeps it, until `close`.
 
     `host` may be an IPv6 address, without brackets. `headers` go with every request. With `tls` the server
-    must prove that it is `host`, as that context asks. One thread at a time may use it.
+    must prove that it is `host`, as that context asks. `at` is which of the host's numbers is meant, where it
+    has several. One thread at a time may use it.
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class Client:
         headers: Mapping[str, str] | None = None,
         *,
         tls: ssl.SSLContext | None = None,
+        at: str | None = None,
     ) -> None:
-        self._http = _Connection(host, port, tls)
+        self._http = _Connection(host, port, tls, at)
         self._headers = dict(headers or {})
 
     def __enter__(self) -> Self:
@@ -201,8 +204,8 @@ class _Connection(HTTPConnection):
     due = 0.0
     sock: _Bounded | None
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-        self._tls = tls
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, at: str | None = None) -> None:
+        self._tls, self._at = tls, at
         if tls is not None:
             tls.sslsocket_class = _BoundedTls
             self.default_port = HTTPS_PORT
@@ -215,13 +218,14 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         failed: OSError | None = None
-        for family, kind, protocol, _, address in _addresses(self.host, self.port):
+        for family, kind, protocol, _, address in _addresses(self._at or self.host, self.port):
             tried = _Bounded(family, kind, protocol)
             try:
                 tried.due = self.due
                 tried.wait_until_due()
                 tried.connect(address)
-                tried.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if family != socket.AF_UNIX:
+                    tried.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 tried = self._encrypted(tried)
             except OSError as error:
                 tried.close()
@@ -243,6 +247,8 @@ class _Connection(HTTPConnection):
 
 
 def _addresses(host: str, port: int) -> list[Any]:
+    if is_unix(host):
+        return [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", host)]
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:

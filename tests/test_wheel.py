@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ONE, Workplace, served, valid
+from tests.e2e.conftest import AS_TINY, ONE, Workplace, served, valid
 from tests.e2e.conftest import tiny_model as tiny_model
 from tests.e2e.conftest import workplace as workplace
 from tests.triton import their_models
@@ -130,7 +130,7 @@ def test_it_measures_a_ready_export_and_a_server_that_runs(there: Workplace) -> 
     scenario = there.scenario(ONE.replace("double.onnx", "ready/model.onnx"))
     document = valid(there.run("run", scenario, "--json"))
     assert document["model"]["parity"] == exported["parity"] and document["model"]["name"] == "double"
-    with served(there, "ready/model.onnx") as (at, _):
+    with served(there, "ready/model.onnx", *AS_TINY) as (at, _):
         remote = there.run("run", scenario, "--url", at["http"], "--json")
         assert valid(remote)["environment"]["server_mode"] == "remote"
     (ready / "model.onnx").write_bytes(b"other")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from harness.analysis import objective, steady, validity
 from harness.analysis.bottleneck import bottleneck, composing_models
+from harness.analysis.by_replica import as_one, replica_figures
 from harness.analysis.facts import Facts
 from harness.analysis.gates.all_gates import GATES
 from harness.analysis.gates.gate import Evidence, Gate
@@ -57,12 +58,15 @@ def derive(
 ) -> PointResult:
     """The figures and verdict of one point.
 
-    `measured` are the requests of the measured phase; `texts` the error texts that their `reason` points
-    into; `samples` the folder they are kept in, relative to the run's; `gates` what the point must pass;
-    `lost` says which readings were made and aren't there any more.
+    `measured` are the requests of the measured phase, of replicas as `analysis.by_replica` says; `texts` the
+    error texts that their `reason` points into; `samples` the folder they are kept in, relative to the run's;
+    `gates` what the point must pass; `lost` says which readings were made and aren't there any more.
     """
     if observed.arm is not None:
         measured = on_own_clock(measured, observed.arm)
+    spread = measured
+    if observed.replicas:
+        measured = as_one(spread, len(point.requests))
     ok = measured.ok
     window = Window(*observed.window_ns) if observed.window_ns else None
     enough = measured if observed.enough_ns is None else measured.due_before(observed.enough_ns)
@@ -85,6 +89,7 @@ def derive(
     time_s = _time_split(measured, service_mean_s, observed.server)
     del service_s
     throughput = _Throughput.of(point, enough)
+    steady_ok = _between(first, last, ok)
     inferences = _inferences(point, measured, ok)
     sent = measured.size if observed.arm is None else sum(each.requests for each in observed.load_processes)
     errors = measured.size - int(np.count_nonzero(ok))
@@ -114,6 +119,7 @@ def derive(
             throughput=throughput.inferences_per_s,
             throughput_interval=throughput.interval,
         ),
+        replicas=replica_figures(observed, spread, steady_ok, len(point.requests)),
     )
     judgement = validity.judge(Evidence(point, observed, facts, measured, host, gpu, lost), gates)
     return PointResult(
@@ -138,11 +144,12 @@ def derive(
         latency_s=latency,
         service_s=service,
         send_lag_p99_s=facts.send_lag_p99_s,
-        classes=tuple(_class_figures(point, measured, _between(first, last, ok), latency)),
+        classes=tuple(_class_figures(point, measured, steady_ok, latency)),
         load_processes=observed.load_processes,
         answer_check=observed.answer_check,
         in_flight_mean=facts.in_flight_mean,
         server=observed.server,
+        replicas=facts.replicas,
         composing=composing_models(observed, facts.seconds),
         time_s=time_s,
         bottleneck=bottleneck(point, observed, facts),

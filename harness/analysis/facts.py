@@ -10,6 +10,7 @@ from harness.schema.result import (
     HostFigures,
     Latency,
     ObjectiveCheck,
+    ReplicaFigures,
     ServerFigures,
     SteadyState,
     TimeSplit,
@@ -44,3 +45,4 @@ class Facts:
     gpu_watch: tuple[GpuWatch, ...]
     """How well each of `gpu` was watched, in the same order; empty without a measured phase."""
     objective: tuple[ObjectiveCheck, ...]
+    replicas: tuple[ReplicaFigures, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.analysis.by_replica import unlike_words
 from harness.analysis.facts import Facts
 from harness.analysis.gates.answers import different_words, wrong_words
 from harness.analysis.gates.gate import Evidence
@@ -45,6 +46,7 @@ def notes_on(evidence: Evidence) -> Iterator[str]:
             f"{resent} requests were sent again on a new connection: the server, or a proxy before it, had "
             "closed the idle one"
         )
+    yield from unlike_words(facts.replicas)
     if facts.latency.p50 is not None and facts.latency.p99 is None:
         yield "the sample is too small, or too correlated, for a p99"
     if observed.stopped_by == "time" and point.measure.precision is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from harness.analysis.by_replica import as_one
 from harness.analysis.derive import derive
 from harness.analysis.gates.all_gates import gates_for
 from harness.analysis.sample_statistics import SampleStatistics, latency_statistics
@@ -62,10 +63,12 @@ def keep(
     window: Window | None,
     host: Sequence[HostReading],
     gpu: Sequence[GpuReading],
+    replicas: Sequence[str] = (),
 ) -> None:
-    """Write the samples of a point as Parquet, and only then remove the load's own files."""
+    """Write the samples of a point as Parquet, and only then remove the load's own files. `replicas`: the
+    addresses of those that the load was spread over."""
     load = run.point(point.id) / "load"
-    keep_of(point, run, load, None, window=window, host=host, gpu=gpu)
+    keep_of(point, run, load, None, window=window, host=host, gpu=gpu, replicas=replicas)
     tidy(load)
 
 
@@ -78,14 +81,18 @@ def keep_of(
     window: Window | None,
     host: Sequence[HostReading],
     gpu: Sequence[GpuReading],
+    replicas: Sequence[str] = (),
 ) -> None:
     """The same of one arm of a load, whose own files stay until the others', too, are written (`tidy`)."""
     folder, spools = run.point(point.id), Spools(load)
     classes = [kind.name for kind in point.requests]
     chunks = spools.chunks() if arm is None else of_arm(spools.chunks(), arm, len(classes))
-    samples_file.write_requests(folder / "requests.parquet", chunks, classes, spools.reasons, window)
+    file = folder / "requests.parquet"
+    samples_file.write_requests(file, chunks, classes, spools.reasons, window, replicas)
     if in_sequences(point):
-        samples_file.write_sequences(folder / SEQUENCES, sequences_in(load), classes)
+        sequences = sequences_in(load)
+        sequences["request_class"] %= len(classes)  # whichever replica answered
+        samples_file.write_sequences(folder / SEQUENCES, sequences, classes)
     samples_file.write_host(folder / "host.parquet", host)
     samples_file.write_gpu(folder / "gpu.parquet", gpu)
 
@@ -108,6 +115,8 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
     stored = samples_file.read_samples(folder / "requests.parquet")
     if stored.classes != tuple(kind.name for kind in point.requests):
         raise damaged(folder / "requests.parquet", "its request classes aren't the point's")
+    if stored.replicas != tuple(each.address for each in observed.replicas):
+        raise damaged(folder / "requests.parquet", "its replicas aren't the point's")
     host: list[HostReading] = []
     with noted(faults, "whether other work disturbed the point isn't known"):
         host = _possible(samples_file.read_host(folder / "host.parquet"), folder / "host.parquet")
@@ -137,9 +146,10 @@ def derived(point: Point, run: RunFolder, observed: Observed) -> Derived:
         figures = sequence_figures(sequences, result.duration_s)
         result = result.model_copy(update={"sequences": figures})
     counted = result.steady_state.counted if result.steady_state else slice(None)
+    classes = len(stored.classes)
     series = series_of(
-        stored.warmup,
-        stored.measured,
+        as_one(stored.warmup, classes),
+        as_one(stored.measured, classes),
         stored.classes,
         host,
         gpu,

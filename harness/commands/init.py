@@ -24,9 +24,7 @@ from harness.schema.samples import Status
 from harness.schema.served_model import Served, ServedModel, ServedTensor
 from harness.schema.tensors import Tensors
 from harness.store.run_folder import slug
-from harness.triton.remote import RemoteServer
 from harness.triton.server import Server
-from harness.triton.way import Way
 
 FOLDER = Path("scenarios")
 TRIED_S = 30.0
@@ -92,11 +90,12 @@ def _tried(model: ServedModel, server: Server) -> Tried:
 
 def _answer(model: ServedModel, server: Server, inputs: Tensors) -> Tensors:
     """Raises ServerError where the model refuses."""
-    way = server.way if isinstance(server, RemoteServer) else Way(host=server.host, port=server.http_port)
+    way = server.way
     endpoint = Endpoint(
         protocol="http",
         host=way.host,
         port=way.port,
+        at=way.at,
         timeout_s=TRIED_S,
         tls=way.tls,
         prefix=way.prefix,

@@ -27,6 +27,13 @@ def measured(
     """
     place = folder.begin_point(point)
     recorded = session.measure(point, model, place, base_dir=base_dir, enough=enough)
-    keep(point, folder, window=recorded.window, host=recorded.host, gpu=recorded.gpu)
+    keep(
+        point,
+        folder,
+        window=recorded.window,
+        host=recorded.host,
+        gpu=recorded.gpu,
+        replicas=[each.address for each in recorded.observed.replicas],
+    )
     folder.finish_point(point, recorded.observed)
     return derived(point, folder, recorded.observed)

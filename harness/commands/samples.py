@@ -72,9 +72,9 @@ def _frame(stored: StoredRequests, phase: Phase, start_ns: int | None) -> pd.Dat
     requests = stored.requests[stored.requests["phase"] == phase]
     requests = requests[np.argsort(requests["intended_ns"], kind="stable")]
     latency_ns = requests["completed_ns"] - requests["intended_ns"]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
-            "request": _names(requests["request_class"], stored.classes),
+            "request": _names(requests["request_class"] % np.uint16(len(stored.classes)), stored.classes),
             "status": _names(requests["status"], _STATUSES),
             "reason": _names(requests["reason"], (None, *stored.reasons)),
             "scheduled_s": (requests["intended_ns"] - start_ns) / 1e9,
@@ -89,6 +89,11 @@ def _frame(stored: StoredRequests, phase: Phase, start_ns: int | None) -> pd.Dat
             "load_process": requests["worker"].astype(np.int64),
         }
     )
+    if stored.replicas:
+        frame["replica"] = _names(
+            requests["request_class"] // np.uint16(len(stored.classes)), stored.replicas
+        )
+    return frame
 
 
 def _where(observed: npt.NDArray[np.bool_], times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

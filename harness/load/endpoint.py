@@ -27,6 +27,8 @@ class Endpoint(Frozen):
     protocol: Protocol
     host: str
     """A name or a number; IPv6 without brackets."""
+    at: str | None = None
+    """Which of the numbers of the host is meant, where it has several."""
     port: Annotated[int, Field(ge=0, lt=1 << 16)]
     timeout_s: Annotated[float, Field(gt=0, le=1e9)]
     """Bounds each call, connecting included."""
@@ -87,6 +89,7 @@ class Endpoint(Frozen):
             channels,
             own,
             self.compression,
+            self.at,
         )
 
 

@@ -20,7 +20,6 @@ from harness.schema.load import PointLoad
 from harness.schema.point import Point, PointClass
 from harness.schema.tensors import Tensors
 from harness.schema.turns import Turns
-from harness.tls import Tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +33,16 @@ class Job:
     """The variants of each of the point's classes, by name."""
     outputs: Sequence[str]
     """What to ask for; none means all."""
-    host: str
-    port: int
+    endpoint: Endpoint
+    """Where the load goes."""
     folder: Path
     """Gets the plan, the spools and Locust's output."""
     base_dir: Path
     """The scenario's folder, for a replay's file."""
-    tls: Tls | None = None
-    """How the endpoint speaks TLS."""
-    prefix: str = ""
-    with_headers: bool = False
-    """As in Endpoint."""
+    replicas: tuple[Endpoint, ...] = ()
+    """Where it goes besides, as much to each. Those of arms have none."""
     http_port: int | None = None
-    """Where shared memory is registered with the server; None: at `port`."""
+    """Where shared memory is registered with the server; None: at the endpoint's port."""
     access: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Headers for interfaces of the server that are closed to others. They stay in this process."""
     listen: tuple[str, int] | None = None
@@ -70,28 +66,18 @@ class Job:
         return (self, *self.beside)
 
     @property
-    def endpoint(self) -> Endpoint:
-        """Where the load goes."""
-        protocol, timeout_s = self.point.protocol, self.point.measure.timeout_s
-        return Endpoint(
-            protocol=protocol,
-            host=self.host,
-            port=self.port,
-            timeout_s=timeout_s,
-            tls=self.tls,
-            prefix=self.prefix,
-            with_headers=self.with_headers,
-            compression=self.point.compression,
-        )
+    def destinations(self) -> tuple[tuple[Job, Endpoint], ...]:
+        """Each arm, or each replica; the load process numbers them so."""
+        return tuple((arm, to) for arm in self.arms for to in (arm.endpoint, *arm.replicas))
 
-    def prepared(self, request_class: str, tensors: Tensors) -> bytes:
-        """A request of the class with these tensors, ready to be sent any number of times."""
+    def prepared(self, request_class: str, tensors: Tensors, to: Endpoint | None = None) -> bytes:
+        """A request of the class with these tensors, ready to be sent any number of times `to` a replica."""
         model, version, outputs = self.others.get(request_class, (self.model, self.version, self.outputs))
         kind = next(each for each in self.point.requests if each.name == request_class)
         parameters = dict(kind.parameters or {})
         if kind.sequence is not None:
             parameters |= sequence_flags.parameters()
-        return self.endpoint.prepare(model, tensors, outputs, version=version, parameters=parameters)
+        return (to or self.endpoint).prepare(model, tensors, outputs, version=version, parameters=parameters)
 
     @property
     def load(self) -> PointLoad:
@@ -134,12 +120,15 @@ def prepared(job: Job) -> Iterator[tuple[int, Iterable[Sequence[bytes]]]]:
     """
     point, endpoint = job.point, job.endpoint
     if point.shared_memory == "none":
-        yield 1, (_prepared(arm, each.name) for arm in job.arms for each in arm.point.requests)
+        yield (
+            1,
+            (_prepared(arm, each.name, to) for arm, to in job.destinations for each in arm.point.requests),
+        )
         return
-    if job.beside:
-        raise InputError("arms that take turns can't share memory with servers: set shared_memory to none")
+    if len(job.destinations) > 1:
+        raise InputError("memory can be shared with a single server only: set shared_memory to none")
     classes = [job.payloads[each.name] for each in point.requests]
-    http_port = job.port if job.http_port is None else job.http_port
+    http_port = endpoint.port if job.http_port is None else job.http_port
     target = Target(endpoint, job.model, http_port, job.access, job.version)
     slots = job.load.shape.users or OPEN_LOOP_SLOTS
     with SharedMemory(target, classes, job.outputs, slots, _memory(point, target)) as memory:
@@ -162,9 +151,9 @@ def _own_s(job: Job, seconds: float) -> float:
     return seconds if job.turns is None else job.turns.within(seconds).on_s(seconds)
 
 
-def _prepared(job: Job, name: str) -> Sequence[bytes]:
+def _prepared(job: Job, name: str, to: Endpoint) -> Sequence[bytes]:
     """Each variant of one class."""
-    return [job.prepared(name, tensors) for tensors in job.payloads[name]]
+    return [job.prepared(name, tensors, to) for tensors in job.payloads[name]]
 
 
 def write_job(
@@ -201,18 +190,22 @@ def write_job(
     places = PayloadFile.write(requests, job.folder)
     plan = LoadPlan(
         endpoint=job.endpoint,
-        others=tuple(arm.endpoint for arm in job.beside),
+        others=tuple(to for _, to in job.destinations[1:]),
         turns=job.turns,
         classes=tuple(
             PlannedClass(
                 name=each.name,
                 weight=each.weight,
-                arm=number,
+                destination=number,
                 requests=place,
-                sequence=_sequence(job.arms[number], each),
+                sequence=_sequence(arm, each),
             )
-            for (number, each), place in zip(
-                ((number, each) for number, arm in enumerate(job.arms) for each in arm.point.requests),
+            for (number, arm, each), place in zip(
+                (
+                    (number, arm, each)
+                    for number, (arm, _) in enumerate(job.destinations)
+                    for each in arm.point.requests
+                ),
                 places,
                 strict=True,
             )

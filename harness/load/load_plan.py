@@ -49,7 +49,7 @@ class PlannedClass(Frozen):
 
     name: Annotated[str, Field(max_length=1000)]
     weight: Annotated[float, Field(gt=0, le=1e6)]
-    arm: Annotated[int, Field(ge=0, lt=8)] = 0
+    destination: Annotated[int, Field(ge=0, lt=256)] = 0
     """To which of the plan's endpoints it goes."""
     requests: Annotated[tuple[tuple[_Place, _Place], ...], Field(min_length=1)]
     """(offset, length) of each variant, one slot after the other."""
@@ -62,11 +62,12 @@ class LoadPlan(Frozen):
 
     endpoint: Endpoint
     others: tuple[Endpoint, ...] = ()
-    """Where the load goes in turns, besides: each is an arm, and `endpoint` is the first."""
+    """Where the load goes besides: each is an arm, and has it in `turns`, or a replica, and has its share.
+    `endpoint` is the first."""
     turns: Turns | None = None
-    """How they follow each other; None where there are no others."""
+    """How arms follow each other; None where there are none."""
     classes: tuple[PlannedClass, ...]
-    """All those of the first arm, then those of the next."""
+    """All those of the first destination, then those of the next."""
     seed: Annotated[int, Field(ge=0)]
     slots: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     """How many connections may each have requests of their own; see harness.load.shared_memory.regions."""

@@ -17,6 +17,7 @@ from harness.load.coordinator.driver import LoadOutcome, drive
 from harness.load.coordinator.stopping_rule import Enough
 from harness.load.job import Job
 from harness.load.kept_answers import Kept, kept_in
+from harness.measurement.apart import Apart
 from harness.measurement.first_answers import FirstAnswers
 from harness.measurement.liveness import gone, liveness
 from harness.measurement.workload import Workload
@@ -98,12 +99,15 @@ def measured(
     alive = [liveness(server, course, first.stop) for server, course in zip(servers, courses, strict=True)]
     before: list[Statistics] = []
     composing = [_composing(arm) for arm in arms]
+    apart = [Apart(arm.session.server, arm.workload.model, arm.workload.version) for arm in arms]
 
     def between() -> None:
         before_measuring()
         for each in composing:
             if each is not None:
                 each.begin()
+        for replicas in apart:
+            replicas.begin()
         before.extend([course.look() for course in courses])
 
     spool = arms[0].folder / "gpu.jsonl"
@@ -132,6 +136,7 @@ def measured(
         if ended is None:
             figures, problems = _figures(before, courses)
             ended = _gone(servers) if problems else None
+        spread = [each.found() for each in apart]
         worked = [_worked(each) if ended is None else () for each in composing]
     spool.unlink(missing_ok=True)
     shared = Observed(
@@ -154,9 +159,10 @@ def measured(
     )
     found = []
     for number, (arm, server, course) in enumerate(zip(arms, servers, courses, strict=True)):
-        apart = {
+        of_its_own = {
             "arm": _turn(number, arm, turns, outcome),
-            "server_restarted": course.broken,
+            "server_restarted": course.broken or apart[number].broken,
+            "replicas": spread[number],
             "server": _of_all(arm, figures[number], worked[number]),
             "composing": worked[number],
             "several": _is_of_several(arm),
@@ -168,7 +174,7 @@ def measured(
             Recorded(
                 arm.point,
                 job.folder,
-                shared.model_copy(update=apart),
+                shared.model_copy(update=of_its_own),
                 outcome.window,
                 readings.host,
                 readings.gpu,
@@ -253,13 +259,14 @@ def _figures(
 def _compared(arm: Arm, number: int, job: Job, folder: Path) -> AnswerCheck | None:
     if arm.first_answers is None:
         return None
+    of = None if job.replicas else number
     with closing(job.endpoint.open()) as connection:
-        return arm.first_answers.compare(_of_arm(folder, number, len(arm.point.requests)), connection)
+        return arm.first_answers.compare(_of_arm(folder, of, len(arm.point.requests)), connection)
 
 
-def _of_arm(folder: Path, number: int, classes: int) -> Iterator[Kept]:
-    """The answers that were kept of one arm, its request classes numbered from 0."""
+def _of_arm(folder: Path, number: int | None, classes: int) -> Iterator[Kept]:
+    """The answers that were kept of one arm, or of all replicas, its request classes numbered from 0."""
     for each in kept_in(folder):
         arm, kind = divmod(each.request_class, classes)
-        if arm == number:
+        if number is None or arm == number:
             yield each._replace(request_class=kind)

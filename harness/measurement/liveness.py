@@ -39,7 +39,9 @@ def liveness(server: Server, continuity: Continuity, stop: threading.Event) -> C
 
 
 def gone(server: Server) -> str | None:
-    """Why the server answers no more; None while it does. One that is about to end is waited for."""
-    if server.healthy():
-        return None
-    return server.exit_reason() or f"the server at {server.address} stopped answering"
+    """Why the server, or a replica of it, answers no more; None while all do. One that is about to end is
+    waited for."""
+    for each in server.replicas:
+        if not each.healthy():
+            return each.exit_reason() or f"the server at {each.way.words} stopped answering"
+    return None

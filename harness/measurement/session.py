@@ -8,10 +8,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.address import is_here
+from harness.address import is_here, is_unix
 from harness.analysis.precision import enough as precise_enough
 from harness.load.coordinator.fork_server import ForkServer
 from harness.load.coordinator.stopping_rule import Enough
+from harness.load.endpoint import Endpoint
 from harness.load.job import Job
 from harness.measurement.arms import Arm, Readings, Recorded, measured
 from harness.measurement.first_answers import FirstAnswers
@@ -31,7 +32,6 @@ from harness.schema.samples import HostReading
 from harness.schema.scenario import Protocol
 from harness.tls import Tls
 from harness.triton.own import OwnServer
-from harness.triton.remote import RemoteServer
 from harness.triton.server import Server
 from harness.triton.server_folder import Entry
 
@@ -129,7 +129,7 @@ class Session:
             server = self.server
             found = environment(
                 server_mode=server.mode,
-                server_url=server.url if isinstance(server, RemoteServer) else f"http://{server.address}",
+                server_url=server.url,
                 triton_version=server.version,
                 backend=server.backend,
                 backend_version=server.backend_version,
@@ -214,7 +214,12 @@ class Session:
     def job(self, point: Point, workload: Workload, folder: Path, base_dir: Path) -> Job:
         """The load of a point on this server."""
         server = self.server
-        way = server.way if isinstance(server, RemoteServer) else None
+        if self.gpu_source is not None and len(server.replicas) > 1:
+            raise InputError(
+                f"--probe and --metrics-url read one machine, and the load goes to {len(server.replicas)} "
+                "replicas: leave them out"
+            )
+        first, *others = [_endpoint(point, each, self.tls) for each in server.replicas]
         return Job(
             point=point,
             model=workload.model,
@@ -227,12 +232,9 @@ class Session:
                 name: (model, _number(version), outputs)
                 for name, (model, version, outputs) in workload.others.items()
             },
-            host=server.host,
-            port=_port(server, point.protocol),
+            endpoint=first,
+            replicas=tuple(others),
             listen=self.listen,
-            tls=self.tls if point.protocol == "grpc" else way.tls if way else None,
-            prefix=way.prefix if way else "",
-            with_headers=way is not None and way.with_headers,
             http_port=server.http_port,
             access=server.access,
             folder=folder / "load",
@@ -284,9 +286,26 @@ def _number(version: int | None) -> str:
     return "" if version is None else str(version)
 
 
+def _endpoint(point: Point, server: Server, grpc_tls: Tls | None) -> Endpoint:
+    way = server.way
+    return Endpoint(
+        protocol=point.protocol,
+        host=way.host,
+        port=_port(server, point.protocol),
+        at=way.at,
+        timeout_s=point.measure.timeout_s,
+        tls=grpc_tls if point.protocol == "grpc" else way.tls,
+        prefix=way.prefix,
+        with_headers=way.with_headers,
+        compression=point.compression,
+    )
+
+
 def _port(server: Server, protocol: Protocol) -> int:
     if protocol == "http":
         return server.http_port
+    if server.way.at is not None and is_unix(server.way.at):
+        raise InputError(f"over the Unix socket {server.way.at} HTTP alone is spoken: set protocol to http")
     if server.grpc_port is None:
         raise InputError(
             f"the gRPC port of the server at {server.host} isn't known: give it with --grpc-port"

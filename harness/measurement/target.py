@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.address import LOOPBACK, host_of, is_loopback
+from harness.address import LOOPBACK, host_of, is_loopback, numbers_of
 from harness.probe.execution_providers import execution_providers
 from harness.probe.nvidia.vendor import cuda_unavailable
 from harness.schema.errors import InputError
@@ -18,6 +18,7 @@ from harness.tls import Tls, context_of
 from harness.triton.modes import DEFAULT, server_modes
 from harness.triton.own import OwnServer
 from harness.triton.remote import RemoteServer
+from harness.triton.replicas import Replicas
 from harness.triton.server import Server
 from harness.triton.their_repository import TheirRepository
 
@@ -30,6 +31,7 @@ class RunningServer:
     """A Triton that runs elsewhere, or here and isn't ours."""
 
     url: str
+    """Or those of several replicas, with commas between them."""
     grpc_port: int | None = None
     tls: Tls | None = None
     """How its gRPC endpoint speaks TLS."""
@@ -39,18 +41,35 @@ class RunningServer:
     """Whether the user's own headers go with each request."""
 
     @property
-    def host(self) -> str:
-        return host_of(self.url)
+    def hosts(self) -> tuple[str, ...]:
+        return tuple(host_of(url) for url in self.urls)
 
-    def open(self, say: Callable[[str], None] = lambda _: None) -> RemoteServer:
-        """`say` is told what harness changes there."""
-        return RemoteServer(
-            self.url,
-            grpc_port=self.grpc_port,
-            tls=self.http_tls,
-            with_headers=self.with_headers,
-            say=say,
-        )
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(url.strip() for url in self.url.split(","))
+
+    def open(self, say: Callable[[str], None] = lambda _: None) -> RemoteServer | Replicas:
+        """One server, or all that are named and all numbers of their names. `say` is told what harness
+        changes there."""
+        found = [
+            RemoteServer(
+                url,
+                at=at,
+                grpc_port=self.grpc_port,
+                tls=self.http_tls,
+                with_headers=self.with_headers,
+                say=say,
+            )
+            for url in self.urls
+            for at in _numbers(url)
+        ]
+        if len(found) == 1:
+            return found[0]
+        if len({each.way.words for each in found}) < len(found):
+            raise InputError(f"--url {self.url} names a server twice: name each replica once")
+        where = ", ".join(each.way.words for each in found)
+        say(f"{len(found)} replicas get as much of the load each: {where}")
+        return Replicas(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +209,12 @@ class ServerTarget:
         )
 
 
+def _numbers(url: str) -> Sequence[str | None]:
+    """Where a name has several addresses, each of them; else the name will do."""
+    numbers = numbers_of(host_of(url))
+    return numbers if len(numbers) > 1 else (None,)
+
+
 EMBEDDED = ServerTarget()
 
 
@@ -207,7 +232,7 @@ def tls(files: Sequence[Path | None], protocol: str = "h2", *, wanted: bool = Fa
 
 def open_to_others(server: Server) -> str | None:
     """What to tell of somebody's server that takes more than requests from anybody; None of any other."""
-    if not isinstance(server, RemoteServer) or not (found := server.open_interfaces()):
+    if not isinstance(server, RemoteServer | Replicas) or not (found := server.open_interfaces()):
         return None
     runs = ", which runs their code there" if "load models" in found else ""
     return (

@@ -143,11 +143,11 @@ def _check_gpu(name: str) -> None:
 def _awaited(listen: str, target: ServerTarget) -> tuple[str, int]:
     """Where load processes of other machines are awaited. Raises InputError where they would come in vain."""
     host, port = checked_address(*of_option("--listen", listen, LOCUST_PORT))
-    server = target.host if target.running is None else target.running.host
-    if not is_loopback(host) and (is_loopback(server) or server != reachable(server)):
-        remedy = "--host" if target.starts else "--url"
-        raise InputError(
-            f"load processes of other machines can't reach a server at {server}: give this run {remedy} with "
-            "an address of this machine that they reach"
-        )
+    for server in (target.host,) if target.running is None else target.running.hosts:
+        if not is_loopback(host) and (is_loopback(server) or server != reachable(server)):
+            remedy = "--host" if target.starts else "--url"
+            raise InputError(
+                f"load processes of other machines can't reach a server at {server}: give this run {remedy} "
+                "with an address of this machine that they reach"
+            )
     return host, port

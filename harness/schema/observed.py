@@ -40,6 +40,14 @@ class ArmObserved(Frozen):
     """When the measured phase began, CLOCK_MONOTONIC; None where it didn't."""
 
 
+class ReplicaObserved(Frozen):
+    """One of several servers that the load was spread over."""
+
+    address: str
+    server: ServerFigures | None
+    """Its statistics, as the difference over the measured phase; None where they couldn't be read."""
+
+
 class Observed(Frozen):
     """Facts of one point that no sample holds. With the samples, all that `analysis.derive` needs."""
 
@@ -63,6 +71,8 @@ class Observed(Frozen):
     """How it was seen that the server was restarted during the point, in words."""
     server: ServerFigures | None
     """Triton's statistics, as the difference over the measured phase; None where they couldn't be read."""
+    replicas: tuple[ReplicaObserved, ...] = ()
+    """None where the load went to one server; `server` has all together."""
     several: bool = False
     """Whether what was measured is no model that computes itself: an ensemble, or classes of several models,
     whose statistics `server` has together."""

@@ -264,6 +264,17 @@ class ClassFigures(Frozen):
     latency_s: Latency
 
 
+class ReplicaFigures(Frozen):
+    """One of several servers that a load was spread over."""
+
+    address: str
+    requests: int
+    errors: int
+    latency_s: Latency
+    server: ServerFigures | None
+    """Its own statistics; null where they couldn't be read."""
+
+
 class AnswerCheck(Frozen):
     """Some of a point's answers, compared with the first answer to the same payload in the run, or with what
     the payloads' own file says of them."""
@@ -343,6 +354,8 @@ class PointResult(Frozen):
     server: ServerFigures | None
     sequences: SequenceFigures | None = None
     """None where requests don't belong together."""
+    replicas: tuple[ReplicaFigures, ...] = ()
+    """The servers that the load was spread over; none where it was one."""
     composing: tuple[ComposingModel, ...] = ()
     """The models that worked for the measured one, in the order of an ensemble's steps."""
     time_s: TimeSplit | None = None

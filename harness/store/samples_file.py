@@ -59,6 +59,9 @@ _REQUESTS = pa.schema(
     ]
 )
 
+_OF_REPLICAS = pa.schema([*_REQUESTS, pa.field("replica", _NAMES, nullable=False)])
+"""Of a load that was spread over several servers: by address, which one answered."""
+
 _SEQUENCES = pa.schema(
     [
         pa.field("request_class", pa.string(), nullable=False),
@@ -129,6 +132,8 @@ class Stored(NamedTuple):
     """What `request_class` points into."""
     reasons: tuple[str, ...]
     """What `reason` - 1 points into."""
+    replicas: tuple[str, ...] = ()
+    """Where there are some, `request_class` counts the classes of the first, then those of the next."""
 
 
 class StoredRequests(NamedTuple):
@@ -136,6 +141,8 @@ class StoredRequests(NamedTuple):
     """An array of REQUEST, in the order in which it was written."""
     classes: tuple[str, ...]
     reasons: tuple[str, ...]
+    replicas: tuple[str, ...] = ()
+    """As in Stored."""
 
 
 def write_requests(
@@ -144,8 +151,10 @@ def write_requests(
     classes: Sequence[str],
     reasons: Sequence[str],
     window: Window | None,
+    replicas: Sequence[str] = (),
 ) -> None:
     """Write arrays of REQUEST to `path`, one after the other: only one is in memory at a time.
+    With `replicas` they are as Stored has them.
 
     Raises HarnessError, with the earlier file intact, when `path` can't be written, or when a record
     points to a class, reason, status or phase that doesn't exist, as a damaged spool's would.
@@ -156,34 +165,35 @@ def write_requests(
         "reasons": json.dumps(list(reasons)),
         "window_ns": json.dumps(None if window is None else [window.start_ns, window.end_ns]),
     }
-    names = _Dictionaries(classes, reasons)
-    write(path, _REQUESTS, notes, (names.table(chunk) for chunk in chunks))
+    if replicas:
+        notes["replicas"] = json.dumps(list(replicas))
+    names = _Dictionaries(classes, reasons, replicas)
+    write(path, names.schema, notes, (names.table(chunk) for chunk in chunks))
 
 
 def read_samples(path: Path) -> Stored:
     """The columns that figures are made of, without the records. About 30 bytes a request, and while they are
     put in order 46. Raises InputError when `path` is no such file, or is damaged."""
-    with Opened(path, _REQUESTS) as file:
-        classes, reasons = names_noted(file, "classes"), names_noted(file, "reasons")
-        wanted = [*Measured.__slots__, "phase"]
-        chunks = _possible(_chunks(file, classes, reasons, wanted))
+    with Opened(path, _REQUESTS, _OF_REPLICAS) as file:
+        names = _names_of(file)
+        chunks = _possible(_chunks(file, *names, [*Measured.__slots__, "phase"]))
         warmup, measured = gather(chunks, file.metadata.num_rows)
-    return Stored(warmup, measured, classes, reasons)
+    return Stored(warmup, measured, *names)
 
 
 def read_requests(path: Path) -> StoredRequests:
     """Exactly what was written. Raises InputError when `path` is no such file, is damaged, or has times that
     no point's requests can have."""
-    with Opened(path, _REQUESTS) as file:
-        classes, reasons = names_noted(file, "classes"), names_noted(file, "reasons")
+    with Opened(path, _REQUESTS, _OF_REPLICAS) as file:
+        names = _names_of(file)
         requests = np.zeros(file.metadata.num_rows, dtype=REQUEST)
         start = 0
-        for columns in _possible(_chunks(file, classes, reasons, _REQUESTS.names)):
+        for columns in _possible(_chunks(file, *names, _REQUESTS.names)):
             rows = requests[start : start + columns["status"].size]
             for name, column in columns.items():
                 rows[name] = column
             start += rows.size
-    return StoredRequests(requests, classes, reasons)
+    return StoredRequests(requests, *names)
 
 
 LONGEST_NS = 10**16
@@ -208,11 +218,24 @@ def _possible(chunks: Iterable[dict[str, npt.NDArray[Any]]]) -> Iterator[dict[st
         yield columns
 
 
+def _names_of(file: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The names of request classes, reasons and replicas."""
+    replicas = names_noted(file, "replicas") if "replica" in file.schema_arrow.names else ()
+    return names_noted(file, "classes"), names_noted(file, "reasons"), replicas
+
+
 def _chunks(
-    file: Any, classes: Sequence[str], reasons: Sequence[str], wanted: Sequence[str]
+    file: Any,
+    classes: Sequence[str],
+    reasons: Sequence[str],
+    replicas: Sequence[str],
+    wanted: Sequence[str],
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
     """Some columns of a requests file by name, as REQUEST has them, a row group at a time."""
+    if replicas:
+        wanted = [*wanted, "replica"]
     codes = {
+        "replica": {name: i for i, name in reversed(list(enumerate(replicas)))},
         "request_class": {name: i for i, name in reversed(list(enumerate(classes)))},
         "status": {_name(s): int(s) for s in Status},
         "phase": {_name(p): int(p) for p in Phase},
@@ -221,23 +244,26 @@ def _chunks(
     for group in groups(file):  # iter_batches would keep what it has read
         table = file.read_row_group(group, columns=list(wanted), use_threads=False).combine_chunks()
         columns = ((name, table.column(name).chunk(0)) for name in wanted)
-        yield {
+        found = {
             n: _coded(column, codes[n]) if n in codes else numbers(column, NO_BYTE) for n, column in columns
         }
+        if replicas:
+            found["request_class"] = found["request_class"] + found.pop("replica") * np.uint16(len(classes))
+        yield found
     pa.default_memory_pool().release_unused()
 
 
 def check_pages(path: Path) -> None:
     """Read a requests file through, with the checksum of each page. Raises InputError when `path` is no such
     file, or is damaged."""
-    with Opened(path, _REQUESTS) as file:
+    with Opened(path, _REQUESTS, _OF_REPLICAS) as file:
         for group in groups(file):
             file.read_row_group(group, use_threads=False)
 
 
 def read_window(path: Path) -> Window | None:
     """The measured phase that was written with the requests."""
-    with Opened(path, _REQUESTS) as file:
+    with Opened(path, _REQUESTS, _OF_REPLICAS) as file:
         window = noted(file, "window_ns")
     return None if window is None else Window(*window)
 
@@ -336,8 +362,11 @@ def _listed(column: Any) -> list[Any]:
 class _Dictionaries:
     """The names behind the codes of REQUEST."""
 
-    def __init__(self, classes: Sequence[str], reasons: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], reasons: Sequence[str], replicas: Sequence[str] = ()) -> None:
+        self.schema = _OF_REPLICAS if replicas else _REQUESTS
+        self._classes = np.uint16(len(classes))
         self._of = {
+            "replica": strings(replicas),
             "request_class": strings(classes),
             "status": strings([_name(s) for s in Status]),
             "phase": strings([_name(p) for p in Phase]),
@@ -345,7 +374,12 @@ class _Dictionaries:
         }
 
     def table(self, records: Requests) -> Any:
-        return pa.Table.from_arrays([self._column(n, records[n]) for n in _REQUESTS.names], schema=_REQUESTS)
+        columns = {name: records[name] for name in _REQUESTS.names}
+        if self.schema is _OF_REPLICAS:
+            columns["replica"], columns["request_class"] = divmod(records["request_class"], self._classes)
+        return pa.Table.from_arrays(
+            [self._column(name, columns[name]) for name in self.schema.names], schema=self.schema
+        )
 
     def _column(self, name: str, values: npt.NDArray[Any]) -> Any:
         if name == "first_byte_ns":

@@ -37,7 +37,8 @@ class Control:
 
     Every call has a time limit, and its answer a limit of bytes. What goes wrong, Triton's own refusals
     included, is a ServerError. `headers` go with every call; `prefix` stands before every path, and with
-    `tls` the server must prove that it is `host`.
+    `tls` the server must prove that it is `host`. `at` is which of the host's numbers is meant, where it has
+    several.
     """
 
     def __init__(
@@ -49,11 +50,12 @@ class Control:
         headers: Mapping[str, str] | None = None,
         prefix: str = "",
         tls: ssl.SSLContext | None = None,
+        at: str | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self.timeout_s = timeout_s
-        self._headers, self._prefix, self._tls = headers, prefix, tls
+        self._headers, self._prefix, self._tls, self._at = headers, prefix, tls, at
 
     def live(self, timeout_s: float | None = None) -> bool:
         """Whether the server answers that it is alive, within the limit."""
@@ -126,7 +128,7 @@ class Control:
     def _call(self, method: str, path: str, document: Any = None, timeout_s: float | None = None) -> bytes:
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         try:
-            with Client(self.host, self.port, self._headers, tls=self._tls) as client:
+            with Client(self.host, self.port, self._headers, tls=self._tls, at=self._at) as client:
                 asked = None if document is None else json.dumps(document).encode()
                 status, body = client.ask(method, self._prefix + path, asked, limit_s=limit_s)
         except TimeoutError as error:

@@ -34,6 +34,7 @@ from harness.triton.repository import CONFIG, write_model
 from harness.triton.server_folder import Entry, ServerFolder
 from harness.triton.statistics import Statistics
 from harness.triton.their_repository import TheirRepository
+from harness.triton.way import Way
 
 START_ATTEMPTS = 3
 LOAD_LIMIT_S = 600.0
@@ -216,6 +217,19 @@ class OwnServer(ABC):
     @property
     def address(self) -> Address:
         return Address(self.host, self.http_port)
+
+    @property
+    def way(self) -> Way:
+        """For requests."""
+        return Way(host=self.host, port=self.http_port)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    @property
+    def replicas(self) -> tuple[Self]:
+        return (self,)
 
     @property
     def control(self) -> Control:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from harness.address import Url
+from harness.address import Url, is_unix
 from harness.http_json import HTTPS_PORT
 from harness.plain_text import quoted
 from harness.schema.errors import InputError, ServerError
@@ -33,6 +33,8 @@ _OPEN = {
 
 
 ONNXRUNTIME = "onnxruntime, as the remote server implements it"
+UNIX = "unix:"
+"""Before the path of a Unix socket, as nginx and gRPC write it."""
 HTTP_PORT = 8000
 """Triton's own choice for its HTTP endpoint."""
 
@@ -40,10 +42,11 @@ HTTP_PORT = 8000
 class RemoteServer:
     """A `Server` (harness.triton.server) that belongs to someone else: it is never stopped or restarted.
 
-    `url`: of its HTTP endpoint, or of a proxy before it: `http://host:port`, `https://host/path`. `tls` says
-    whom https trusts, `with_headers` that the user's own headers go with each request. A model is used as it
-    is loaded there, but for the settings that are asked for; `say` is told of each change. What was loaded is
-    put back at the end.
+    `url`: of its HTTP endpoint, or of a proxy before it: `http://host:port`, `https://host/path`, or
+    `unix:/path` of a Unix socket. `at` is which of the host's numbers is meant, where it has several. `tls`
+    says whom https trusts, `with_headers` that the user's own headers go with each request. A model is used
+    as it is loaded there, but for the settings that are asked for; `say` is told of each change. What was
+    loaded is put back at the end.
 
     Raises InputError for another kind of address, ServerError when nothing answers there.
     """
@@ -59,6 +62,7 @@ class RemoteServer:
         self,
         url: str,
         *,
+        at: str | None = None,
         grpc_port: int | None = None,
         metrics_port: int | None = None,
         tls: Tls | None = None,
@@ -66,6 +70,13 @@ class RemoteServer:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         secure = url.lower().startswith("https://")
+        self.at = at
+        if url.startswith(UNIX):
+            self.at, url = url.removeprefix(UNIX), "http://localhost:80"
+            if not is_unix(self.at):
+                raise InputError(
+                    f"{UNIX}{self.at} has no path from the root: give it as {UNIX}/run/triton.sock"
+                )
         try:
             scheme, self.address, path = Url.parse(url, HTTPS_PORT if secure else HTTP_PORT)
         except ValueError:
@@ -104,8 +115,14 @@ class RemoteServer:
         self._restoration.put_back()
 
     @property
+    def replicas(self) -> tuple[Self]:
+        return (self,)
+
+    @property
     def url(self) -> str:
         """Of its HTTP endpoint."""
+        if self.at is not None and is_unix(self.at):
+            return f"{UNIX}{self.at}"
         return f"http{'s' if self.tls else ''}://{self.address}{self.prefix}"
 
     @property
@@ -114,6 +131,7 @@ class RemoteServer:
         return Way(
             host=self.host,
             port=self.http_port,
+            at=self.at,
             prefix=self.prefix,
             tls=self.tls,
             with_headers=self.with_headers,
@@ -127,7 +145,7 @@ class RemoteServer:
         """As it is loaded there. One that isn't is loaded, and unloaded at the end of the `with`."""
         if not self.control.model_ready(served.served, served.version):
             self._load_theirs(served)
-        return described(self.control, served, source=f"as the Triton at {self.address} has it")
+        return described(self.control, served, source=f"as the {self.where} has it")
 
     def _load_theirs(self, served: Served) -> None:
         name = served.served
@@ -137,11 +155,11 @@ class RemoteServer:
                 self.control.load(name)
         except ServerError as error:
             raise ServerError(
-                f"{self._where} does not serve {served} and did not load it: {error}; "
+                f"{self.where} does not serve {served} and did not load it: {error}; "
                 f"{self._others('name one of them, ')}or put it into its model repository"
             ) from error
         if not self.control.model_ready(name, served.version):
-            raise InputError(f"{self._where} serves {name}, and not its version {served.version}")
+            raise InputError(f"{self.where} serves {name}, and not its version {served.version}")
 
     def serve(self, artifact: Model, settings: ServerSettings) -> str:
         """Use the model as it is loaded there; what of `settings` is given and differs is loaded anew.
@@ -156,7 +174,7 @@ class RemoteServer:
             self.backend = f"{artifact.platform}, as the remote server implements it"
         loaded = self._loaded(artifact, settings)
         if isinstance(artifact, ModelArtifact):
-            as_loaded.check_tensors(loaded, artifact, self._where)
+            as_loaded.check_tensors(loaded, artifact, self.where)
         before = self._first_seen.setdefault(name, loaded)
         wanted = as_loaded.with_settings(before, artifact, settings)
         if as_loaded.same(wanted, loaded):
@@ -170,7 +188,7 @@ class RemoteServer:
             loaded = self.control.model_config(name)
             if not as_loaded.same(wanted, loaded):
                 raise ServerError(
-                    f"{self._where} loaded {name} with other settings than asked "
+                    f"{self.where} loaded {name} with other settings than asked "
                     f"({as_loaded.differences(wanted, loaded)}): see its config in /v2/models/{name}/config"
                 )
         self.loaded = as_loaded.settings_of(loaded)
@@ -204,7 +222,7 @@ class RemoteServer:
                     self._load_first(artifact, settings)
             except ServerError as error:
                 raise ServerError(
-                    f"{self._where} does not serve {name} and did not load it: {error}; "
+                    f"{self.where} does not serve {name} and did not load it: {error}; "
                     f"{self._others('name a model file after one of them, ')}copy "
                     f"model_repo/{name} into its model repository, or leave out --url"
                 ) from error
@@ -227,7 +245,7 @@ class RemoteServer:
                 self.control.load(name, wanted)
         except ServerError as error:
             raise ServerError(
-                f"{self._where} does not serve {name} with these settings and did not load it so: {error}; "
+                f"{self.where} does not serve {name} with these settings and did not load it so: {error}; "
                 "leave them out of the scenario's `server` to measure it as it is loaded, or start it with "
                 "these settings (`harness serve --help`), or with --model-control-mode=explicit, which lets "
                 "whoever reaches it run code there"
@@ -244,8 +262,9 @@ class RemoteServer:
         return f"it serves {quoted(', '.join(ready), 300)}: {remedy}"
 
     @property
-    def _where(self) -> str:
-        return f"Triton at {self.address}"
+    def where(self) -> str:
+        """For a sentence."""
+        return f"Triton at {self.way.words}"
 
     def statistics(self, model: str, *, version: int | None = None, settled: bool = True) -> Statistics:
         return statistics.read(self.control, model, version=version, settled=settled)
@@ -257,7 +276,7 @@ class RemoteServer:
         return self.control.live()
 
     def restart(self) -> None:
-        raise ServerError(f"{self._where} is not harness's own: restart it where it runs")
+        raise ServerError(f"{self.where} is not harness's own: restart it where it runs")
 
     def process_ids(self) -> list[int]:
         return []

@@ -47,9 +47,12 @@ class _Record(Frozen):
     way: Way | None = None
     """None of an earlier harness, which knew no other than host and port."""
 
+    @property
+    def way_there(self) -> Way:
+        return self.way or Way(host=self.host, port=self.port)
+
     def control(self) -> Control:
-        way = self.way or Way(host=self.host, port=self.port)
-        return way.control()
+        return self.way_there.control()
 
 
 class Restoration:
@@ -112,7 +115,7 @@ def put_back_what_dead_runs_left(way: Way, say: Callable[[str], None]) -> None:
     changed it since."""
     for file in _orphans():
         record = _read(file)
-        if record is None or (record.host, record.port) != (way.host, way.port):
+        if record is None or not record.way_there.leads_to(way):
             continue
         control = way.control()
         for model, was in record.models.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from harness.address import Address
@@ -11,6 +11,7 @@ from harness.schema.point import ServerSettings
 from harness.schema.served_model import Served, ServedModel
 from harness.triton.control import Control
 from harness.triton.statistics import Statistics
+from harness.triton.way import Way
 
 
 class Server(Protocol):
@@ -91,6 +92,18 @@ class Server(Protocol):
     def statistics(self, model: str, *, version: int | None = None, settled: bool = True) -> Statistics:
         """Triton's counters, of one version or of all together. `settled`: once the last answers are counted,
         as they are where it idles."""
+
+    @property
+    def way(self) -> Way:
+        """How it is reached."""
+
+    @property
+    def url(self) -> str:
+        """Of its HTTP endpoint."""
+
+    @property
+    def replicas(self) -> Sequence[Server]:
+        """The servers that it is: several that are measured as one, or itself."""
 
     @property
     def control(self) -> Control:

@@ -97,6 +97,17 @@ def snapshot(document: Mapping[str, Any]) -> Statistics:
     return Statistics(**total, by_batch=by_batch)
 
 
+def added(each: Sequence[Statistics]) -> Statistics:
+    """Those of several servers together."""
+    by_batch: dict[int, tuple[int, int]] = {}
+    for one in each:
+        for size, (executions, spent_ns) in one.by_batch.items():
+            before, before_ns = by_batch.get(size, (0, 0))
+            by_batch[size] = before + executions, before_ns + spent_ns
+    total = {name: sum(getattr(one, name) for one in each) for name in TOTALS}
+    return Statistics(**total, by_batch=by_batch)
+
+
 @contextmanager
 def _read_as_triton_s() -> Iterator[None]:
     """Raises ServerError where the document that is read in the block isn't as Triton's are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness import headers
+from harness.address import Address, is_unix
 from harness.schema.frozen import Frozen
 from harness.tls import Tls, context_of
 from harness.triton.control import Control
@@ -15,11 +16,24 @@ class Way(Frozen):
 
     host: str
     port: int
+    at: str | None = None
+    """Which of the numbers of the host is meant, where it has several."""
     prefix: str = ""
     """What stands before every path."""
     tls: Tls | None = None
     with_headers: bool = False
     """Whether the user's own headers go with each request (`harness.headers`). What they are isn't kept."""
+
+    @property
+    def words(self) -> str:
+        """Where it leads to: host and port, the number where the host has several, or a Unix socket."""
+        if self.at is None:
+            return str(Address(self.host, self.port))
+        return self.at if is_unix(self.at) else str(Address(self.at, self.port))
+
+    def leads_to(self, other: Way) -> bool:
+        """Whether it ends where `other` does."""
+        return (self.host, self.port, self.at) == (other.host, other.port, other.at)
 
     def control(self) -> Control:
         """Raises InputError for TLS that can't be had."""
@@ -29,5 +43,6 @@ class Way(Frozen):
             timeout_s=TIMEOUT_S,
             headers=dict(headers.given()) if self.with_headers else None,
             prefix=self.prefix,
+            at=self.at,
             tls=None if self.tls is None else context_of(self.tls, "http/1.1"),
         )

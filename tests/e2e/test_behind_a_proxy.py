@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,9 +60,12 @@ class Proxy:
     location /inference.GRPCInferenceService/ {{ {guarded} grpc_pass grpc://127.0.0.1:{server.grpc_port}; }}
     location /gone/ {{ {passed_on} proxy_pass http://127.0.0.1:{free_port()}/; }}
     location /busy/ {{ return 429; }}"""
+        self.socket = Path(tempfile.mkdtemp(prefix="harness-")) / "triton.sock"
         certificates.expired()
         nginx.start(
             f"upstream triton {{ server 127.0.0.1:{server.http_port}; keepalive 16; }}"
+            + f"server {{ listen unix:{self.socket};"
+            + f" location / {{ {passed_on} proxy_pass http://triton; }} }}"
             + listening(self.port, "server", places)
             + listening(self.expired, "expired", places)
         )
@@ -107,6 +111,21 @@ def test_it_is_measured_through_https_a_path_and_a_token(workplace: Workplace, p
     secret = TOKEN.split()[1].encode()
     for file in workplace.path.rglob("*"):
         assert not file.is_file() or secret not in file.read_bytes(), f"{file} has the token"
+
+
+def test_it_is_measured_over_a_unix_socket(workplace: Workplace, proxy: Proxy) -> None:
+    url = f"unix:{proxy.socket}"
+    assert workplace.run("init", "strings", "--url", url).code == 0
+    found = valid(measured(workplace, "--url", url))
+    (point,) = found["points"]
+    assert found["environment"]["server_url"] == url
+    assert point["errors"] == 0 and point["requests"] == point["server"]["requests"] > 20
+    grpc = measured(workplace, "--url", url, "--grpc-port", "1", "--set", "protocol=grpc")
+    assert grpc.code == 2 and "HTTP alone is spoken: set protocol to http" in grpc.stderr
+    gone = measured(workplace, "--url", f"{url}.gone")
+    assert gone.code == 4 and "No such file" in gone.stderr and "Traceback" not in gone.stderr
+    relative = measured(workplace, "--url", "unix:triton.sock")
+    assert relative.code == 2 and "give it as unix:/run/triton.sock" in relative.stderr
 
 
 def test_init_and_a_first_look_go_the_same_way(workplace: Workplace, proxy: Proxy) -> None:

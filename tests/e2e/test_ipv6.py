@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.address import Address, is_here
-from tests.e2e.conftest import ONE, Workplace, ended, valid
+from tests.e2e.conftest import AS_TINY, ONE, Workplace, ended, valid
 from tests.ports import free_port
 
 pytestmark = [
@@ -57,7 +57,7 @@ def served(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     workplace = Workplace(tmp_path_factory.mktemp("served"))
     shutil.copy(tiny_model, workplace.path / "double.onnx")
     ports = ("--http-port", "0", "--grpc-port", "0")
-    serving = workplace.start("serve", "double.onnx", *ports, "--for-s", "900", "--json")
+    serving = workplace.start("serve", "double.onnx", *AS_TINY, *ports, "--for-s", "900", "--json")
     assert serving.stdout is not None
     at = json.loads(serving.stdout.readline())
     http, grpc = (int(at[each].rpartition(":")[2]) for each in ("http", "grpc"))

@@ -29,7 +29,7 @@ from harness.schema.load import PointLoad
 from harness.schema.samples import Status
 from harness.schema.scenario import Protocol
 from harness.schema.tensors import Tensors
-from tests.load.test_drive import point
+from tests.load.test_drive import endpoint, point
 from tests.load.test_shared_memory import files
 from tests.load.test_wires_on_triton import values
 from tests.load.triton_models import TYPES
@@ -150,7 +150,7 @@ def drives(
         name: [{"X": np.full((1, 100_000), v, np.float32)} for v in range(2)] for name in ("short", "long")
     }
     at = (Path(folder) / "load", Path(folder))
-    outcome = drive(Job(what, "echo", large, ["Y"], "127.0.0.1", port, *at, http_port=http_port))
+    outcome = drive(Job(what, "echo", large, ["Y"], endpoint(what, port), *at, http_port=http_port))
     requests, reasons = read_spool(at[0])
     return {
         "ended": outcome.ended,

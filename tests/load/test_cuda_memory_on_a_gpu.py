@@ -96,7 +96,7 @@ def test_a_whole_drive_goes_through_cuda_shared_memory(
     payloads: dict[str, list[Tensors]] = {
         name: [{"X": np.full((1, 100_000), v, np.float32)} for v in range(2)] for name in ("short", "long")
     }
-    where = ("127.0.0.1", target(triton, protocol).port, tmp_path / "load", tmp_path)
+    where = (target(triton, protocol).endpoint, tmp_path / "load", tmp_path)
     outcome = drive(
         Job(what, "echo", payloads, ["Y"], *where, http_port=triton.http_port, access=triton.access)
     )

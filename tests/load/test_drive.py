@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from harness.load.coordinator.driver import LoadOutcome, PhaseProgress, drive
+from harness.load.endpoint import Endpoint
 from harness.load.job import Job
 from harness.load.spools import read_spool
 from harness.schema.errors import InputError
@@ -73,7 +74,13 @@ def run(
 
 
 def job(what: Point, port: int, folder: Path, model: str = "echo", payloads: Any = PAYLOADS) -> Job:
-    return Job(what, model, payloads, ["Y"], "127.0.0.1", port, folder / "load", folder)
+    return Job(what, model, payloads, ["Y"], endpoint(what, port), folder / "load", folder)
+
+
+def endpoint(what: Point, port: int, host: str = "127.0.0.1", **more: Any) -> Endpoint:
+    """Where a point's load goes."""
+    timeout_s = what.measure.timeout_s
+    return Endpoint(protocol=what.protocol, host=host, port=port, timeout_s=timeout_s, **more)
 
 
 def left_over(folder: Path) -> list[str]:
@@ -93,7 +100,9 @@ REPLAY = "0.1\n0.2\n0.2\n0.2\n0.5\n0.95\n7\n"
 def test_an_exception_in_a_user_ends_the_drive_with_its_text(tmp_path: Path, load: PointLoad) -> None:
     """Locust would log it and run the user again, thousands of times a second."""
     asked = job(point("http", load, duration_s=3600), 1, tmp_path)
-    gone = replace(asked, host="no..name")  # no resolver gets to see such a name
+    gone = replace(
+        asked, endpoint=endpoint(asked.point, 1, "no..name")
+    )  # no resolver gets to see such a name
     outcome = drive(gone, fork_server=shared_fork_server())
     assert outcome.ended is not None
     assert outcome.ended.startswith("the load process failed: UnicodeError: ")

@@ -29,7 +29,7 @@ from harness.schema.samples import Phase, Requests, Status
 from harness.triton.embedded import EmbeddedServer
 from tests.interrupts import heed_sigint
 from tests.load.shared_fork_server import shared_fork_server
-from tests.load.test_drive import PAYLOADS, point
+from tests.load.test_drive import PAYLOADS, endpoint, point
 from tests.load.triton_models import tiny_triton
 from tests.network import Link, Network, network
 from tests.ports import free_port
@@ -83,7 +83,14 @@ def workers(lan: Network, port: int, *options: str) -> Iterator[list[subprocess.
 def job(what: Point, server: EmbeddedServer, folder: Path, port: int) -> Job:
     listen = (server.host, port)
     return Job(
-        what, "echo", PAYLOADS, ["Y"], server.host, server.http_port, folder / "load", folder, listen=listen
+        what,
+        "echo",
+        PAYLOADS,
+        ["Y"],
+        endpoint(what, server.http_port, server.host),
+        folder / "load",
+        folder,
+        listen=listen,
     )
 
 
@@ -245,7 +252,15 @@ def test_a_server_that_one_machine_cannot_reach_gives_that_machines_errors(tmp_p
         port = free_port(lan.here.address)
         what = point("http", PointLoad(concurrency=2, workers=2), warmup_s=0.0, duration_s=1.0, timeout_s=1.0)
         reached = Job(
-            *(what, "echo", PAYLOADS, ["Y"], server.host, server.http_port, tmp_path / "load", tmp_path),
+            *(
+                what,
+                "echo",
+                PAYLOADS,
+                ["Y"],
+                endpoint(what, server.http_port, server.host),
+                tmp_path / "load",
+                tmp_path,
+            ),
             listen=(lan.here.address, port),
         )
         with workers(lan, port):

@@ -228,7 +228,7 @@ def test_a_whole_drive_goes_through_shared_memory(
     large: dict[str, list[Tensors]] = {
         name: [{"X": np.full((1, 100_000), v, np.float32)} for v in range(2)] for name in ("short", "long")
     }
-    where = (*at.endpoint.address, tmp_path / "load", tmp_path)
+    where = (at.endpoint, tmp_path / "load", tmp_path)
     job = Job(what, "echo", large, ["Y"], *where, http_port=at.http_port, access=triton.access)
     held: list[int] = []
     outcome = drive(job, fork_server=shared_fork_server(), between=lambda: held.append(len(files())))

@@ -30,7 +30,7 @@ from tests.certificates import Certificates
 from tests.load import rogue
 from tests.load.rogue import GRPC_OK, grpc_says, rogue_server
 from tests.load.shared_fork_server import shared_fork_server
-from tests.load.test_drive import point
+from tests.load.test_drive import endpoint, point
 from tests.load.triton_models import tiny_triton
 
 pytestmark = [
@@ -335,7 +335,7 @@ def test_a_whole_drive_over_mutual_tls(
     tls = certificates.tls(client=True)
     payloads: dict[str, list[Tensors]] = {name: [INPUTS] for name in ("short", "long")}
     what, folder = point("grpc", load, warmup_s=0.3, duration_s=1.0), tmp_path / "load"
-    job = Job(what, "echo", payloads, ["Y"], "127.0.0.1", mutual.grpc_port, folder, tmp_path, tls=tls)
+    job = Job(what, "echo", payloads, ["Y"], endpoint(what, mutual.grpc_port, tls=tls), folder, tmp_path)
     outcome = drive(job, fork_server=shared_fork_server())
     requests, reasons = read_spool(folder)
     assert outcome.ended is None and not reasons and len(requests) > 50

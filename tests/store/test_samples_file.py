@@ -70,6 +70,33 @@ def recorded(draw: st.DrawFn) -> tuple[Requests, list[str], list[str]]:
     return requests, classes, reasons
 
 
+@given(
+    data=recorded(), replicas=st.lists(names, unique=True, min_size=2, max_size=5), seed=st.integers(0, 99)
+)
+def test_requests_of_replicas_come_back_exactly(
+    folder: Path, data: tuple[Requests, list[str], list[str]], replicas: list[str], seed: int
+) -> None:
+    requests, classes, reasons = data
+    drawn = np.random.default_rng(seed).integers(0, len(replicas), requests.size)
+    kinds = requests["request_class"].copy()
+    requests["request_class"] += drawn.astype(np.uint16) * np.uint16(len(classes))
+    path = folder / "replicas.parquet"
+    samples_file.write_requests(path, [requests], classes, reasons, None, replicas)
+    stored = samples_file.read_requests(path)
+    assert stored.requests.tobytes() == requests.tobytes()
+    assert (list(stored.classes), list(stored.reasons), list(stored.replicas)) == (classes, reasons, replicas)
+    samples = samples_file.read_samples(path)
+    assert samples.replicas == stored.replicas
+    assert samples.warmup.size + samples.measured.size == requests.size
+    table = pq.read_table(path)
+    assert table["replica"].to_pylist() == [replicas[number] for number in drawn]
+    assert table["request_class"].to_pylist() == [classes[number] for number in kinds]
+    requests["request_class"] += len(classes) * len(replicas)
+    if requests.size:
+        with pytest.raises(HarnessError, match="a recorded request has a replica that doesn't exist"):
+            samples_file.write_requests(path, [requests], classes, reasons, None, replicas)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("samples")

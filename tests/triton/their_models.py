@@ -171,16 +171,21 @@ def write(repository: Path) -> Path:
     for name in ("twice", "again"):
         python(repository, name, DOUBLE, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
     python(repository, "round_trip", ROUND_TRIP, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
-    for name, strategy in (("direct", "direct { }"), ("oldest", "oldest { max_candidate_sequences: 8 }")):
-        outputs = {"steps": ("INT32", "1"), "total": ("FP32", "1"), "left": ("INT32", "1")}
-        more = SEQUENCES.format(strategy=strategy)
-        python(repository, name, STRICT, {"x": ("FP32", "1")}, outputs, max_batch=4, more=more)
+    sequences(repository, "direct", "direct { }")
+    sequences(repository, "oldest", "oldest { max_candidate_sequences: 8 }")
     ensemble(repository, "in_a_row", ("twice", "again", "twice"))
     return repository
 
 
 def strings(repository: Path) -> None:
     python(repository, "strings", UPPER, {"text": ("STRING", "1")}, {"upper": ("STRING", "1")}, max_batch=8)
+
+
+def sequences(repository: Path, name: str, strategy: str) -> None:
+    """A model that checks its own flags and order, and fails on a mistake."""
+    outputs = {"steps": ("INT32", "1"), "total": ("FP32", "1"), "left": ("INT32", "1")}
+    more = SEQUENCES.format(strategy=strategy)
+    python(repository, name, STRICT, {"x": ("FP32", "1")}, outputs, max_batch=4, more=more)
 
 
 def python(

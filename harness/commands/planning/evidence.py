@@ -237,7 +237,7 @@ def sent_of(folder: RunFolder, point: Point, kinds: Sequence[int] | None = None)
     answered = stored.status == Status.OK
     return Sent(
         (stored.intended_ns - stored.intended_ns[:1]) / 1e9,
-        np.array(kinds or range(len(point.requests)), np.int64)[stored.request_class],
+        np.array(kinds or range(len(point.requests)), np.int64)[stored.request_class % len(point.requests)],
         (stored.completed_ns - stored.sent_ns)[answered] / 1e9,
     )
 

@@ -36,6 +36,7 @@ from harness.load.process.sequences import (
     Steps,
     closed_loop_of_sequences,
 )
+from harness.load.process.spread import closed_loop_spread, open_loop_spread
 from harness.load.sequence_records import SequenceRecorder
 from harness.load.user import Report, TritonUser
 from harness.load.wire import Reply
@@ -50,13 +51,13 @@ slots = PayloadFile.read(plan, plan_path)
 payloads = cycle(slots)
 names = [each.name for each in plan.classes]
 ways = (None, *plan.others)
-"""To each arm; the first is where Locust's `--host` is."""
+"""To each arm or replica; the first is where Locust's `--host` is."""
 conductor: Conductor | None = None
 times: dict[Phase, Times | None] = {}
 drawn: dict[Phase, list[Draws]] = {}
-"""Those of each arm."""
-begun: dict[Phase, Iterator[Drawn]] = {}
-"""The sequences of each phase."""
+"""Those of each arm or replica."""
+begun: dict[Phase, list[Iterator[Drawn]]] = {}
+"""The sequences of each phase, by replica."""
 ended: SequenceRecorder | None = None
 
 
@@ -67,23 +68,40 @@ def share(worker: int, of: int) -> None:
     for phase in Phase:
         due = read_times(plan_path, phase.name.lower())
         times[phase] = None if due is None else due[worker::of]
-        drawn[phase] = [draws_of(phase, arm, worker, of) for arm in range(len(ways))]
+        drawn[phase] = [draws_of(phase, to, worker, of) for to in range(len(ways))]
         if plan.in_sequences:
-            begun[phase] = sequences.drawn(plan.classes, plan.seed * len(Phase) + phase, worker, of)
+            begun[phase] = [begun_of(phase, to, worker, of) for to in range(len(ways))]
 
 
-def draws_of(phase: Phase, arm: int = 0, worker: int = 0, of: int = 1) -> Draws:
-    """Classes and variants of one phase, the same ones for each arm; the users of a process take from it in
-    turn."""
+def draws_of(phase: Phase, to: int = 0, worker: int = 0, of: int = 1) -> Draws:
+    """Classes and variants of one phase, the same ones for each arm, and its share for each replica; the
+    users of a process take from it in turn."""
+    sizes = [len(each) for each in slots[0]]
+    return draws(_weights(to), sizes, plan.seed * len(Phase) + phase, *_share_of(to, worker, of))
+
+
+def begun_of(phase: Phase, to: int, worker: int, of: int) -> Iterator[Drawn]:
+    """The share of a replica of the sequences of one phase."""
     seed = plan.seed * len(Phase) + phase
-    weights = [each.weight if each.arm == arm else 0.0 for each in plan.classes]
-    return draws(weights, [len(each) for each in slots[0]], seed, worker, of)
+    return sequences.drawn(plan.classes, seed, *_share_of(to, worker, of), weights=_weights(to))
 
 
-def steps_of(conductor: Conductor, own: Payloads, phase: Phase) -> Steps:
-    """What sends the sequences of a phase; the users of a process take from them in turn."""
+def _weights(to: int) -> list[float]:
+    return [each.weight if each.destination == to else 0.0 for each in plan.classes]
+
+
+def _share_of(to: int, worker: int, of: int) -> tuple[int, int]:
+    """Of which number, of how many, a destination's share of what this process sends is."""
+    if plan.turns is not None:
+        return worker, of
+    return to * of + worker, len(ways) * of
+
+
+def steps_of(conductor: Conductor, own: Payloads, phase: Phase, to: int) -> Steps:
+    """What sends a replica's sequences of a phase; the users of a process take from them in turn."""
     assert ended is not None
-    return Steps.of(own, plan.endpoint.protocol, begun[phase], conductor.record, ended.record, conductor.kept)
+    protocol = plan.endpoint.protocol
+    return Steps.of(own, protocol, begun[phase][to], conductor.record, ended.record, conductor.kept)
 
 
 def conduct(runner: Any, channel: Channel, worker: int = 0, of: int = 1) -> None:
@@ -113,6 +131,8 @@ def turns_of(phase: Phase) -> Turns | None:
     return None if plan.turns is None else plan.turns.within(seconds)
 
 
+firsts = cycle(range(len(ways)))
+"""At which replica the next user begins."""
 taken: dict[int, Turn] = {}
 """By the begin of a phase: all users of this process take their turns together."""
 
@@ -186,34 +206,51 @@ class PlannedUser(TritonUser):
             connection.alone = plan.concurrency == 1
             _connect(connection)
         more, record, kept = conductor.more, conductor.record, conductor.kept
+        order = self._order()
         if plan.in_sequences:
             return self._closed_in_sequences(conductor, own)
 
         def send(phase: Phase) -> None:
             turn = turn_of(phase, conductor.start_ns)
-            if turn is None:
-                closed_loop(connections[0], own, drawn[phase][0], more, record, kept)
-            else:
+            if turn is not None:
                 closed_loop_in_turns(connections, own, drawn[phase], turn, more, record, kept)
+            elif len(connections) > 1:
+                closed_loop_spread(connections, own, drawn[phase], order, more, record, kept)
+            else:
+                closed_loop(connections[0], own, drawn[phase][0], more, record, kept)
 
         return send
 
+    def _order(self) -> Iterator[int]:
+        """Of the replicas, for one user after the other from another on."""
+        return cycle((*range(first := next(firsts), len(ways)), *range(first)))
+
     def _closed_in_sequences(self, conductor: Conductor, own: Payloads) -> Callable[[Phase], None]:
-        steps = {phase: steps_of(conductor, own, phase) for phase in conductor.phases}
+        steps = {
+            phase: [steps_of(conductor, own, phase, to) for to in range(len(ways))]
+            for phase in conductor.phases
+        }
+        order = self._order()
 
         def send(phase: Phase) -> None:
             assert ended is not None
             ended.phase = phase
-            closed_loop_of_sequences(self.opened[0], steps[phase], conductor.more)
+            closed_loop_of_sequences(self.opened, steps[phase], order, conductor.more)
 
         return send
 
     def _open_in_sequences(self, conductor: Conductor) -> Callable[[Phase], None]:
         own = next(payloads)
         pools = {
-            phase: OpenLoopOfSequences(
-                self.new_connection, steps_of(conductor, own, phase), plan.endpoint.timeout_s
-            )
+            phase: [
+                OpenLoopOfSequences(
+                    partial(self.new_connection, way),
+                    steps_of(conductor, own, phase, to),
+                    plan.endpoint.timeout_s,
+                    among=len(ways),
+                )
+                for to, way in enumerate(ways)
+            ]
             for phase in conductor.phases
         }
 
@@ -222,7 +259,8 @@ class PlannedUser(TritonUser):
             ended.phase = phase
             due = times[phase]
             if due is not None:
-                pools[phase].run(conductor.start_ns, due, repeat((0, 0)), conductor.due)
+                draws = [repeat((0, 0))] * len(ways)
+                open_loop_spread(pools[phase], conductor.start_ns, due, draws, conductor.due)
 
         return send
 
@@ -232,14 +270,21 @@ class PlannedUser(TritonUser):
             return self._open_in_sequences(conductor)
         timeout_s, kept = plan.endpoint.timeout_s, conductor.kept
         pools = [
-            OpenLoop(partial(self.new_connection, each), payloads, conductor.record, timeout_s, kept)
+            OpenLoop(
+                partial(self.new_connection, each),
+                payloads,
+                conductor.record,
+                timeout_s,
+                kept,
+                among=len(ways),
+            )
             for each in ways
         ]
 
         def send(phase: Phase) -> None:
             due, turns = times[phase], turns_of(phase)
             if due is not None and turns is None:
-                pools[0].run(conductor.start_ns, due, drawn[phase][0], conductor.due)
+                open_loop_spread(pools, conductor.start_ns, due, drawn[phase], conductor.due)
             elif due is not None and turns is not None:
                 open_loop_in_turns(pools, turns, conductor.start_ns, due, drawn[phase], conductor.due)
 

@@ -97,11 +97,14 @@ class OpenLoop:
         record: Record,
         timeout_s: float,
         kept: KeptAnswers | None = None,
+        *,
+        among: int = 1,
     ) -> None:
-        """Each new sender's connection takes its requests from the next of `payloads`."""
+        """Each new sender's connection takes its requests from the next of `payloads`. `among`: how many such
+        loops share what this process may have open."""
         self._connect, self._payloads, self._record = connect, payloads, record
         self._timeout_s, self._kept = timeout_s, kept or KeptAnswers(None)
-        self._most = max(1, min(MOST_IN_FLIGHT, descriptors.limit() - descriptors.OF_A_PROCESS))
+        self._most = max(1, min(MOST_IN_FLIGHT, (descriptors.limit() - descriptors.OF_A_PROCESS) // among))
         self._free: deque[tuple[int, Waiter]] = deque()
         """Senders that wait for a request, and since when; the one that is taken next is at the end."""
         self._senders: set[gevent.Greenlet] = set()

@@ -37,10 +37,17 @@ class Drawn:
     """Of each step."""
 
 
-def drawn(classes: Sequence[PlannedClass], seed: int, worker: int = 0, of: int = 1) -> Iterator[Drawn]:
+def drawn(
+    classes: Sequence[PlannedClass],
+    seed: int,
+    worker: int = 0,
+    of: int = 1,
+    *,
+    weights: Sequence[float] | None = None,
+) -> Iterator[Drawn]:
     """Endless: the class by weight, the length as it says, and what each step sends. Of so many processes
-    each takes its own share of the same sequences."""
-    share = np.array([each.weight for each in classes])
+    each takes its own share of the same sequences. `weights` take the place of the classes' own."""
+    share = np.array([each.weight for each in classes] if weights is None else weights)
     share /= share.sum()
     number = worker
     while True:
@@ -135,11 +142,16 @@ class Steps:
         return reply
 
 
-def closed_loop_of_sequences(connection: Connection, steps: Steps, more: Callable[[], bool]) -> None:
-    """One sequence after the other, while `more()` says so; returns with nothing in flight."""
+def closed_loop_of_sequences(
+    connections: Sequence[Connection], steps: Sequence[Steps], order: Iterator[int], more: Callable[[], bool]
+) -> None:
+    """One sequence after the other, while `more()` says so; returns with nothing in flight. `connections` and
+    `steps` are those of each replica, and `order` says which is next."""
     turn_ns = 0
     while more():
-        reply = steps.send(connection, monotonic_ns(), lambda _: more())
+        to = next(order)
+        connection = connections[to]
+        reply = steps[to].send(connection, monotonic_ns(), lambda _: more())
         if reply.completed_ns > turn_ns or reply.reason is not None:
             turn_ns = rest(connection, reply)
             gevent.sleep(0)
@@ -148,8 +160,10 @@ def closed_loop_of_sequences(connection: Connection, steps: Steps, more: Callabl
 class OpenLoopOfSequences(OpenLoop):
     """Sequences that begin at times fixed beforehand, whatever the server does."""
 
-    def __init__(self, connect: Callable[[], Connection], steps: Steps, timeout_s: float) -> None:
-        super().__init__(connect, repeat(steps.payloads), steps.record, timeout_s, steps.kept)
+    def __init__(
+        self, connect: Callable[[], Connection], steps: Steps, timeout_s: float, *, among: int = 1
+    ) -> None:
+        super().__init__(connect, repeat(steps.payloads), steps.record, timeout_s, steps.kept, among=among)
         self._steps = steps
         self._due: Callable[[int], bool] = lambda _: True
 

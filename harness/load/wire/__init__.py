@@ -65,10 +65,12 @@ def open_connection(
     channels: Channels | None = None,
     headers: tuple[tuple[str, str], ...] = (),
     compression: Compression | None = None,
+    at: str | None = None,
 ) -> Connection:
     """A connection of this protocol; nothing is sent before its first `connect` or `call`.
 
-    `headers` go with every request, and `compression` is that of what was prepared. Over gRPC it is one of
+    `headers` go with every request, and `compression` is that of what was prepared; `at` is which of the
+    host's numbers is meant, where it has several. Over gRPC it is one of
     the users of a shared channel, where `channels` are given. Raises InputError for TLS that can't be had.
     """
     from harness.load.wire import http
@@ -76,6 +78,6 @@ def open_connection(
     from harness.load.wire.grpc import grpc_connection as grpc
 
     if protocol == "http":
-        return http.HttpConnection(host, port, timeout_s, tls, headers)
-    channel = (channels or grpc_channel.Channels()).join(host, port, tls, headers, compression)
+        return http.HttpConnection(host, port, timeout_s, tls, headers, at)
+    channel = (channels or grpc_channel.Channels()).join(host, port, tls, headers, compression, at)
     return grpc.GrpcConnection(channel, timeout_s)

@@ -118,12 +118,14 @@ class HttpConnection(Connection):
         timeout_s: float,
         tls: Tls | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        at: str | None = None,
     ) -> None:
-        """`headers` go with every request. Raises InputError for TLS that can't be had."""
+        """`headers` go with every request; `at` is which of the host's numbers is meant, where it has
+        several. Raises InputError for TLS that can't be had."""
         super().__init__(host, port, timeout_s)
         if tls is not None:
             context_of(tls, "http/1.1")
-        self._tls = tls
+        self._tls, self._at = tls, at
         self._more = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
         """Lines of each head that aren't in what is prepared, because that lies in files."""
         self._stream: Stream | None = None
@@ -145,9 +147,9 @@ class HttpConnection(Connection):
     def _connect(self) -> None:
         self._has_answered = False
         if self._tls is None:
-            self._stream = Stream(self.host, self.port)
+            self._stream = Stream(self._at or self.host, self.port)
         else:
-            self._stream = TlsStream(self.host, self.port, self._tls, "http/1.1")
+            self._stream = TlsStream(self.host, self.port, self._tls, "http/1.1", at=self._at)
         if self.alone:
             self._stream.wait_in_kernel()
 

@@ -23,6 +23,8 @@ import gevent.socket
 from gevent import get_hub, getcurrent
 from gevent.monkey import get_original
 
+from harness.address import is_unix
+
 if TYPE_CHECKING:
     from typing import TypeAlias
 
@@ -103,7 +105,8 @@ class Stream:
         hub = get_hub()
         self._until_woken = hub.switch
         self._socket = _connected(host, port)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._socket.family != socket.AF_UNIX:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._readable = hub.loop.io(self._socket.fileno(), _READ)
         self._writable = hub.loop.io(self._socket.fileno(), _WRITE)
         self._patient = False
@@ -206,6 +209,8 @@ class Stream:
 @lru_cache
 def _addresses(host: str, port: int) -> list[Any]:
     """Resolved once a process: the resolver is a thread, whose turn a busy machine may put off for long."""
+    if is_unix(host):
+        return [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", host)]
     found: list[Any] = gevent.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return found
 

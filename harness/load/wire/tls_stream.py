@@ -26,9 +26,12 @@ _RECORD_BYTES = 1 << 17
 class TlsStream(Stream):
     """A connected, verified and encrypted stream. Every method may raise Fault besides what Stream's do."""
 
-    def __init__(self, host: str, port: int, tls: Tls, protocol: str = "h2") -> None:
-        """`protocol`: what is spoken inside, by its name in TLS (ALPN)."""
-        super().__init__(host, port)
+    def __init__(
+        self, host: str, port: int, tls: Tls, protocol: str = "h2", *, at: str | None = None
+    ) -> None:
+        """To `host`, which is at the number `at` where that is given. `protocol`: what is spoken inside, by
+        its name in TLS (ALPN)."""
+        super().__init__(at or host, port)
         self._options = OPTIONS[protocol]
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._wire = memoryview(bytearray(_RECORD_BYTES))

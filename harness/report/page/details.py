@@ -21,6 +21,7 @@ from harness.schema.result import (
     PointResult,
     RunResult,
     SequenceFigures,
+    ServerFigures,
     SteadyState,
 )
 
@@ -219,28 +220,49 @@ def parts(point: PointResult) -> list[Part]:
     return [part(name, s) for name, s in seconds.items()]
 
 
-def composing(point: PointResult) -> list[tuple[str, list[str]]]:
-    """Each model that worked for the measured one: requests, mean batch, queue, compute, instances, busy."""
+def _in_triton(server: ServerFigures) -> tuple[str, str, str]:
+    """Mean batch, queue and compute."""
 
     def milliseconds(*seconds: float | None) -> str:
         known = [each for each in seconds if each is not None]
         return ms(sum(known)) if len(known) == len(seconds) else ""
 
+    return (
+        "" if server.mean_batch is None else number(server.mean_batch),
+        milliseconds(server.queue_s),
+        milliseconds(server.compute_input_s, server.compute_infer_s, server.compute_output_s),
+    )
+
+
+def composing(point: PointResult) -> list[tuple[str, list[str]]]:
+    """Each model that worked for the measured one: requests, mean batch, queue, compute, instances, busy."""
     return [
         (
             each.model,
             [
                 f"{each.server.requests:,}",
-                "" if each.server.mean_batch is None else number(each.server.mean_batch),
-                milliseconds(each.server.queue_s),
-                milliseconds(
-                    each.server.compute_input_s, each.server.compute_infer_s, each.server.compute_output_s
-                ),
+                *_in_triton(each.server),
                 "" if each.instances is None else str(each.instances),
                 "" if each.busy is None else percent(each.busy),
             ],
         )
         for each in point.composing
+    ]
+
+
+def replicas(point: PointResult) -> list[tuple[str, list[str]]]:
+    """Each server that the load was spread over: requests, errors, p50, p99, mean batch, queue, compute."""
+    return [
+        (
+            each.address,
+            [
+                f"{each.requests:,}",
+                f"{each.errors:,}",
+                *(figure_cell(each.latency_s, name).text for name in ("p50", "p99")),
+                *(_in_triton(each.server) if each.server else ("", "", "")),
+            ],
+        )
+        for each in point.replicas
     ]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Headers = tuple[tuple[str, str], ...]
 """Names and values."""
-_To = tuple[str, int, Tls | None, Headers, Compression | None]
+_To = tuple[str, int, Tls | None, Headers, Compression | None, str | None]
 
 MOST_USERS = SHARED_BY
 """Users that share a channel. A connection costs the server more than a stream, so how many there are is part
@@ -52,10 +52,11 @@ class GrpcChannel:
         tls: Tls | None = None,
         headers: Headers = (),
         compression: Compression | None = None,
+        at: str | None = None,
     ) -> None:
-        """`headers` go with every request, which was prepared with this `compression`. Raises InputError for
-        TLS that can't be had."""
-        self.host, self.port = host, port
+        """`headers` go with every request, which was prepared with this `compression`; `at` is which of the
+        host's numbers is meant, where it has several. Raises InputError for TLS that can't be had."""
+        self.host, self.port, self._at = host, port, at
         self.users = 0
         if tls is not None:
             tls.check()
@@ -132,9 +133,9 @@ class GrpcChannel:
         hint = "; if it asks for the client's certificate, give one with --grpc-cert and --grpc-key"
         if self._tls is None:
             hint = "; if it uses TLS, give its CA with --grpc-ca"
-            stream = Stream(self.host, self.port)
+            stream = Stream(self._at or self.host, self.port)
         else:
-            stream = TlsStream(self.host, self.port, self._tls)
+            stream = TlsStream(self.host, self.port, self._tls, at=self._at)
         try:
             return Http2Connection(stream, hint, alone)
         except BaseException:
@@ -207,14 +208,15 @@ class Channels:
         tls: Tls | None = None,
         headers: Headers = (),
         compression: Compression | None = None,
+        at: str | None = None,
     ) -> GrpcChannel:
         """One with room for a user more, who is counted. Raises InputError for TLS that can't be had."""
-        channels = self._by_server[host, port, tls, headers, compression]
+        channels = self._by_server[host, port, tls, headers, compression, at]
         for channel in channels:
             if channel.users < MOST_USERS:
                 break
         else:
-            channel = GrpcChannel(host, port, tls, headers, compression)
+            channel = GrpcChannel(host, port, tls, headers, compression, at)
             channels.append(channel)
         channel.users += 1
         return channel
