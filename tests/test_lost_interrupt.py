@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.interrupts import heed_sigint
+
 FORKS = """\
 import os, signal, subprocess, sys, time
 from harness import cli
@@ -30,6 +32,12 @@ cli.main()
 @pytest.mark.parametrize("how", ["heeded", "lost"])
 def test_an_interrupt_around_a_fork_is_raised_again(how: str) -> None:
     """And is lost without: were it not, nothing here would be needed."""
-    done = subprocess.run([sys.executable, "-c", FORKS, how], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS, how],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=heed_sigint,
+    )
     assert done.returncode == (how == "lost"), done.stderr
     assert ("Traceback" in done.stderr) == (how == "lost")
