@@ -124,13 +124,37 @@ class PerfAnalyzer:
         account at its end, start and all. `meanwhile` is called again and again while it runs.
         """
         values = [{k: {"content": list(v), "shape": [len(v)]} for k, v in each.items()} for each in data]
-        data_file, report = self._folder / "values.json", self._folder / "report.csv"
+        data_file = self._folder / "values.json"
         data_file.write_text(json.dumps({"data": values}))
+        options = [*options, "--input-data", str(data_file)]
+        for name, content in data[0].items():
+            options += ["--shape", f"{name}:{len(content)}"]
+        return self.asks(
+            model,
+            protocol,
+            address,
+            concurrency=concurrency,
+            options=options,
+            limit_s=limit_s,
+            meanwhile=meanwhile,
+        )
+
+    def asks(
+        self,
+        model: str,
+        protocol: Protocol,
+        address: str,
+        *,
+        concurrency: int,
+        options: Sequence[str],
+        limit_s: float,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Finished:
+        """The same, where `options` say what is sent."""
+        report = self._folder / "report.csv"
         report.unlink(missing_ok=True)
         command = [str(self.binary), "-m", model, "-i", protocol, "-u", address, "-f", str(report)]
-        command += ["--concurrency-range", str(concurrency), "--input-data", str(data_file)]
-        for name, content in data[0].items():
-            command += ["--shape", f"{name}:{len(content)}"]
+        command += ["--concurrency-range", str(concurrency)]
         output = self._folder / "output.txt"
         began = time.monotonic()
         with output.open("wb") as out:

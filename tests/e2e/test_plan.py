@@ -14,12 +14,12 @@ pytestmark = pytest.mark.triton
 
 PLAN = """\
 model: double.onnx
-server: {max_batch: 8}
+server: {max_batch: 8, queue_delay_us: 5000}
 requests:
   - {name: small, axes: {n: 16}, weight: 3}
   - {name: large, axes: {n: 4000}, weight: 1}
 load: {concurrency: 1}
-measure: {duration_s: 1.5}
+measure: {duration_s: 1}
 objective: {p50_ms: 200}
 validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, send_lag_ms: 10000, idle_users: 1, drift: 1000}
 plan: {rate_per_s: 2000, headroom: 0.5}
