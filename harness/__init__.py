@@ -211,6 +211,8 @@ def ab(
     candidate_overrides: Sequence[str] = (),
     candidate_server: str | None = None,
     candidate_image: str | None = None,
+    candidate_url: str | None = None,
+    candidate_grpc_port: int | None = None,
     minutes_per_point: float | None = None,
     apart: bool = False,
     results: str | Path = "results",
@@ -221,26 +223,40 @@ def ab(
     """Compare two scenario files on this machine, loaded in turns, as `harness ab` does.
 
     `candidate`: left out, the baseline's file. `overrides` are of both, `candidate_overrides` of the one
-    besides. `candidate_server` and `candidate_image`: in place of `server` and `image`, for the candidate.
+    besides. `candidate_server`, `candidate_image`, `candidate_url` and `candidate_grpc_port`: in place of
+    those without `candidate_`, for the candidate; it is asked at `url` too where none of them is given.
     `minutes_per_point`: in place of the baseline's `regression.minutes_per_point`. `apart`: one after the
     other, where two servers have no room side by side. The rest is as in `run`. Raises HarnessError; what was
     measured until then is kept.
     """
     from harness.commands import ab as story
     from harness.commands import run as running
+    from harness.commands.comparing.side_options import sides_of
     from harness.commands.progress import Progress
+    from harness.measurement.testbed import Testbed
 
     progress = Progress(quiet=quiet)
-    testbed = _on_own_servers("a comparison starts servers of its own", options)
     both = _overrides(overrides, workers)
     other = baseline if candidate is None else candidate
-    theirs = {"server": candidate_server, "image": candidate_image}
-    changed: Options = {**options, **{name: value for name, value in theirs.items() if value is not None}}  # type: ignore[typeddict-item]
+    theirs = {
+        "server": candidate_server,
+        "image": candidate_image,
+        "url": candidate_url,
+        "grpc_port": candidate_grpc_port,
+    }
+    changed = {name: value for name, value in theirs.items() if value is not None}
+    of_baseline, of_candidate = sides_of(options, changed)
+    testbed, candidate_testbed = Testbed.of(**of_baseline), Testbed.of(**of_candidate)
     return story.ab(
-        running.load(Path(baseline), both, progress=progress),
-        running.load(Path(other), [*both, *candidate_overrides], progress=progress),
+        running.load(Path(baseline), both, progress=progress, as_loaded=not testbed.target.starts),
+        running.load(
+            Path(other),
+            [*both, *candidate_overrides],
+            progress=progress,
+            as_loaded=not candidate_testbed.target.starts,
+        ),
         testbed,
-        candidate_testbed=_on_own_servers("a comparison starts servers of its own", changed),
+        candidate_testbed=candidate_testbed,
         minutes_per_point=minutes_per_point,
         in_turns=not apart,
         results=Path(results),

@@ -11,6 +11,15 @@ import harness
 from harness import cli_history, terminal
 from harness.cli_options import (
     Apart,
+    GrpcCa,
+    GrpcCert,
+    GrpcKey,
+    GrpcPort,
+    GrpcTls,
+    HeaderFile,
+    HttpCa,
+    HttpCert,
+    HttpKey,
     Image,
     Json,
     ListenAddress,
@@ -21,6 +30,7 @@ from harness.cli_options import (
     Results,
     Server,
     ShmSize,
+    Url,
     Workers,
 )
 from harness.schema.errors import InputError
@@ -69,17 +79,36 @@ def ab(
             metavar="NAME@sha256:…", help="The image of the candidate's container (default: the baseline's)."
         ),
     ] = None,
+    candidate_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Where the candidate's Triton runs already (default: --url, where given)."
+        ),
+    ] = None,
+    candidate_grpc_port: Annotated[
+        int | None, typer.Option(help="Its gRPC port (default: as --grpc-port says).")
+    ] = None,
     results: Results = Path("results"),
     model_repository: ModelRepository = None,
     server: Server = None,
     image: Image = None,
     shm_size: ShmSize = None,
     network: Network = None,
+    url: Url = None,
+    grpc_port: GrpcPort = None,
+    grpc_tls: GrpcTls = False,
+    grpc_ca: GrpcCa = None,
+    grpc_cert: GrpcCert = None,
+    grpc_key: GrpcKey = None,
+    http_ca: HttpCa = None,
+    http_cert: HttpCert = None,
+    http_key: HttpKey = None,
+    header_file: HeaderFile = None,
     workers: Workers = None,
     host: ListenAddress = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two models, configurations or Tritons, loaded in turns on this machine: one verdict."""
+    """Compare two models, configurations or Tritons, loaded in turns: one verdict."""
     from harness.commands import ab as story
     from harness.commands import bisect as search
 
@@ -95,9 +124,19 @@ def ab(
         shm_size=shm_size,
         network=network,
         host=host,
+        url=url,
+        grpc_port=grpc_port,
+        grpc_tls=grpc_tls,
+        grpc_ca=grpc_ca,
+        grpc_cert=grpc_cert,
+        grpc_key=grpc_key,
+        http_ca=http_ca,
+        http_cert=http_cert,
+        http_key=http_key,
+        header_file=header_file,
     )
     if bisect is not None:
-        if any((candidate, candidate_overrides, candidate_server, candidate_image)):
+        if any((candidate, candidate_overrides, candidate_server, candidate_image, candidate_url)):
             raise InputError("--bisect compares commits of one scenario: leave out CANDIDATE and its options")
         found = harness.bisect(baseline, bisect, **asked)
         terminal.print_json(found) if as_json else search.show(found)
@@ -108,6 +147,8 @@ def ab(
         candidate_overrides=candidate_overrides,
         candidate_server=candidate_server,
         candidate_image=candidate_image,
+        candidate_url=candidate_url,
+        candidate_grpc_port=candidate_grpc_port,
         **asked,
     )
     terminal.print_json(result) if as_json else story.show(result)

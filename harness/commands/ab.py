@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.analysis.outcomes import code_of
 from harness.commands.comparing.announce import announce, of_comparison
 from harness.commands.comparing.experiment import Experiment, terms_of
-from harness.commands.comparing.side import Side, check_alike
+from harness.commands.comparing.side import Side, check_alike, check_apart
 from harness.commands.progress import Progress
 from harness.commands.run import RESULTS, models_of
 from harness.console import print_sentences
@@ -42,6 +42,8 @@ def ab(
     for bed, each in zip(beds, (baseline, candidate), strict=True):
         bed.check(each.name, each.points)
     models = models_of(baseline, beds[0], progress), models_of(candidate, beds[1], progress)
+    if _share_a_server(*beds):
+        check_apart((baseline, candidate), models)
     folder = dated_folder(results, f"{baseline.name}-vs-{candidate.name}")
     sides = (
         Side.made("baseline", baseline, models[0], beds[0], folder),
@@ -51,6 +53,12 @@ def ab(
     found = Experiment.of(folder, sides, terms, in_turns=in_turns).measured(progress)
     announce(webhook, of_comparison(found), progress)
     return found
+
+
+def _share_a_server(baseline: Testbed, candidate: Testbed) -> bool:
+    """Whether both ask one that runs already."""
+    one, other = baseline.target.running, candidate.target.running
+    return one is not None and other is not None and bool(set(one.urls) & set(other.urls))
 
 
 def exit_code(outcome: Outcome) -> ExitCode:

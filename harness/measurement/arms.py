@@ -186,6 +186,8 @@ def measured(
 
 def _check(arms: Sequence[Arm], turns: Turns) -> None:
     first = arms[0].point
+    if any(len(arm.session.server.replicas) > 1 for arm in arms):
+        raise InputError("several replicas are no arm: compare one of each, or one after the other, --apart")
     for point in (arm.point for arm in arms[1:]):
         same = (point.load, point.measure, point.protocol, point.seed, len(point.requests))
         if same != (first.load, first.measure, first.protocol, first.seed, len(first.requests)):

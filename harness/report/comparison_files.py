@@ -28,7 +28,7 @@ def summary_of(result: Comparison) -> str:
     one, other = result.arms
     beside = f" beside {plain(one.scenario)}" if result.nights is None else ""
     lines = [f"# {plain(other.scenario)}{beside}: {result.outcome}", ""]
-    said_of = ("differs in", "verdict") if result.nights is None else ("compared", "verdict")
+    said_of = ("differs in", "not renewed", "verdict") if result.nights is None else ("compared", "verdict")
     told = [(about, said) for about, said in comparison_lines(result) if about in said_of]
     lines += [f"- **{about.capitalize()}**: {plain(said)}" for about, said in told]
     lines += ["", "| point | metric | outcome | change (95%) | margin |", "| :-- | :-- | :-- | --: | --: |"]

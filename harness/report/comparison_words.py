@@ -26,6 +26,8 @@ def comparison_lines(result: Comparison) -> Iterator[tuple[str, str]]:
         yield "differs in", differs_words(result)
     else:
         yield "compared", f"{other.scenario} (candidate) with {nights_words(result)}, {how_words(result)}"
+    if (words := not_renewed_words(result)) is not None:
+        yield "not renewed", words
     for point in result.points:
         yield from point_lines(point, several=len(result.points) > 1)
     yield "verdict", f"{result.outcome}, {verdict_words(result)}"
@@ -36,6 +38,23 @@ def how_words(result: Comparison) -> str:
     if not result.in_turns:
         return "one after the other"
     return "side by side, in turns"
+
+
+def renewed_words(result: Comparison) -> str:
+    """What was new in each round."""
+    not_renewed = not_renewed_words(result)
+    if not_renewed is None:
+        return "each round on servers that had just been started"
+    return f"each round with load processes that had just been started; {not_renewed}"
+
+
+def not_renewed_words(result: Comparison) -> str | None:
+    """Which servers ran throughout; None where each round had fresh ones."""
+    running = [arm for arm in result.arms if arm.environment and arm.environment.server_mode == "remote"]
+    if not running:
+        return None
+    where = " and ".join(dict.fromkeys(arm.environment.server_url for arm in running if arm.environment))
+    return f"{where} ran throughout: what differs from one start of a server to the next is in no interval"
 
 
 def nights_words(result: Comparison) -> str:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import harness
-from harness.triton.their_repository import TheirRepository
 from tests.e2e.conftest import Workplace, ended, under_load, valid
-from tests.ports import free_port
-from tests.triton import their_models
-from tests.triton.open_server import OpenServer
+from tests.e2e.fleet import Fleet, fleet
 
 pytestmark = pytest.mark.triton
-
-HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 SCENARIO = """\
 model: {served: naps}
@@ -29,38 +23,6 @@ measure: {warmup_s: 0.1, duration_s: 1.5, at_most_s: 15, precision: {p50: 0.9}}
 validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, send_lag_ms: 10000, idle_users: 1, drift: 1000}
 """
 STREAM = [[{"x": [1.0]}, {"x": [2.0]}, {"x": [3.0]}]]
-
-
-class Fleet(NamedTuple):
-    servers: list[OpenServer]
-
-    @property
-    def urls(self) -> list[str]:
-        return [f"http://{server.address}" for server in self.servers]
-
-    @property
-    def way(self) -> tuple[str, ...]:
-        return "--url", ",".join(self.urls), "--grpc-port", str(self.servers[0].grpc_port)
-
-
-@contextmanager
-def fleet(folder: Path, *nap_s: float, more: str = "") -> Iterator[Fleet]:
-    """Servers whose model `naps` takes so long: nothing else of it is different, and nobody can see it."""
-    http, grpc = free_port(), free_port()
-    with ExitStack() as stack:
-        servers = []
-        for host, nap in zip(HOSTS, nap_s, strict=False):
-            repository = folder / host / "models"
-            body = f"import time\ntime.sleep({nap})\nreturn self.said(y=2 * self.given(request, 'x'))"
-            given, said = {"x": ("FP32", "4")}, {"y": ("FP32", "4")}
-            their_models.python(repository, "naps", body, given, said, max_batch=4, more=more)
-            their_models.sequences(repository, "direct", "direct { }")
-            theirs = TheirRepository.at(repository)
-            none, log = folder / host / "none", folder / host / "triton.log"
-            server = OpenServer(none, log, theirs=theirs, host=host, http_port=http, grpc_port=grpc)
-            stack.enter_context(server).start(theirs.entry("naps", None))
-            servers.append(server)
-        yield Fleet(servers)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from harness.measurement.testbed import Testbed, most_shared
 from harness.schema.ab_result import ArmFigures, ArmName
 from harness.schema.errors import InputError
 from harness.schema.expansion import expand
-from harness.schema.point import Point
+from harness.schema.point import Point, ServerSettings
 from harness.schema.scenario import Measure
 from harness.store.run_folder import RunFolder, begin_run
 from harness.store.scenario_file import LoadedScenario
@@ -63,7 +63,7 @@ class Side:
             "seed": (scenario.seed + number) % 2**32,
             "validity": scenario.validity.model_copy(update=validity),
         }
-        return expand(scenario.model_copy(update=asked))
+        return expand(scenario.model_copy(update=asked), as_loaded=not self.testbed.target.starts)
 
     @contextmanager
     def session(self, progress: Progress) -> Iterator[Session]:
@@ -102,6 +102,26 @@ def _told(side: Side) -> dict[str, str]:
             errors = [case.max_rel_error for case in model.parity.cases]
             found[f"largest error of the {name}"] = f"{max(errors, default=0.0):.2g}"
     return found
+
+
+def check_apart(loaded: Sequence[LoadedScenario], models: Sequence[Models]) -> None:
+    """Raises InputError where two scenarios ask the same model of one server that runs already, or would load
+    it anew under each other."""
+    asked = [{(m.name, getattr(m, "version", None)) for m in of_side.values()} for of_side in models]
+    names = [{name for name, _ in of_side} for of_side in asked]
+    if not (both := sorted(names[0] & names[1])):
+        return
+    remedy = "name another server with --candidate-url"
+    if asked[0] & asked[1]:
+        raise InputError(
+            f"both would ask {both[0]} of the same server, whose statistics can't be told apart: {remedy}, "
+            "or give another model or version"
+        )
+    if any(point.server != ServerSettings.kept() for each in loaded for point in each.points):
+        raise InputError(
+            f"both would load {both[0]} anew on the same server: {remedy}, or leave `server` out of the "
+            "scenarios"
+        )
 
 
 def check_alike(baseline: LoadedScenario, candidate: LoadedScenario, *, in_turns: bool) -> None:
