@@ -86,7 +86,7 @@ def test_a_sequence_stays_with_its_replica(workplace: Workplace, alike: Fleet) -
         (point,) = valid(done)["points"]
         assert point["errors"] == point["sequences"]["failed"] == 0, "the model fails on a step that it lacks"
         assert point["sequences"]["whole"] > 5 and min(shares(point)) > 5
-        assert abs(shares(point)[0] - shares(point)[1]) <= 6
+        assert abs(shares(point)[0] - shares(point)[1]) <= 9, "three users, and three steps"
 
 
 def test_what_replicas_must_have_in_common_is_one_sentence(

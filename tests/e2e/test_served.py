@@ -434,7 +434,7 @@ requests:
   - {name: all, low: 0, high: 2}
   - {name: few, low: 0, high: 2, outputs: [out_INT8, out_BOOL]}
 load: {concurrency: 1}
-measure: {warmup_s: 0.1, duration_s: 0.5}
+measure: {warmup_s: 0.1, duration_s: 1.5}
 validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1000}
 """
     where = ("--url", url(their_server), "--grpc-port", str(their_server.grpc_port))

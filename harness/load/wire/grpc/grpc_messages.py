@@ -11,6 +11,7 @@ from harness.load.wire.compression import compressed
 from harness.load.wire.connection import Fault
 from harness.load.wire.grpc.http2 import Headers
 from harness.plain_text import quoted
+from harness.schema.errors import InputError
 from harness.schema.samples import Status
 from harness.schema.scenario import Compression
 from harness.schema.tensors import Tensors
@@ -38,6 +39,10 @@ _CODES = [
 
 _FIELDS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
 """Of protobuf's InferParameter, by the type of a value."""
+
+
+LARGEST_MESSAGE = 2**31 - 1 - (1 << 20)
+"""Bytes of tensors: protobuf's own limit (protobuf docs, "Encoding": 2 GiB), less what stands beside them."""
 
 
 def prepare(
@@ -70,9 +75,16 @@ def request(
     version: str = "",
     parameters: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The same of tritonclient's own InferInput and InferRequestedOutput objects."""
+    """The same of tritonclient's own InferInput and InferRequestedOutput objects. Raises InputError for more
+    than a message may have."""
     from tritonclient.grpc import service_pb2
 
+    size = sum(len(tensor._get_content() or b"") for tensor in inputs)
+    if size > LARGEST_MESSAGE:
+        raise InputError(
+            f"a request with {size:,} bytes of tensors is more than the 2 GB that a gRPC message may have: "
+            "make it smaller, or set protocol to http"
+        )
     made = service_pb2.ModelInferRequest(model_name=model, model_version=version)
     for name, value in (parameters or {}).items():
         field = "uint64_param" if name == "priority" else _FIELDS[type(value)]
