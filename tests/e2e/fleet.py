@@ -15,6 +15,9 @@ from tests.triton.open_server import OpenServer
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 
+NAPS = "import time\ntime.sleep({})\nreturn self.said(y=2 * self.given(request, 'x'))"
+
+
 class Fleet(NamedTuple):
     servers: list[OpenServer]
 
@@ -28,16 +31,24 @@ class Fleet(NamedTuple):
 
 
 @contextmanager
-def fleet(folder: Path, *nap_s: float, more: str = "") -> Iterator[Fleet]:
-    """Servers whose model `naps` takes so long: nothing else of it is different, and nobody can see it."""
+def fleet(folder: Path, *nap_s: float, more: str = "", second_s: float | None = None) -> Iterator[Fleet]:
+    """Servers whose model `naps` takes so long: nothing else of it is different, and nobody can see it.
+    `second_s`: how long its version 2 takes, which is served beside the first."""
     http, grpc = free_port(), free_port()
     with ExitStack() as stack:
         servers = []
         for host, nap in zip(HOSTS, nap_s, strict=False):
             repository = folder / host / "models"
-            body = f"import time\ntime.sleep({nap})\nreturn self.said(y=2 * self.given(request, 'x'))"
             given, said = {"x": ("FP32", "4")}, {"y": ("FP32", "4")}
-            their_models.python(repository, "naps", body, given, said, max_batch=4, more=more)
+            if second_s is not None:
+                more = "version_policy: { all { } }\n"
+                their_models.python(repository, "naps", NAPS.format(second_s), given, said, max_batch=4)
+                (repository / "naps" / "1").rename(repository / "2")
+                (repository / "naps" / "config.pbtxt").unlink()
+                (repository / "naps").rmdir()
+            their_models.python(repository, "naps", NAPS.format(nap), given, said, max_batch=4, more=more)
+            if second_s is not None:
+                (repository / "2").rename(repository / "naps" / "2")
             their_models.sequences(repository, "direct", "direct { }")
             theirs = TheirRepository.at(repository)
             none, log = folder / host / "none", folder / host / "triton.log"

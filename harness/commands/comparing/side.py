@@ -19,6 +19,7 @@ from harness.schema.errors import InputError
 from harness.schema.expansion import expand
 from harness.schema.point import Point, ServerSettings
 from harness.schema.scenario import Measure
+from harness.schema.served_model import ServedModel
 from harness.store.run_folder import RunFolder, begin_run
 from harness.store.scenario_file import LoadedScenario
 
@@ -107,20 +108,24 @@ def _told(side: Side) -> dict[str, str]:
 def check_apart(loaded: Sequence[LoadedScenario], models: Sequence[Models]) -> None:
     """Raises InputError where two scenarios ask the same model of one server that runs already, or would load
     it anew under each other."""
-    asked = [{(m.name, getattr(m, "version", None)) for m in of_side.values()} for of_side in models]
-    names = [{name for name, _ in of_side} for of_side in asked]
-    if not (both := sorted(names[0] & names[1])):
+    one, other = (
+        {model.name: model.version if isinstance(model, ServedModel) else None for model in of_side.values()}
+        for of_side in models
+    )
+    if not (both := sorted(one.keys() & other.keys())):
         return
     remedy = "name another server with --candidate-url"
-    if asked[0] & asked[1]:
-        raise InputError(
-            f"both would ask {both[0]} of the same server, whose statistics can't be told apart: {remedy}, "
-            "or give another model or version"
-        )
+    for name in both:
+        # Without a number it is the server's choice, and its statistics are those of all versions.
+        if None in (one[name], other[name]) or one[name] == other[name]:
+            raise InputError(
+                f"both would ask {name} of the same server, whose statistics can't be told apart: {remedy}, "
+                "or give another model, or each a version of its own"
+            )
     if any(point.server != ServerSettings.kept() for each in loaded for point in each.points):
         raise InputError(
-            f"both would load {both[0]} anew on the same server: {remedy}, or leave `server` out of the "
-            "scenarios"
+            f"both would load {', '.join(both)} anew on the same server: {remedy}, or leave `server` out of "
+            "the scenarios"
         )
 
 
