@@ -13,7 +13,6 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import harness
-from harness.schema.errors import InputError
 from harness.schema.scenario import Protocol
 from harness.triton.their_repository import TheirRepository
 from tests.triton import their_models
@@ -64,13 +63,3 @@ def test_nearly_two_gigabytes(
     samples = harness.samples(found, point)
     assert samples["request_bytes" if model == "sum" else "response_bytes"].min() > size
     benchmark.extra_info.update(megabytes_per_s=MEGABYTES * len(samples) / (point.duration_s or 1))
-
-
-@pytest.mark.triton
-@pytest.mark.timeout(900)
-def test_more_than_protobuf_takes_is_one_sentence(server: OpenServer, tmp_path: Path) -> None:
-    np.save(tmp_path / "large.npy", np.ones(1 << 31, np.uint8))
-    file = tmp_path / "large.yaml"
-    file.write_text(SCENARIO.format(model="sum", protocol="grpc"))
-    with pytest.raises(InputError, match="2 GB"):
-        harness.run(file, url=f"http://{server.address}", grpc_port=server.grpc_port, results=tmp_path)
