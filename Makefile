@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tune-demo nightly-demo test mlflow-test fuzz bench accuracy planning-evidence tuning-evidence gpu-check check format pictures schema clean
+.PHONY: help demo tune-demo nightly-demo test mlflow-test fuzz bench accuracy planning-evidence tuning-evidence served-evidence gpu-check check format pictures schema clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 11
@@ -41,6 +41,9 @@ planning-evidence: $(VENV)/.for-test ## measure how far the predictions of harne
 
 tuning-evidence: $(VENV)/.for-test ## measure how far the searches of harness tune end from the best (hours) into docs/tuning.md
 	$(BIN)/python -m tests.evidence.tuning --results results/tuning-evidence --write docs/tuning.md
+
+served-evidence: $(VENV)/.for-test ## measure models that others made beside perf_analyzer (ten minutes) into docs/from-perf-analyzer.md
+	$(BIN)/python -m tests.evidence.served_models --write docs/from-perf-analyzer.md
 
 gpu-check: $(VENV)/.for-test ## on a machine with a GPU: measure a short scenario, run the GPU tests, write docs/gpu.md
 	$(BIN)/harness gpu-check --write docs/gpu.md

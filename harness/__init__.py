@@ -557,7 +557,8 @@ def samples(
       window, so that those of a warm-up are negative; `first_byte_s` is NaN where no answer came;
     - `latency_s` are seconds from when the request was due to its last byte, NaN where it failed;
     - `request_bytes` and `response_bytes` are sizes on the wire, headers included;
-    - `load_process` is the number of the load process that sent it.
+    - `load_process` is the number of the load process that sent it;
+    - `replica`, where the load was spread over several servers, is the address of the one that it went to.
 
     The latency figures of a result are of the successes at `point.steady_state.counted`, a slice.
     """

@@ -103,7 +103,7 @@ def numbers_of(host: str) -> tuple[str, ...]:
 
     Empty for a number, a name that can't be resolved, and this machine's own.
     """
-    if number(host) is not None or host == "localhost":
+    if not host or number(host) is not None or host == "localhost":
         return ()
     with suppress(OSError, UnicodeError):
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

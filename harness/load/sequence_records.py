@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
 
 from harness.schema.samples import SEQUENCE, Phase, SequenceEnd, Sequences
+
+_RECORD = struct.Struct("<HBBIqq")
+assert _RECORD.size == SEQUENCE.itemsize
 
 
 class SequenceRecorder:
@@ -19,9 +23,7 @@ class SequenceRecorder:
         self._file = os.open(sequences_file(folder, worker), flags, 0o644)
 
     def record(self, request_class: int, steps: int, began_ns: int, ended_ns: int, how: SequenceEnd) -> None:
-        made = np.zeros(1, SEQUENCE)
-        made[0] = request_class, self.phase, how, steps, began_ns, ended_ns
-        os.write(self._file, made.tobytes())
+        os.write(self._file, _RECORD.pack(request_class, self.phase, how, steps, began_ns, ended_ns))
 
     def close(self) -> None:
         os.close(self._file)

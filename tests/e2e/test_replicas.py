@@ -95,8 +95,9 @@ def test_what_replicas_must_have_in_common_is_one_sentence(
     file = workplace.scenario(SCENARIO)
     twice = workplace.run("run", file, "--url", ",".join([alike.urls[0]] * 2))
     assert twice.code == 2 and "names a server twice: name each replica once" in twice.stderr
-    probed = workplace.run("run", file, *alike.way, "--probe", "127.0.0.1:1")
-    assert probed.code in (2, 4) and "Traceback" not in probed.stderr
+    metrics = f"http://127.0.0.1:{alike.servers[0].metrics_port}/metrics"
+    watched = workplace.run("run", file, *alike.way, "--metrics-url", metrics)
+    assert watched.code == 2 and "read one machine, and the load goes to 2 replicas" in watched.stderr
     shared = workplace.run("run", file, *alike.way, "--set", "shared_memory=system")
     assert shared.code == 2 and "with a single server only" in shared.stderr
     with fleet(tmp_path, 0.002, more="parameters { key: 'a' value: { string_value: 'b' } }") as other:

@@ -46,27 +46,16 @@ class Case:
     concurrency: int
     request: str = ""
     """More of the request class in harness's scenario."""
-    options: tuple[str, ...] = ()
-    """What perf_analyzer needs to be told besides."""
 
 
-def _added(*rows: tuple[list[int], list[int]]) -> Mapping[str, Any]:
-    """Two inputs, and their sum as what must be answered."""
-
-    def tensor(values: list[int]) -> Mapping[str, Any]:
-        return {"content": values, "shape": [len(values)]}
-
-    return {
-        "data": [{"ids": tensor(ids), "mask": tensor(mask)} for ids, mask in rows],
-        "validation_data": [
-            {"sum": tensor([a + b for a, b in zip(ids, mask, strict=True)])} for ids, mask in rows
-        ],
-    }
+def _twice(*rows: list[float]) -> Mapping[str, Any]:
+    """What a model that doubles is given, and what it must answer."""
+    doubled = [[2 * value for value in row] for row in rows]
+    return {"data": [{"x": row} for row in rows], "validation_data": [{"y": row} for row in doubled]}
 
 
 TEXTS = ("How many GPUs does it take?", "A model of strings", "x" * 120)
 STEPS = ([1.0, 2.0, 3.0], [10.0, 20.0, 30.0])
-SHAPES = ("--shape", "ids:3", "--shape", "mask:3", "--shape", "sum:3")
 CASES = (
     Case("strings", "strings", {"data": [{"text": [text]} for text in TEXTS]}, 2),
     # It checks its own flags and order, and fails on a mistake.
@@ -76,7 +65,7 @@ CASES = (
     Case(
         "an ensemble of three", "in_a_row", {"data": [{"x": [1.0, 2.0, 3.0, float(n)]} for n in range(5)]}, 4
     ),
-    Case("JSON with answers", "adder", _added(([1, 2, 3], [1, 1, 0]), ([7, 8, 9], [0, 1, 1])), 2, "", SHAPES),
+    Case("JSON with answers", "twice", _twice([1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 0.0, 8.0]), 2),
 )
 
 
@@ -110,7 +99,7 @@ def measure(folder: Path, rounds: int, seconds: float, say: Callable[[str], None
     (cudart,) = provision().libs.glob("libcudart-*.so.12*")
     analyzer = PerfAnalyzer(cudart, folder / "perf_analyzer")
     with OpenServer(folder / "none", folder / "triton.log", theirs=theirs) as server:
-        server.start(theirs.entry("adder", None))
+        server.start(theirs.entry("twice", None))
         rows = []
         for case in CASES:
             data = folder / f"{case.model}.json"
@@ -176,7 +165,7 @@ def _theirs(
             protocol,
             f"{server.host}:{port}",
             concurrency=case.concurrency,
-            options=["--input-data", str(data), "--request-count", str(count), *case.options],
+            options=["--input-data", str(data), "--request-count", str(count)],
             limit_s=LIMIT_S,
             meanwhile=meanwhile,
         )

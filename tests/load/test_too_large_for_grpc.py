@@ -1,4 +1,4 @@
-"""A request that is larger than a gRPC message may be. Of the real size: tests/bench/test_largest_message.py."""
+"""A request larger than a gRPC message may be; tests/bench/test_largest_message.py has the real size."""
 
 from __future__ import annotations
 

@@ -166,7 +166,9 @@ class PlannedUser(TritonUser):
     @property
     def endpoint(self) -> Endpoint:
         """The plan's, at Locust's host, which is the plan's unless somebody gives another."""
-        return plan.endpoint.model_copy(update=self.address._asdict())
+        if self.address == plan.endpoint.address:
+            return plan.endpoint
+        return plan.endpoint.model_copy(update={**self.address._asdict(), "at": None})
 
     def new_connection(self, endpoint: Endpoint | None = None) -> Connection:
         connection = super().new_connection() if endpoint is None else endpoint.open(self.channels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import count, repeat
 from time import monotonic_ns
 
 import gevent
@@ -24,6 +24,8 @@ Ended = Callable[[int, int, int, int, SequenceEnd], None]
 """Is given the class, how many steps were sent, when the first should have been, when the last was answered,
 and how the sequence ended."""
 
+_TOGETHER = 256
+"""Sequences that are drawn at once."""
 _ROOM = 1 << 48
 """Ids that a process may take one after the other."""
 
@@ -49,26 +51,29 @@ def drawn(
     each takes its own share of the same sequences. `weights` take the place of the classes' own."""
     share = np.array([each.weight for each in classes] if weights is None else weights)
     share /= share.sum()
-    number = worker
-    while True:
-        rng = np.random.default_rng([seed, 2, number])
-        number += of
-        which = int(rng.choice(len(classes), p=share))
-        planned = classes[which].sequence
-        assert planned is not None, "all classes have sequences, or none"
-        if planned.streams:
-            first, steps = planned.streams[int(rng.integers(len(planned.streams)))]
-            length = steps if planned.between is None else _length(planned.between, rng)
-            yield Drawn(which, [first + step % steps for step in range(length)])
-        else:
-            assert planned.between is not None, "no stream says it"
-            variants = rng.integers(0, len(classes[which].requests), _length(planned.between, rng))
-            yield Drawn(which, variants.tolist())
-
-
-def _length(between: tuple[int, int], rng: np.random.Generator) -> int:
-    shortest, longest = between
-    return int(rng.integers(shortest, longest + 1))
+    for block in count():
+        # A generator of random numbers for each sequence would cost as much as a request: those of a block
+        # come from one, whoever takes which.
+        first = block * _TOGETHER
+        rng = np.random.default_rng([seed, 2, block])
+        chosen = rng.choice(len(classes), _TOGETHER, p=share).tolist()
+        of_length, of_stream = rng.random((2, _TOGETHER)).tolist()
+        for place in range((worker - first) % of, _TOGETHER, of):
+            which = chosen[place]
+            planned = classes[which].sequence
+            assert planned is not None, "all classes have sequences, or none"
+            length = None
+            if planned.between is not None:
+                shortest, longest = planned.between
+                length = shortest + int(of_length[place] * (longest + 1 - shortest))
+            if planned.streams:
+                begin, steps = planned.streams[int(of_stream[place] * len(planned.streams))]
+                variants = [begin + step % steps for step in range(length or steps)]
+            else:
+                assert length is not None, "no stream says it"
+                own = np.random.default_rng([seed, 3, first + place])
+                variants = own.integers(0, len(classes[which].requests), length).tolist()
+            yield Drawn(which, variants)
 
 
 def ids() -> Iterator[int]:
