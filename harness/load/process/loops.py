@@ -81,6 +81,25 @@ def rest(connection: Connection, reply: Reply) -> int:
     return reply.completed_ns + _TURN_EACH_NS
 
 
+def handed_out(start_ns: int, times: Times, due: Callable[[int], bool]) -> Iterator[int]:
+    """When each request is due (`start_ns` + each of `times`, seconds), at that time; as long as `due`."""
+    timer = ExactTimer()
+    try:
+        burst = 0
+        for first in range(0, len(times), _CHUNK):
+            offsets = (times[first : first + _CHUNK] * 1e9).astype("int64")
+            for intended_ns in (start_ns + offsets).tolist():
+                burst += 1
+                if burst > _BURST or intended_ns > monotonic_ns():
+                    timer.wait_until(intended_ns)
+                    burst = 0
+                if not due(intended_ns):
+                    return
+                yield intended_ns
+    finally:
+        timer.close()
+
+
 class OpenLoop:
     """Requests at times fixed beforehand, whatever the server does.
 
@@ -121,36 +140,34 @@ class OpenLoop:
         nothing is sent. What was due before is sent and awaited even then, or the slowest answers would be
         those that are missing.
         """
-        timer = ExactTimer()
-        try:
-            self._hand_out(timer, start_ns, times, draws, due)
-        finally:
-            timer.close()
+        self.begin(due)
+        for intended_ns in handed_out(start_ns, times, due):
+            if self.has_failed:
+                break
+            self.hand((intended_ns, *next(draws)))
+        self.finish()
+
+    def begin(self, due: Callable[[int], bool]) -> None:
+        """Requests are handed out next, while `due` says so."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing more is to be handed out: `finish` raises why."""
+        return self._error is not None
+
+    def finish(self) -> None:
+        """Wait until every answer is in. Raises what a sender has failed with."""
         while self._unanswered and self._error is None:
             self._idle.clear()  # it was set whenever all was answered on the way
             self._idle.wait()
         if self._error is not None:
             raise self._error
 
-    def _hand_out(
-        self, timer: ExactTimer, start_ns: int, times: Times, draws: Draws, due: Callable[[int], bool]
-    ) -> None:
-        burst = 0
-        for first in range(0, len(times), _CHUNK):
-            offsets = (times[first : first + _CHUNK] * 1e9).astype("int64")
-            for intended_ns in (start_ns + offsets).tolist():
-                burst += 1
-                if burst > _BURST or intended_ns > monotonic_ns():
-                    timer.wait_until(intended_ns)
-                    burst = 0
-                if self._error is not None or not due(intended_ns):
-                    return
-                self._hand((intended_ns, *next(draws)))
-
     def close(self) -> None:
         gevent.killall(list(self._senders))
 
-    def _hand(self, item: tuple[int, int, int]) -> None:
+    def hand(self, item: tuple[int, int, int]) -> None:
+        """Send this: when it is due, the class and the variant."""
         self._unanswered += 1
         if self._free:
             get_hub().loop.run_callback(self._free.pop()[1].switch, item)

@@ -11,10 +11,9 @@ from time import monotonic_ns
 import gevent
 import numpy as np
 
-from harness.load.arrivals import Times
 from harness.load.kept_answers import KeptAnswers
 from harness.load.load_plan import PlannedClass
-from harness.load.process.loops import Draws, OpenLoop, Payloads, Record, rest
+from harness.load.process.loops import OpenLoop, Payloads, Record, rest
 from harness.load.sequence_flags import END_ID, FIRST_ID, Places, as_step, places
 from harness.load.wire import Connection, Reply
 from harness.schema.samples import SequenceEnd, Status
@@ -172,9 +171,8 @@ class OpenLoopOfSequences(OpenLoop):
         self._steps = steps
         self._due: Callable[[int], bool] = lambda _: True
 
-    def run(self, start_ns: int, times: Times, draws: Draws, due: Callable[[int], bool]) -> None:
+    def begin(self, due: Callable[[int], bool]) -> None:
         self._due = due
-        super().run(start_ns, times, draws, due)
 
     def _answer(
         self,

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic_ns
 
-import gevent
-
 from harness.load.arrivals import Times
 from harness.load.kept_answers import KeptAnswers
-from harness.load.process.loops import Draws, OpenLoop, Payloads, Record, call, rest
+from harness.load.process.loops import Draws, OpenLoop, Payloads, Record, call, handed_out, rest
 from harness.load.wire import Connection
 
 
@@ -46,13 +44,17 @@ def open_loop_spread(
     draws: Sequence[Draws],
     due: Callable[[int], bool],
 ) -> None:
-    """As `OpenLoop.run`, where each replica has a pool of its own and gets every so many-th of `times`."""
-    of = len(pools)
-    if of == 1:
+    """As `OpenLoop.run`, where each replica has a pool of its own and gets every so many-th of `times`. They
+    are handed out by one, so that none is due before one that was handed out."""
+    if len(pools) == 1:
         pools[0].run(start_ns, times, draws[0], due)
         return
-    loops = [
-        gevent.spawn(pool.run, start_ns, times[number::of], draws[number], due)
-        for number, pool in enumerate(pools)
-    ]
-    gevent.joinall(loops, raise_error=True)
+    for pool in pools:
+        pool.begin(due)
+    for number, intended_ns in enumerate(handed_out(start_ns, times, due)):
+        if any(pool.has_failed for pool in pools):
+            break
+        to = number % len(pools)
+        pools[to].hand((intended_ns, *next(draws[to])))
+    for pool in pools:
+        pool.finish()
