@@ -227,6 +227,8 @@ def _dims_given(where: str, shape: Any, tensor: ServedTensor) -> tuple[int, ...]
 
 def check_dims(where: str, shape: tuple[int, ...], tensor: ServedTensor) -> None:
     """Raise InputError where the tensor can't have this shape."""
+    if tensor.shape_tensor and len(shape) == len(tensor.dims) == 1 and shape[0] == tensor.dims[0] + 1:
+        return  # the batch is said, as perf_analyzer's data has it
     if len(shape) != len(tensor.dims) or any(
         own not in (-1, size) for own, size in zip(tensor.dims, shape, strict=True)
     ):

@@ -50,16 +50,16 @@ def check_class(model: ServedModel, request: PointClass, base_dir: Path) -> None
         _check_nothing_beside(request)
         _steps(model, request, base_dir)
         return
-    if request.payload != "text" or not _strings(signature):
-        payload_kind(model.name, signature, request)
-    if request.folder is not None:
-        user_files(base_dir, request.folder, request.name)
     for tensor in model.inputs:
         if tensor.shape_tensor and not tensor.optional:
             raise InputError(
                 f"request class {request.name!r}: the values of input {tensor.name!r} of {model.name} are a "
                 "shape, which can't be made up: give `data`"
             )
+    if request.payload != "text" or not _strings(signature):
+        payload_kind(model.name, signature, request)
+    if request.folder is not None:
+        user_files(base_dir, request.folder, request.name)
 
 
 def _check_sequence(model: ServedModel, request: PointClass) -> None:
@@ -256,7 +256,25 @@ def _batched(steps: Sequence[Step], model: ServedModel, request: PointClass) -> 
                 f"{first + request.batch - 1} differ in their tensors or shapes, so that they are no batch: "
                 "set batch to 1"
             )
-        yield Payload(_stacked([step.inputs for step in together]), _answers(together))
+        yield Payload(_with_batch([step.inputs for step in together], model, request), _answers(together))
+
+
+def _with_batch(each: Sequence[Tensors], model: ServedModel, request: PointClass) -> Tensors:
+    """All of them as one request; of a shape tensor it has one, that says how many there are."""
+    shapes = {tensor.name: tensor for tensor in model.inputs if tensor.shape_tensor}
+    others = [{name: a for name, a in tensors.items() if name not in shapes} for tensors in each]
+    made = _stacked(others)
+    for name, tensor in shapes.items():
+        if name not in each[0]:
+            continue
+        first, *more = (tensors[name].ravel()[-int(np.prod(tensor.dims)) :] for tensors in each)
+        if any(not np.array_equal(first, other) for other in more):
+            raise InputError(
+                f"data {request.data!r} of request class {request.name!r}: steps of one batch differ in "
+                f"{name!r}, which is the shape of all of them: set batch to 1"
+            )
+        made[name] = np.concatenate([np.array([len(each)], first.dtype), first])
+    return made
 
 
 def _stacked(each: Sequence[Tensors]) -> Tensors:

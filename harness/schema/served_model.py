@@ -43,7 +43,8 @@ class ServedTensor(Frozen):
     ragged: bool = False
     """Requests of different sizes go into one batch (`allow_ragged_batch`)."""
     shape_tensor: bool = False
-    """Its values are a shape (`is_shape_tensor`, TensorRT): the whole batch has one of it."""
+    """Its values are a shape (`is_shape_tensor`, TensorRT): a batch has one of it, with one value more than
+    `dims` says, the first, which is the batch (Triton's "Model Configuration", "Shape Tensors")."""
 
 
 class ServedModel(Frozen):

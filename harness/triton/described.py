@@ -81,8 +81,10 @@ def _tensors(
             )
         own = flags.get(name, {})
         shape_tensor = bool(own.get("is_shape_tensor", False))
-        # The metadata has the batch as an axis of size -1; a shape tensor has none.
+        # The metadata has the batch as an axis of size -1; that of a shape tensor is one of its values.
         dims = shape[1:] if max_batch > 0 and not shape_tensor else shape
+        if shape_tensor and own.get("dims"):
+            dims = tuple(int(size) for size in own["dims"])
         yield ServedTensor(
             name=name,
             datatype=datatype,

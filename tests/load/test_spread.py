@@ -103,9 +103,7 @@ def test_each_gets_every_third_arrival_of_an_open_loop() -> None:
         handed.append(intended_ns)
         return True
 
-    late_ns = (
-        time.monotonic_ns() - 1_000_000_000
-    )  # all are due: the clock doesn't choose who is first
+    late_ns = time.monotonic_ns() - 1_000_000_000  # all are due: the clock doesn't choose who is first
     open_loop_spread(pools, late_ns, times, draws, due)
     assert [answered.count(number) for number in range(3)] == [11, 10, 10]
     assert handed == sorted(handed), "a look at the sample awaits all that was due before it"

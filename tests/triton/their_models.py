@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent, indent
+from types import MappingProxyType
 
 TYPES = {
     "BOOL": "BOOL",
@@ -198,14 +199,15 @@ def python(
     max_batch: int = 0,
     optional: tuple[str, ...] = (),
     more: str = "",
+    flags: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """A Python model. `answer`: the body of what answers one request; tensors by name, with their type and
-    dimensions as config.pbtxt has them."""
+    dimensions as config.pbtxt has them, and `flags` that it has of some besides."""
 
     def tensors(which: str, of: Mapping[str, tuple[str, str]]) -> str:
         return "".join(
             f'{which} {{ name: "{tensor}" data_type: TYPE_{kind} dims: [ {dims} ]'
-            f"{' optional: true' if tensor in optional else ''} }}\n"
+            f"{' optional: true' if tensor in optional else ''} {flags.get(tensor, '')} }}\n"
             for tensor, (kind, dims) in of.items()
         )
 
