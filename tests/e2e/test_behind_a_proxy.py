@@ -38,17 +38,19 @@ validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, idle_users: 1, drift: 1
 
 
 class Proxy:
-    """Two ports of one nginx: `port` with a certificate that is valid, `expired` with one that isn't."""
+    """Ports of one nginx: `port` with a certificate that is valid, `expired` with one that isn't, `mutual`,
+    which asks for the client's; and a Unix socket."""
 
     def __init__(self, nginx: Nginx, server: OpenServer, certificates: Certificates) -> None:
         self.nginx, self.certificates = nginx, certificates
-        self.port, self.expired = free_port(), free_port()
+        self.port, self.expired, self.mutual = free_port(), free_port(), free_port()
         guarded = f'if ($http_authorization != "{TOKEN}") {{ return 401; }}'
 
-        def listening(port: int, name: str, places: str) -> str:
+        def listening(port: int, name: str, places: str, more: str = "") -> str:
             return f"""
   server {{
     listen 127.0.0.1:{port} ssl http2;
+    {more}
     ssl_certificate {certificates.file(name)};
     ssl_certificate_key {certificates.file(name, "key")};
     {places}
@@ -68,6 +70,12 @@ class Proxy:
             + f" location / {{ {passed_on} proxy_pass http://triton; }} }}"
             + listening(self.port, "server", places)
             + listening(self.expired, "expired", places)
+            + listening(
+                self.mutual,
+                "server",
+                places,
+                f"ssl_client_certificate {certificates.ca}; ssl_verify_client on;",
+            )
         )
 
     def url(self, path: str = "/triton", *, expired: bool = False) -> str:
@@ -111,6 +119,17 @@ def test_it_is_measured_through_https_a_path_and_a_token(workplace: Workplace, p
     secret = TOKEN.split()[1].encode()
     for file in workplace.path.rglob("*"):
         assert not file.is_file() or secret not in file.read_bytes(), f"{file} has the token"
+
+
+def test_a_proxy_that_asks_for_the_clients_certificate(workplace: Workplace, proxy: Proxy) -> None:
+    url = f"https://127.0.0.1:{proxy.mutual}/triton"
+    way = ("--url", url, *proxy.ca, "--header-file", token_file(workplace))
+    files = proxy.certificates
+    own = ("--http-cert", files.file("client"), "--http-key", files.file("client", "key"))
+    (point,) = valid(measured(workplace, *way, *own))["points"]
+    assert point["errors"] == 0 and point["requests"] > 20
+    without = measured(workplace, *way)
+    assert without.code == 4 and "No required SSL certificate was sent" in without.stderr, without.stderr
 
 
 def test_it_is_measured_over_a_unix_socket(workplace: Workplace, proxy: Proxy) -> None:

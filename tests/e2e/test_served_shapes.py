@@ -1,4 +1,4 @@
-"""Inputs of every rank, scalars, and those whose sizes differ within a batch."""
+"""Inputs of every rank, scalars, those whose sizes differ within a batch; and what an owner may choose."""
 
 from __future__ import annotations
 
@@ -27,6 +27,18 @@ import time
 time.sleep(0.001)
 return self.said(total=np.full((1, 1), self.given(request, "x").sum(), np.float32))
 """
+CHOSEN = """
+dynamic_batching {
+  priority_levels: 2
+  default_priority_level: 1
+  default_queue_policy { max_queue_size: 5 default_timeout_microseconds: 1500000 }
+}
+instance_group [ { kind: KIND_CPU rate_limiter { resources [ { name: "r" count: 1 } ] } } ]
+model_warmup [ {
+  name: "zeros" batch_size: 1
+  inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 4 ] zero_data: true } }
+} ]
+"""
 TIMES = """\
 measure: {warmup_s: 0.1, duration_s: 1, at_most_s: 15, precision: {p50: 0.9}}
 validity: {foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, send_lag_ms: 10000, idle_users: 1, drift: 1000}
@@ -50,6 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenServer]:
         max_batch=8,
         flags={"x": "allow_ragged_batch: true"},
     )
+    their_models.python(repository, "chosen", RAGGED, {"x": ("FP32", "4")}, total, max_batch=8, more=CHOSEN)
     theirs = TheirRepository.at(repository)
     with OpenServer(folder / "none", folder / "triton.log", theirs=theirs) as found:
         found.start(theirs.entry("ranks", None))
@@ -65,6 +78,17 @@ def test_tensors_of_rank_1_to_8_and_a_scalar(workplace: Workplace, server: OpenS
         assert point["answer_check"]["different"] == 0 < point["answer_check"]["compared"]
     dims = {tensor["name"]: tensor["dims"] for tensor in found["model"]["inputs"]}
     assert [len(dims[f"x{rank}"]) for rank in RANKS] == list(RANKS)
+
+
+def test_what_its_owner_chose_is_shown(workplace: Workplace, server: OpenServer) -> None:
+    where = ("--url", f"http://{server.address}")
+    assert workplace.run("init", "chosen", *where).code == 0
+    first, *_ = (workplace.path / "scenarios/chosen.yaml").read_text().splitlines()
+    told = (
+        "a queue of 5 requests at most, a timeout of 1500 ms in the queue, 2 priorities, rate "
+        "limiter, 1 warm-up request at load"
+    )
+    assert told in first, first
 
 
 def test_requests_of_different_sizes_share_a_batch(workplace: Workplace, server: OpenServer) -> None:

@@ -211,7 +211,7 @@ def python(
             for tensor, (kind, dims) in of.items()
         )
 
-    batching = "dynamic_batching { }\n" if max_batch and "sequence_batching" not in more else ""
+    batching = "dynamic_batching { }\n" if max_batch and "_batching" not in more else ""
     config = (
         f'backend: "python"\nmax_batch_size: {max_batch}\n{batching}'
         f"{tensors('input', inputs)}{tensors('output', outputs)}"
