@@ -22,6 +22,9 @@ from harness.triton.replicas import Replicas
 from harness.triton.server import Server
 from harness.triton.their_repository import TheirRepository
 
+PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+"""Variables by which other clients are led to a proxy."""
+
 MODEL_REPOSITORY = Path("model_repo")
 """Unless told otherwise. Relative to the folder harness is started in, as scenarios/ and results/ are."""
 
@@ -67,8 +70,6 @@ class RunningServer:
             return found[0]
         if len({each.way.words for each in found}) < len(found):
             raise InputError(f"--url {self.url} names a server twice: name each replica once")
-        where = ", ".join(each.way.words for each in found)
-        say(f"{len(found)} replicas get as much of the load each: {where}")
         return Replicas(found)
 
 
@@ -228,6 +229,22 @@ def tls(files: Sequence[Path | None], protocol: str = "h2", *, wanted: bool = Fa
     found = Tls(ca=ca, certificate=certificate, key=key)
     context_of(found, protocol)
     return found
+
+
+def spread_over(server: Server) -> str | None:
+    """That the load goes to several; None where it goes to one."""
+    where = [each.way.words for each in server.replicas]
+    if len(where) == 1:
+        return None
+    return f"{len(where)} replicas get as much of the load each: {', '.join(where)}"
+
+
+def unused_proxy(server: Server) -> str | None:
+    """What would lead other clients to a proxy; None where nothing does, or the server is our own."""
+    found = next((name for name in PROXIES if os.environ.get(name)), None)
+    if found is None or server.mode != "remote":
+        return None
+    return f"{found} is set, and not heeded: what is measured is the server that --url names"
 
 
 def open_to_others(server: Server) -> str | None:

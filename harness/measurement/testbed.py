@@ -15,7 +15,7 @@ from harness.load.coordinator.load_processes import LOCUST_PORT, checked_address
 from harness.load.job import check_memory
 from harness.measurement.observer import Nobody, Observer
 from harness.measurement.session import Session
-from harness.measurement.target import EMBEDDED, ServerTarget, open_to_others, tls
+from harness.measurement.target import EMBEDDED, ServerTarget, open_to_others, spread_over, tls, unused_proxy
 from harness.probe.nvidia.vendor import cuda_unavailable
 from harness.probe.watch.gpu_source import GpuSource
 from harness.schema.errors import InputError
@@ -114,14 +114,19 @@ class Testbed:
         """A live server and a session on it, for the time of the block. Raises HarnessError.
 
         `log` gets the server's output. `shared_memory`: the most that a point will ask for. The observer is
-        told who else may reach the server.
+        told who else may reach the server, and what of the way there may surprise.
         """
         observer = observer or Nobody()
         with (
             self.target.server(log, shared_memory=shared_memory, say=observer.say) as server,
             Session(server, observer, self.target.tls, self.listen, self.gpu_source) as session,
         ):
-            for notice in (self.target.open_to_the_network(), open_to_others(server)):
+            for notice in (
+                spread_over(server),
+                unused_proxy(server),
+                self.target.open_to_the_network(),
+                open_to_others(server),
+            ):
                 if notice is not None:
                     observer.say(notice)
             yield session

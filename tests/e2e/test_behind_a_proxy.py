@@ -110,7 +110,10 @@ def measured(place: Workplace, *options: str | Path) -> Finished:
 def test_it_is_measured_through_https_a_path_and_a_token(workplace: Workplace, proxy: Proxy) -> None:
     grpc = ("--grpc-port", str(proxy.port), "--grpc-ca", proxy.certificates.ca)
     way = ("--url", proxy.url(), *proxy.ca, *grpc, "--header-file", token_file(workplace))
-    found = valid(measured(workplace, *way, "--set", "protocol=[http, grpc]"))
+    workplace.env["https_proxy"] = f"http://127.0.0.1:{free_port()}"  # where nobody listens
+    done = measured(workplace, *way, "--set", "protocol=[http, grpc]")
+    found = valid(done)
+    assert done.stderr.count("https_proxy is set, and not heeded") == 1
     for point in found["points"]:
         assert point["errors"] == 0 and point["requests"] > 20
     assert found["environment"]["server_url"] == proxy.url()

@@ -40,7 +40,7 @@ def test_each_gets_as_many_requests_over_both_wires(workplace: Workplace, alike:
     both = ("--set", "protocol=[http, grpc]", "--set", f"load={load}")
     done = workplace.run("run", workplace.scenario(SCENARIO), *alike.way, *both, "--json")
     found = valid(done)
-    assert "2 replicas get as much of the load each: 127.0.0.1:" in done.stderr
+    assert done.stderr.count("2 replicas get as much of the load each: 127.0.0.1:") == 1
     assert found["environment"]["server_url"] == ",".join(alike.urls)
     assert len(found["points"]) == 2
     for point in found["points"]:
@@ -49,7 +49,7 @@ def test_each_gets_as_many_requests_over_both_wires(workplace: Workplace, alike:
         for replica, address in zip(point["replicas"], alike.urls, strict=True):
             assert f"http://{replica['address']}" == address
             assert replica["server"]["requests"] == replica["requests"]
-            assert replica["latency_s"]["p50"] > 0.002
+            assert replica["latency_s"]["min"] > 0.002
         assert point["server"]["requests"] == point["requests"], "Triton's count is that of both"
         assert [each["name"] for each in point["classes"]] == ["one", "two"]
         one, two = (each["requests"] for each in point["classes"])
@@ -68,7 +68,10 @@ def test_each_gets_as_many_requests_over_both_wires(workplace: Workplace, alike:
 
 def test_a_replica_that_is_slower_is_named(workplace: Workplace, tmp_path: Path) -> None:
     with fleet(tmp_path, 0.002, 0.02) as unlike:
-        text = SCENARIO.replace("{concurrency: 3}", "{rate_per_s: 40}")
+        # Of a hundred requests each the median is always supported.
+        text = SCENARIO.replace("{concurrency: 3}", "{rate_per_s: 60}").replace(
+            "duration_s: 1.5", "duration_s: 4"
+        )
         (point,) = valid(workplace.run("run", workplace.scenario(text), *unlike.way, "--json"))["points"]
     fast, slow = point["replicas"]
     assert slow["latency_s"]["p50"] > 0.02 > fast["latency_s"]["p50"]
