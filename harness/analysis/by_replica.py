@@ -31,6 +31,8 @@ def replica_figures(
     observed: Observed, measured: Measured, steady_ok: npt.NDArray[np.bool_], classes: int
 ) -> tuple[ReplicaFigures, ...]:
     """Of each, in the order of the addresses that were given; latency is of those marked in `steady_ok`."""
+    if not observed.replicas:
+        return ()
     replica = measured.request_class // np.uint16(classes)
     return tuple(
         ReplicaFigures(
@@ -38,7 +40,7 @@ def replica_figures(
             requests=int(np.count_nonzero(mine := replica == number)),
             errors=int(np.count_nonzero(mine & ~measured.ok)),
             latency_s=summarize(
-                (measured.completed_ns - measured.intended_ns)[mine & steady_ok].astype(np.float64) / 1e9
+                (measured.completed_ns[kept := mine & steady_ok] - measured.intended_ns[kept]) / 1e9
             ),
             server=each.server,
         )

@@ -72,7 +72,8 @@ class Observed(Frozen):
     server: ServerFigures | None
     """Triton's statistics, as the difference over the measured phase; None where they couldn't be read."""
     replicas: tuple[ReplicaObserved, ...] = ()
-    """None where the load went to one server; `server` has all together."""
+    """Those that the load was spread over, whose statistics `server` has together; empty where it went to
+    one."""
     several: bool = False
     """Whether what was measured is no model that computes itself: an ensemble, or classes of several models,
     whose statistics `server` has together."""

@@ -29,7 +29,7 @@ def sides_of(both: Mapping[str, Any], candidate: Mapping[str, Any]) -> tuple[dic
     """Those of the baseline and of the candidate: `both`, but for what `candidate` has in their place.
 
     Either may run already while the other is started here; each then has those of its own kind. Raises
-    InputError where both arms would be one server that runs, and two are described.
+    InputError for a gRPC port of the candidate's own where its server is the baseline's.
     """
     given = {name for name, value in both.items() if value not in (None, False)}
     baseline, changed = dict(both), {**both, **candidate}

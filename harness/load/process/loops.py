@@ -82,7 +82,8 @@ def rest(connection: Connection, reply: Reply) -> int:
 
 
 def handed_out(start_ns: int, times: Times, due: Callable[[int], bool]) -> Iterator[int]:
-    """When each request is due (`start_ns` + each of `times`, seconds), at that time; as long as `due`."""
+    """When each request is due (`start_ns` + each of `times`, seconds), at that time. It ends with the
+    first for which `due` is no longer true."""
     timer = ExactTimer()
     try:
         burst = 0

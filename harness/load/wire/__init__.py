@@ -70,8 +70,8 @@ def open_connection(
     """A connection of this protocol; nothing is sent before its first `connect` or `call`.
 
     `headers` go with every request, and `compression` is that of what was prepared; `at` is which of the
-    host's numbers is meant, where it has several. Over gRPC it is one of
-    the users of a shared channel, where `channels` are given. Raises InputError for TLS that can't be had.
+    host's numbers is meant, where it has several. Over gRPC it is one of the users of a shared channel, where
+    `channels` are given. Raises InputError for TLS that can't be had.
     """
     from harness.load.wire import http
     from harness.load.wire.grpc import grpc_channel
