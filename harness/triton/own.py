@@ -372,10 +372,9 @@ class OwnServer(ABC):
         return [] if self._running is None else self._running.process_ids()
 
     def _launch(self) -> None:
-        http, grpc, metrics = self._asked_ports
-        self.http_port = process.choose_port(http, self.http_port, "http", self.host)
-        self.grpc_port = process.choose_port(grpc, self.grpc_port, "grpc", self.host)
-        self.metrics_port = process.choose_port(metrics, self.metrics_port, "metrics", self.host)
+        last = self.http_port, self.grpc_port, self.metrics_port
+        ports = process.choose_ports(self._asked_ports, last, self.host)
+        self.http_port, self.grpc_port, self.metrics_port = ports
         self.name, self._access = ownership.new_name("triton"), Access()
         self._failure = None
         self._since = process.size(self.log)
@@ -424,7 +423,7 @@ class OwnServer(ABC):
         self.execution_provider = self.provider_options = None
 
     def arguments(
-        self, repository: str, host: str, ports: tuple[int, int, int], caches: str | None = None
+        self, repository: str, host: str, ports: process.Ports, caches: str | None = None
     ) -> list[str]:
         """tritonserver's own arguments in every mode; its folders and addresses are as it sees them."""
         http, grpc, metrics = ports

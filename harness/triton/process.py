@@ -24,6 +24,10 @@ from harness.plain_file import open_plain
 from harness.schema.errors import InputError, ServerError
 from harness.triton import hidden_argument, private_files
 
+Ports = tuple[int, int, int]
+"""Of HTTP, of gRPC and of the metrics."""
+PORTS = ("http", "grpc", "metrics")
+
 
 def start(
     command: Sequence[str],
@@ -177,6 +181,25 @@ def family(pid: int) -> list[int]:
     with suppress(psutil.Error):
         return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
     return []
+
+
+def choose_ports(asked: Ports, last: Ports, host: str = LOOPBACK) -> Ports:
+    """Three different ones, each as `choose_port` has it. ServerError for one that is asked for twice.
+
+    The kernel may name a port again once it is let go: two of three were one in 1 of 10,000 starts.
+    """
+    for option, port in zip(PORTS, asked, strict=True):
+        if port and asked.count(port) > 1:
+            raise ServerError(f"port {port} ({option}) is given twice: HTTP, gRPC and metrics need one each")
+    chosen: list[int] = []
+    for option, mine, before in zip(PORTS, asked, last, strict=True):
+        others = {*chosen, *asked} - {mine}
+        port = choose_port(mine, before if before not in others else 0, option, host)
+        while port in others:
+            port = choose_port(mine, 0, option, host)
+        chosen.append(port)
+    http, grpc, metrics = chosen
+    return http, grpc, metrics
 
 
 def choose_port(asked: int, last: int, option: str, host: str = LOOPBACK) -> int:

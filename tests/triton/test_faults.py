@@ -262,6 +262,29 @@ def test_port_that_is_taken_while_triton_starts_is_replaced(
             assert server.healthy()
 
 
+def test_the_three_ports_of_a_server_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the kernel names anew once it is let go, it may name again.
+    named = iter([7, 7, 9, 8, 7, 8, 6])
+
+    def kernel(asked: int, last: int, *_where: str) -> int:
+        return asked or last or next(named)
+
+    monkeypatch.setattr(process, "choose_port", kernel)
+    assert process.choose_ports((0, 0, 9), (0, 0, 0)) == (7, 8, 9)
+    assert process.choose_ports((0, 0, 5), (5, 4, 0)) == (7, 4, 5)
+    assert process.choose_ports((0, 0, 0), (3, 3, 0)) == (3, 8, 6)
+
+
+@pytest.mark.parametrize("twice", [("http", "grpc"), ("grpc", "metrics"), ("http", "metrics")])
+def test_a_port_that_is_given_twice_is_told(places: Places, twice: tuple[str, str]) -> None:
+    ports = {f"{name}_port": 20_001 for name in twice}
+    with (
+        EmbeddedServer(*places, **ports) as server,
+        pytest.raises(ServerError, match=rf"port 20001 \({twice[0]}\) is given twice"),
+    ):
+        server.start()
+
+
 def test_asked_ports_are_used_and_kept_over_a_restart(places: Places) -> None:
     port = free_port()
     with EmbeddedServer(*places, http_port=port) as server:
