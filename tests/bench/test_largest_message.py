@@ -35,8 +35,8 @@ validity: {{foreign_cpu: 1, stolen_cpu: 1, client_cpu: 1, send_lag_ms: 10000, id
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenServer]:
     folder = tmp_path_factory.mktemp("large")
     repository = folder / "models"
-    their_models.python(repository, "sum", SUM, {"x": ("UINT8", "-1")}, {"total": ("INT64", "1")})
-    their_models.python(repository, "ones", ONES, {"n": ("INT64", "1")}, {"y": ("UINT8", "-1")})
+    their_models.python(repository, "sum", SUM, {"x": ("UINT8", "-1")}, {"total": ("INT64", "1")}, takes_s=0)
+    their_models.python(repository, "ones", ONES, {"n": ("INT64", "1")}, {"y": ("UINT8", "-1")}, takes_s=0)
     theirs = TheirRepository.at(repository)
     with OpenServer(folder / "none", folder / "triton.log", theirs=theirs) as found:
         found.start(theirs.entry("sum", None))

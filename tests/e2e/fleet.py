@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,14 +40,15 @@ def fleet(folder: Path, *nap_s: float, more: str = "", second_s: float | None = 
         servers = []
         for host, nap in zip(HOSTS, nap_s, strict=False):
             repository = folder / host / "models"
+            model = partial(their_models.python, repository, max_batch=4, takes_s=0)
             given, said = {"x": ("FP32", "4")}, {"y": ("FP32", "4")}
             if second_s is not None:
                 more = "version_policy: { all { } }\n"
-                their_models.python(repository, "naps", NAPS.format(second_s), given, said, max_batch=4)
+                model("naps", NAPS.format(second_s), given, said)
                 (repository / "naps" / "1").rename(repository / "2")
                 (repository / "naps" / "config.pbtxt").unlink()
                 (repository / "naps").rmdir()
-            their_models.python(repository, "naps", NAPS.format(nap), given, said, max_batch=4, more=more)
+            model("naps", NAPS.format(nap), given, said, more=more)
             if second_s is not None:
                 (repository / "2").rename(repository / "naps" / "2")
             their_models.sequences(repository, "direct", "direct { }")

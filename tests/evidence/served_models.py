@@ -94,7 +94,7 @@ class Row:
 
 def measure(folder: Path, rounds: int, seconds: float, say: Callable[[str], None] = print) -> list[Row]:
     """Each case over both wires, so many rounds of so many seconds of each client."""
-    repository = their_models.write(folder / "models")
+    repository = their_models.write(folder / "models", takes_s=0)
     theirs = TheirRepository.at(repository)
     (cudart,) = provision().libs.glob("libcudart-*.so.12*")
     analyzer = PerfAnalyzer(cudart, folder / "perf_analyzer")

@@ -13,7 +13,7 @@ import pytest
 from gevent.event import Event
 
 from harness.load.endpoint import Endpoint
-from harness.load.load_plan import LoadPlan
+from harness.load.load_plan import LoadPlan, PlannedClass, PlannedSequence
 from harness.load.process.conductor import Conductor
 from harness.load.process.recorder import Recorder
 from harness.load.wire import Reply
@@ -107,6 +107,38 @@ def test_an_open_loop_is_settled_when_all_that_was_due_before_the_mark_is_record
     gevent.sleep(0.01)
     assert heard.of("settled") == [{"event": "settled", "spool_bytes": 4 * 48, "text_bytes": 0}]
     assert conductor.due(60)
+
+
+def test_an_open_loop_of_sequences_is_settled_when_those_that_began_before_the_mark_have_ended(
+    heard: Heard, tmp_path: Path
+) -> None:
+    steps = PlannedSequence(between=(3, 3))
+    plan = PLAN.model_copy(
+        update={"classes": (PlannedClass(name="a", weight=1, requests=((0, 1),), sequence=steps),)}
+    )
+    conductor = Conductor(plan, Recorder(tmp_path, 0), heard.replied, heard, lambda: None)
+    gevent.spawn(conductor.run)
+    gevent.sleep(0)
+    begun(conductor, heard)
+    assert conductor.due(10) and conductor.due(20)
+    for due_ns in (10, 12, 14):
+        conductor.record_step(0, due_ns, ok(due_ns + 1))
+    conductor.sequence_ended(10)
+    conductor.record_step(0, 20, ok(25))
+    heard.tell({"do": "mark", "at_ns": 35})
+    assert conductor.due(40) and conductor.goes_on(41), "the load goes on"
+    for due_ns in (40, 41, 42):
+        conductor.record_step(0, due_ns, ok(due_ns + 1))
+    conductor.sequence_ended(40)
+    conductor.record_step(0, 26, ok(30))
+    conductor.record_step(0, 31, ok(50))
+    gevent.sleep(0.01)
+    assert heard.of("settled") == []
+    conductor.sequence_ended(20)
+    gevent.sleep(0.01)
+    assert heard.of("settled") == [{"event": "settled", "spool_bytes": 9 * 48, "text_bytes": 0}]
+    heard.tell({"do": "enough", "at_ns": 60})
+    assert conductor.goes_on(59) and not conductor.goes_on(60)
 
 
 def test_a_mark_that_comes_late_waits_for_what_was_due_after_it_too(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from textwrap import dedent, indent
 from types import MappingProxyType
@@ -25,8 +26,12 @@ TYPES = {
 }
 """Triton's datatypes, and what config.pbtxt calls them."""
 
+TAKES_S = 0.004
+"""What a batch takes unless told: their users wait, and leave the cores to the tests beside."""
+
 _HEAD = """\
 import json
+import time
 import numpy as np
 import triton_python_backend_utils as pb
 
@@ -36,6 +41,7 @@ class TritonPythonModel:
         self.asked = 0
 
     def execute(self, requests):
+        time.sleep(TAKES_S)
         return [self.answer(request) for request in requests]
 
     def given(self, request, name):
@@ -141,52 +147,59 @@ return self.said(y=pb.get_output_tensor_by_name(found, "y").as_numpy() + 1)
 """
 
 
-def write(repository: Path) -> Path:
+def write(repository: Path, *, takes_s: float = TAKES_S) -> Path:
     """All of them."""
+    model = partial(python, repository, takes_s=takes_s)
     every = [(name, kind, "3") for name, kind in TYPES.items()]
-    python(
-        repository,
+    model(
         "every_type",
         ECHO,
         inputs={f"in_{name}": (kind, dims) for name, kind, dims in every},
         outputs={f"out_{name}": (kind, dims) for name, kind, dims in every},
         max_batch=4,
     )
-    strings(repository)
+    strings(repository, takes_s=takes_s)
     ids = {"ids": ("INT64", "-1"), "mask": ("INT64", "-1")}
-    python(repository, "adder", ADD, ids, {"sum": ("INT64", "-1")})
+    model("adder", ADD, ids, {"sum": ("INT64", "-1")})
     forty = {f"x{number}": ("FP32", "2") for number in range(40)}
-    python(repository, "forty", FORTY, forty, {"total": ("FP32", "2")}, max_batch=4)
-    python(repository, "varies", VARIES, {"count": ("INT32", "1")}, {"out": ("INT64", "-1")})
-    python(repository, "picky", PICKY, {"x": ("FP32", "1")}, {"y": ("FP32", "1")}, max_batch=4)
-    python(repository, "counting", COUNTING, {"x": ("FP32", "1")}, {"y": ("FP32", "1")}, max_batch=4)
-    python(
-        repository,
+    model("forty", FORTY, forty, {"total": ("FP32", "2")}, max_batch=4)
+    model("varies", VARIES, {"count": ("INT32", "1")}, {"out": ("INT64", "-1")})
+    model("picky", PICKY, {"x": ("FP32", "1")}, {"y": ("FP32", "1")}, max_batch=4)
+    model("counting", COUNTING, {"x": ("FP32", "1")}, {"y": ("FP32", "1")}, max_batch=4)
+    model(
         "optional",
         OPTIONAL,
         {"x": ("FP32", "2"), "extra": ("FP32", "2")},
         {"y": ("FP32", "2")},
         optional=("extra",),
     )
-    python(repository, "told", TOLD, {"x": ("FP32", "1")}, {"told": ("STRING", "1")})
+    model("told", TOLD, {"x": ("FP32", "1")}, {"told": ("STRING", "1")})
     for name in ("twice", "again"):
-        python(repository, name, DOUBLE, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
-    python(repository, "round_trip", ROUND_TRIP, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
-    sequences(repository, "direct", "direct { }")
-    sequences(repository, "oldest", "oldest { max_candidate_sequences: 8 }")
+        model(name, DOUBLE, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
+    model("round_trip", ROUND_TRIP, {"x": ("FP32", "4")}, {"y": ("FP32", "4")}, max_batch=8)
+    sequences(repository, "direct", "direct { }", takes_s=takes_s)
+    sequences(repository, "oldest", "oldest { max_candidate_sequences: 8 }", takes_s=takes_s)
     ensemble(repository, "in_a_row", ("twice", "again", "twice"))
     return repository
 
 
-def strings(repository: Path) -> None:
-    python(repository, "strings", UPPER, {"text": ("STRING", "1")}, {"upper": ("STRING", "1")}, max_batch=8)
+def strings(repository: Path, *, takes_s: float = TAKES_S) -> None:
+    python(
+        repository,
+        "strings",
+        UPPER,
+        {"text": ("STRING", "1")},
+        {"upper": ("STRING", "1")},
+        max_batch=8,
+        takes_s=takes_s,
+    )
 
 
-def sequences(repository: Path, name: str, strategy: str) -> None:
+def sequences(repository: Path, name: str, strategy: str, *, takes_s: float = TAKES_S) -> None:
     """A model that checks its own flags and order, and fails on a mistake."""
     outputs = {"steps": ("INT32", "1"), "total": ("FP32", "1"), "left": ("INT32", "1")}
     more = SEQUENCES.format(strategy=strategy)
-    python(repository, name, STRICT, {"x": ("FP32", "1")}, outputs, max_batch=4, more=more)
+    python(repository, name, STRICT, {"x": ("FP32", "1")}, outputs, max_batch=4, more=more, takes_s=takes_s)
 
 
 def python(
@@ -200,6 +213,7 @@ def python(
     optional: tuple[str, ...] = (),
     more: str = "",
     flags: Mapping[str, str] = MappingProxyType({}),
+    takes_s: float = TAKES_S,
 ) -> None:
     """A Python model. `answer`: the body of what answers one request; tensors by name, with their type and
     dimensions as config.pbtxt has them, and `flags` that it has of some besides."""
@@ -220,7 +234,9 @@ def python(
     folder = repository / name / "1"
     folder.mkdir(parents=True)
     (folder.parent / "config.pbtxt").write_text(config)
-    (folder / "model.py").write_text(_HEAD + indent(dedent(answer).strip(), " " * 8) + "\n")
+    (folder / "model.py").write_text(
+        f"TAKES_S = {takes_s}\n{_HEAD}" + indent(dedent(answer).strip(), " " * 8) + "\n"
+    )
 
 
 def ensemble(repository: Path, name: str, models: tuple[str, ...]) -> None:

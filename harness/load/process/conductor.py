@@ -61,6 +61,9 @@ class Conductor:
         self._many = Event()
         """So many that they are to be."""
         open_loop = plan.concurrency is None
+        self._in_sequences = plan.in_sequences
+        self._sequences = 0
+        """Of this phase, that have ended."""
         self._head_start_s = _HEAD_START_S if open_loop else 0.0
         self._begun = {phase: Event() for phase in self.phases}
         self._orders: Queue = Queue()
@@ -102,14 +105,29 @@ class Conductor:
         return True
 
     def record(self, request_class: int, intended_ns: int, reply: Reply) -> None:
+        """A request that isn't part of a sequence has ended."""
         if intended_ns < self._mark.before_ns:
             self._mark.record()
+        self.record_step(request_class, intended_ns, reply)
+
+    def record_step(self, request_class: int, intended_ns: int, reply: Reply) -> None:
+        """A step of a sequence has ended; the load hands out, and a mark awaits, whole sequences."""
         replies = self._replies
         replies.append((request_class, intended_ns, reply))
         if len(replies) == _AT_ONCE:
             self._many.set()
         elif len(replies) >= _AT_MOST:
             self._settle()
+
+    def goes_on(self, due_ns: int) -> bool:
+        """Whether a sequence of an open loop goes on with a step that is due then."""
+        return due_ns < self._stop_ns
+
+    def sequence_ended(self, intended_ns: int) -> None:
+        """One that should have begun then has, and all its steps are recorded."""
+        self._sequences += 1
+        if intended_ns < self._mark.before_ns:
+            self._mark.record()
 
     def leave(self) -> None:
         """A user has its last answer of the phase."""
@@ -169,6 +187,7 @@ class Conductor:
         self._closed = True
         self._recorder.begin(phase)
         self._users = self._active = self._arrived
+        self._sequences = 0
         self._over.clear()
         self.start_ns = at_ns
         self._mark.begin()
@@ -214,6 +233,9 @@ class Conductor:
         return at_ns < self._stop_ns
 
     def _recorded(self) -> int:
+        """Of what this phase has handed out."""
+        if self._in_sequences:
+            return self._sequences
         return self._recorder.count + len(self._replies)
 
     def _settled(self) -> None:

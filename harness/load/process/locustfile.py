@@ -42,7 +42,7 @@ from harness.load.user import Report, TritonUser
 from harness.load.wire import Reply
 from harness.load.wire.connection import Connection, Fault
 from harness.load.wire.grpc.grpc_channel import LARGEST_SHARED, Channels
-from harness.schema.samples import Phase
+from harness.schema.samples import Phase, SequenceEnd
 from harness.schema.turns import Turns
 
 plan_path = Path(os.environ.get(PLAN_VARIABLE, ""))
@@ -101,7 +101,13 @@ def steps_of(conductor: Conductor, own: Payloads, phase: Phase, to: int) -> Step
     """What sends a replica's sequences of a phase; the users of a process take from them in turn."""
     assert ended is not None
     protocol = plan.endpoint.protocol
-    return Steps.of(own, protocol, begun[phase][to], conductor.record, ended.record, conductor.kept)
+    keep = ended.record
+
+    def has_ended(kind: int, steps: int, began_ns: int, ended_ns: int, how: SequenceEnd) -> None:
+        keep(kind, steps, began_ns, ended_ns, how)
+        conductor.sequence_ended(began_ns)
+
+    return Steps.of(own, protocol, begun[phase][to], conductor.record_step, has_ended, conductor.kept)
 
 
 def conduct(runner: Any, channel: Channel, worker: int = 0, of: int = 1) -> None:
@@ -249,6 +255,7 @@ class PlannedUser(TritonUser):
                     partial(self.new_connection, way),
                     steps_of(conductor, own, phase, to),
                     plan.endpoint.timeout_s,
+                    conductor.goes_on,
                     among=len(ways),
                 )
                 for to, way in enumerate(ways)

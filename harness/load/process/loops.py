@@ -141,15 +141,11 @@ class OpenLoop:
         nothing is sent. What was due before is sent and awaited even then, or the slowest answers would be
         those that are missing.
         """
-        self.begin(due)
         for intended_ns in handed_out(start_ns, times, due):
             if self.has_failed:
                 break
             self.hand((intended_ns, *next(draws)))
         self.finish()
-
-    def begin(self, due: Callable[[int], bool]) -> None:
-        """Requests are handed out next, while `due` says so."""
 
     @property
     def has_failed(self) -> bool:

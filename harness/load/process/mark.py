@@ -12,19 +12,20 @@ from harness.load.process.recorder import FAR_NS
 class Mark:
     """It is passed by the load, and settled when every request that was due before it is recorded.
 
-    An open loop hands out its requests by their times: it is past the mark with the first that is due after
-    it, and awaits those before. A user of a closed loop has one request at a time: it is past the mark when
-    it goes on after it, and all that it has sent is recorded.
+    An open loop hands out its requests, or sequences of them, by their times: it is past the mark with the
+    first that is due after it, and awaits those before. A user of a closed loop has one request at a time: it
+    is past the mark when it goes on after it, and all that it has sent is recorded.
     """
 
     def __init__(self, recorded: Callable[[], int], settled: Callable[[], None], *, open_loop: bool) -> None:
-        """`recorded` counts the phase's answered requests; `settled` is called once for each mark."""
+        """`recorded` counts what the phase has handed out, once all of it is recorded; `settled` is called
+        once for each mark."""
         self.at_ns = FAR_NS
         """When it is; far where none is set, or the load is past it."""
         self.before_ns = 0
-        """Each request due before this has to be told to `record` once its answer is there."""
+        """Each request or sequence due before this has to be told to `record` once it has ended."""
         self.handed_out = self.handed_ns = 0
-        """Requests of an open loop in this phase, and when the last of them was due."""
+        """Requests, or sequences, of an open loop in this phase, and when the last of them was due."""
         self._recorded, self._settled, self._open_loop = recorded, settled, open_loop
         self._awaited = 0
         self._passed: set[object] = set()
@@ -56,7 +57,7 @@ class Mark:
                 self._settle()
 
     def record(self) -> None:
-        """One of those due before it has its answer."""
+        """One of those due before it has ended."""
         self._awaited -= 1
         if not self._awaited:
             self._settle()

@@ -165,14 +165,17 @@ class OpenLoopOfSequences(OpenLoop):
     """Sequences that begin at times fixed beforehand, whatever the server does."""
 
     def __init__(
-        self, connect: Callable[[], Connection], steps: Steps, timeout_s: float, *, among: int = 1
+        self,
+        connect: Callable[[], Connection],
+        steps: Steps,
+        timeout_s: float,
+        goes_on: Callable[[int], bool],
+        *,
+        among: int = 1,
     ) -> None:
+        """From the first step on for whose time `goes_on` is no longer true, a sequence sends nothing."""
         super().__init__(connect, repeat(steps.payloads), steps.record, timeout_s, steps.kept, among=among)
-        self._steps = steps
-        self._due: Callable[[int], bool] = lambda _: True
-
-    def begin(self, due: Callable[[int], bool]) -> None:
-        self._due = due
+        self._steps, self._goes_on = steps, goes_on
 
     def _answer(
         self,
@@ -181,7 +184,7 @@ class OpenLoopOfSequences(OpenLoop):
         item: tuple[int, int, int],
         now_ns: int,  # noqa: ARG002
     ) -> None:
-        self._steps.send(connection, item[0], self._due)
+        self._steps.send(connection, item[0], self._goes_on)
 
     def _given_up(self, item: tuple[int, int, int], reply: Reply) -> None:
         kind = next(self._steps.drawn).request_class

@@ -49,8 +49,6 @@ def open_loop_spread(
     if len(pools) == 1:
         pools[0].run(start_ns, times, draws[0], due)
         return
-    for pool in pools:
-        pool.begin(due)
     for number, intended_ns in enumerate(handed_out(start_ns, times, due)):
         if any(pool.has_failed for pool in pools):
             break
