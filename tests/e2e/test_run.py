@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from selenium import webdriver
-from transformers import BertConfig, BertModel
 
 import harness
 from tests import nvml
@@ -168,6 +167,8 @@ def small_net():
 
 
 def test_a_torch_factory_and_a_hugging_face_folder_are_measured(workplace: Workplace) -> None:
+    from transformers import BertConfig, BertModel  # takes three seconds, in each process that collects
+
     (workplace.path / "our_models_with_a_rather_long_name.py").write_text(FACTORY)
     folder = workplace.path / "Tiny BERT, ours!"
     config = BertConfig(
