@@ -481,7 +481,9 @@ def test_sequences_are_sent_step_by_step_and_each_is_validated(
     assert point["answer_check"]["validated"] > 0 == point["answer_check"]["wrong"]
 
 
-def test_what_sequences_need_is_one_sentence(workplace: Workplace, their_server: OpenServer) -> None:
+def test_what_sequences_need_is_one_sentence(
+    workplace: Workplace, their_server: OpenServer, repository: Path
+) -> None:
     for model, request, said in (
         ("direct", "{name: a}", "`sequence: {length: 20}`"),
         ("twice", "{name: a, sequence: {}}", "twice has no sequence batcher"),
@@ -497,6 +499,13 @@ def test_what_sequences_need_is_one_sentence(workplace: Workplace, their_server:
     )
     with pytest.raises(InputError, match="with and without `sequence` don't mix"):
         harness.run(workplace.scenario(mixed), url=url(their_server), quiet=True)
+    talk(workplace)
+    scenario = workplace.scenario(SEQUENCES + "objective: {p90_ms: 50}\nplan: {rate_per_s: 5}\n")
+    searched = "talk of scenario sends sequences, .* neither searched nor planned yet"
+    with pytest.raises(InputError, match=searched):
+        harness.tune(scenario, model_repository=repository, results=workplace.path / "results", quiet=True)
+    with pytest.raises(InputError, match=searched):
+        harness.plan(scenario, results=workplace.path / "results", quiet=True)
 
 
 def test_the_model_of_the_tests_fails_on_a_mistake(their_server: OpenServer) -> None:

@@ -11,12 +11,14 @@ import pytest
 
 import harness
 from harness.commands import plan as story
-from harness.commands.planning import hardware_plan
+from harness.commands.planning import evidence, hardware_plan
 from harness.planning.demand import Demand
 from harness.planning.replica import capacity
 from harness.planning.service_times import KindTimes
 from harness.schema.errors import HarnessError, InputError
 from harness.schema.plan_result import HardwarePlan, PlanResult
+from harness.schema.point import Point, PointClass
+from harness.schema.sequence_length import SequenceLength
 from harness.store import plan_file
 from harness.store.run_folder import open_run
 from tests.planning.simulated_runs import CLOSED, SCENARIO, Truth, simulated_run
@@ -195,6 +197,22 @@ def test_points_of_another_size_are_not_of_the_scenario(place: Path) -> None:
     result = plan(place, SCENARIO.replace("tokens: 16", "tokens: 32"))
     assert story.exit_code(result) == 3
     assert only(result).left_out == {"of other requests than the scenario's": 8}
+
+
+def test_classes_that_ask_for_other_work_are_not_taken_for_each_other() -> None:
+    plain = dict(weight=1.0, batch=1, axes={}, payload=None, folder=None, low=0.0, high=1.0)
+    one = PointClass(name="a", **plain)  # type: ignore[arg-type]
+    few, long = (
+        one.model_copy(update=changed) for changed in ({"outputs": ("y",)}, {"sequence": SequenceLength()})
+    )
+    same = one.model_copy(update={"name": "b", "weight": 9.0, "high": 5.0})
+    assert evidence.kinds_of([one, few], point_of(same, few)) == [0, 1]
+    assert evidence.kinds_of([few, one], point_of(same)) == [1]
+    assert evidence.kinds_of([one, few], point_of(long)) is None
+
+
+def point_of(*classes: PointClass) -> Point:
+    return Point.model_construct(requests=classes)
 
 
 @pytest.mark.parametrize(

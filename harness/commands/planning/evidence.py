@@ -184,11 +184,12 @@ def hardware_key(environment: Environment | None) -> tuple[object, ...]:
 
 
 def kinds_of(classes: Sequence[PointClass], point: Point) -> list[int] | None:
-    """Which of the scenario's classes each of the point's is, whatever their weights; None where one is
-    another."""
+    """Which of the scenario's classes each of the point's is, whatever their weights, and whatever numbers
+    they send; None where one is another."""
+    others = {"name", "weight", "folder", "low", "high", "ranges"}
 
     def alike(one: PointClass, other: PointClass) -> bool:
-        return (one.batch, one.axes, one.payload) == (other.batch, other.axes, other.payload)
+        return one.model_dump(exclude=others) == other.model_dump(exclude=others)
 
     found = [[n for n, each in enumerate(classes) if alike(each, asked)] for asked in point.requests]
     return [kinds[0] for kinds in found] if all(found) else None
