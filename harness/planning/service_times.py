@@ -2,9 +2,10 @@
 
 Triton says how long the executions of each batch size took on average. That depends on what else is computed:
 by the other instances of the model, and by everything that answering more requests takes on the same
-machine. So the logarithm of a mean is that of the batch alone, plus a slope times the number of the other
-instances that computed meanwhile, plus a slope times the share of time in which the instances computed: a
-weighted least-squares fit, with priors that the slopes are small.
+machine. What they compute with is taken for a processor that is shared: so many instances compute at once as
+if they were alone, and more of them share what there is. So the logarithm of a mean is that of the batch
+alone, plus that of how much of the processor it had, plus a slope times the share of time in which the
+instances computed: a weighted least-squares fit, with priors that neither matters much.
 
 How single executions differ from their mean is seen where a single user's requests wait for no others.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +26,9 @@ from harness.simulation.batcher import Service
 Floats = npt.NDArray[np.float64]
 
 PER_OTHER, PER_BUSY = 0.5, 0.1
-"""Standard deviations of the priors of the two slopes. Instances may well share what they compute with; what
-else a busier server does is little beside that, and is soon told by points at several rates."""
+"""Standard deviations of the priors: of the logarithm of how much longer each further instance makes a batch
+take, and of what a busier server adds. Instances may well share what they compute with; what else a busier
+server does is little beside that, and is soon told by points at several rates."""
 
 MOMENT = 0.03
 """Standard deviation of the logarithm of a mean from one moment to another, where nothing else changed."""
@@ -34,6 +37,9 @@ FEWEST_ALONE = 50
 """Fewer requests don't say how much executions differ."""
 
 DRAWS = 1 << 14
+
+AT_ONCE = 200
+"""How many values are tried for the instances that can compute at once, from one to all that were seen."""
 
 
 class Unknown(Exception):
@@ -48,6 +54,7 @@ class Look:
     by_batch: Sequence[tuple[int, int, float]]
     """(inferences, executions, mean seconds) of each size of batch."""
     instances: int
+    """That may compute at once: for a single user's requests there is one."""
     duration_s: float
     alone_s: Floats | None = None
     """Seconds of each request, from when it was sent, where no other was in flight; None elsewhere."""
@@ -59,6 +66,15 @@ class Look:
         """The share of time in which an instance computes."""
         computed_s = sum(count * mean_s for _, count, mean_s in self.by_batch)
         return min(1.0, computed_s / (self.instances * self.duration_s))
+
+    def slowdown(self, at_once: float) -> float:
+        """How much longer a batch takes than it would alone, where so many instances can compute at once
+        without a loss: each of the others computes meanwhile for the share of time that it is busy."""
+        others, busy = self.instances - 1, self.busy
+        return sum(
+            comb(others, k) * busy**k * (1 - busy) ** (others - k) * max(1.0, (k + 1) / at_once)
+            for k in range(self.instances)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +111,16 @@ class ServiceTimes:
     kinds: tuple[KindTimes, ...]
     overhead_s: float
     """Of a request, what is neither queue nor instance."""
-    per_other: float
-    """What the logarithm grows by for each other instance that computes."""
+    at_once: float
+    """How many instances can compute at once as if each were alone; more of them share what there is."""
     per_busy: float
-    """What it grows by from instances that never compute to such that always do."""
+    """What the logarithm grows by from instances that never compute to such that always do."""
     scale: float = 1.0
     """All of them over what was measured: for how far they may be off."""
 
     def speeds(self, instances: int) -> tuple[float, ...]:
         """How fast each of 1, 2, … busy instances goes."""
-        return tuple(float(np.exp(-self.per_other * others)) for others in range(instances))
+        return tuple(min(1.0, self.at_once / busy) for busy in range(1, instances + 1))
 
     def drawn(self, largest: int, busy: float, seed: int) -> Service:
         """Draws service times where the instances compute for a share `busy` of the time; batches are no
@@ -136,7 +152,7 @@ def fitted(looks: Sequence[Look], kinds: Sequence[str]) -> ServiceTimes:
     for kind, name in enumerate(kinds):
         if not any(of == kind for of, _ in cells):
             raise Unknown(f"the server told no time of a batch of {name}")
-    means, per_other, per_busy = _least_squares(looks, cells, [float(np.std(each)) for each in alone])
+    means, at_once, per_busy = _least_squares(looks, cells, [float(np.std(each)) for each in alone])
     counts = dict.fromkeys(cells, 0)
     for look in looks:
         for batch, count, mean_s in look.by_batch:
@@ -148,7 +164,7 @@ def fitted(looks: Sequence[Look], kinds: Sequence[str]) -> ServiceTimes:
     return ServiceTimes(
         tuple(_kind_times(kind, cells, means, counts, alone[kind]) for kind in range(len(kinds))),
         overhead_s=float(np.median(overheads)) if overheads else 0.0,
-        per_other=per_other,
+        at_once=at_once,
         per_busy=per_busy,
     )
 
@@ -169,26 +185,38 @@ def _alone(looks: Sequence[Look], kind: int, name: str) -> Floats:
 def _least_squares(
     looks: Sequence[Look], cells: Mapping[tuple[int, int], int], deviations: Sequence[float]
 ) -> tuple[Floats, float, float]:
-    """Logarithms of the cells' means, and the two slopes."""
-    rows, values, weights = [], [], []
+    """Logarithms of the cells' means, how many instances can compute at once, and the slope."""
+    rows, values, weights, seen = [], [], [], []
     for look in looks:
         for batch, count, mean_s in look.by_batch:
             if count > 0 and mean_s > 0:
-                row = np.zeros(len(cells) + 2)
-                row[cells[look.kind, batch]] = 1.0
-                row[-2:] = look.busy * (look.instances - 1), look.busy
+                row = np.zeros(len(cells) + 1)
+                row[cells[look.kind, batch]], row[-1] = 1.0, look.busy
                 rows.append(row)
                 values.append(np.log(mean_s))
                 weights.append(1 / np.hypot(deviations[look.kind] / np.sqrt(count), MOMENT))
-    for slope, deviation in ((-2, PER_OTHER), (-1, PER_BUSY)):
-        row = np.zeros(len(cells) + 2)
-        row[slope] = 1.0
-        rows.append(row)
-        values.append(0.0)
-        weights.append(1 / deviation)
-    weighed = np.array(weights)
-    found = np.linalg.lstsq(np.array(rows) * weighed[:, None], np.array(values) * weighed, rcond=None)[0]
-    return found[:-2], float(found[-2]), float(found[-1])
+                seen.append(look)
+    prior = np.zeros(len(cells) + 1)
+    prior[-1] = 1.0
+    weighed = np.array([*weights, 1 / PER_BUSY])
+    design = np.array([*rows, prior]) * weighed[:, None]
+    solving, most = np.linalg.pinv(design), max(look.instances for look in seen)
+
+    def solved(at_once: float) -> tuple[float, Floats]:
+        """How badly the best solution fits, and that solution."""
+        slowdowns = {id(look): np.log(look.slowdown(at_once)) for look in looks}
+        left = np.array(
+            [*(value - slowdowns[id(look)] for value, look in zip(values, seen, strict=True)), 0.0]
+        )
+        solution = solving @ (left * weighed)
+        off = design @ solution - left * weighed
+        unlikely = np.log(most / at_once) / (PER_OTHER * (most - 1)) if most > 1 else 0.0
+        return float(off @ off + unlikely**2), solution
+
+    tried = np.geomspace(1.0, most, AT_ONCE) if most > 1 else [np.inf]
+    at_once = min(tried, key=lambda each: solved(each)[0])
+    means = solved(at_once)[1]
+    return means[:-1], float(at_once), float(means[-1])
 
 
 def _kind_times(

@@ -23,6 +23,9 @@ from harness.simulation.batcher import Batcher, Kinds
 FEWEST = 3
 """Fewer measured rates don't say how far off a prediction may be."""
 
+ENOUGH = 5
+"""So many rates of a configuration itself say more of it than those of others do."""
+
 WIDEST = 3.0
 """A scale is looked for between this and its inverse; beyond, the simulation has another model."""
 
@@ -79,6 +82,13 @@ class Trust:
     def after(self, more: int) -> float:
         """What `factor` would be after so many more measurements like these."""
         return _factor(self.deviation, len(self.checks) + more)
+
+
+def measured_like(batcher: Batcher, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
+    """What a prediction for this batcher and these instances is held against: its own measurements, or all
+    where it has few. How far off the simulation is depends on how many instances share a processor."""
+    own = [each for each in measurements if each.batcher == batcher]
+    return own if len(own) >= ENOUGH else measurements
 
 
 def trust(times: ServiceTimes, measurements: Sequence[Measurement]) -> Trust:

@@ -35,7 +35,7 @@ from harness.commands.sittings import check_models
 from harness.measurement.testbed import Testbed
 from harness.planning.replica import Replica, served
 from harness.planning.service_times import ServiceTimes, fitted
-from harness.planning.trust import trust
+from harness.planning.trust import Measurement, measured_like, trust
 from harness.schema.point import Setting
 from harness.schema.result import PointResult
 from harness.schema.samples import Status
@@ -48,8 +48,8 @@ from tests.written import show_and_write
 BEGIN, END = "<!-- predicted and measured -->", "<!-- end of predicted and measured -->"
 TURNS = 6
 FIGURES = ("mean", "p90", "p99")
-LIMIT_S = 0.1
-"""The knee is where the p99 reaches it."""
+LIMIT_S = 0.2
+"""The knee is where the p99 reaches it: the objective of the scenario."""
 
 SCENARIO = """\
 model: minilm
@@ -131,8 +131,9 @@ class Knee:
     """The rate at which a held-out configuration's p99 reaches its limit: predicted, and in each turn."""
 
     label: str
-    predicted_per_s: float
-    measured_per_s: Sequence[float]
+    predicted_per_s: float | None
+    """None where it lies beyond the rates that were measured."""
+    measured_per_s: Sequence[float | None]
 
 
 def measure(results: Path, scenario: Path, turns: int, block_s: float) -> None:
@@ -215,13 +216,17 @@ def rows(results: Path, scenario: Path) -> tuple[list[Row], list[float]]:
                 assert kinds is not None
                 add_point(evidence, folder, result, kinds)
     times = fitted(evidence.looks, [each.name for each in loaded.points[0].requests])
-    trusted = trust(times, evidence.measurements)
-    corrected = replace(times, scale=trusted.scale)
-    found = [_row(record, asked, loaded, corrected, trusted.factor) for asked in POINTS if not asked.fed]
+    found = [_row(record, asked, loaded, times, evidence.measurements) for asked in POINTS if not asked.fed]
     return found, [mean(turn["reference_s"]) for turn in record["turns"]]
 
 
-def _row(record: Any, asked: Asked, loaded: LoadedScenario, times: ServiceTimes, factor: float) -> Row:
+def _row(
+    record: Any,
+    asked: Asked,
+    loaded: LoadedScenario,
+    times: ServiceTimes,
+    measurements: Sequence[Measurement],
+) -> Row:
     measured: dict[str, list[float]] = {name: [] for name in FIGURES}
     for turn in record["turns"]:
         folder = open_run(Path(turn["folder"]))
@@ -234,21 +239,22 @@ def _row(record: Any, asked: Asked, loaded: LoadedScenario, times: ServiceTimes,
     server = result.point.server
     batcher = Batcher(server.max_batch or 1, (server.queue_delay_us or 0) / 1e6, server.instances or 1)
     demand = replace(asked_of(loaded, None).demand, weights=asked.weights)
+    trusted = trust(times, measured_like(batcher, measurements))
 
     def predicted(scale: float) -> dict[str, float]:
-        replica = Replica(batcher, times, demand).scaled(scale)
+        replica = Replica(batcher, times, demand).scaled(trusted.scale * scale)
         return _figures(served(replica, sent.due_s, sent.kinds)[0])
 
     rate = result.point.load.shape.nominal_rate_per_s or 0.0
-    low, high = predicted(1 / factor)["p99"], predicted(factor)["p99"]
+    low, high = (predicted(scale)["p99"] for scale in (1 / trusted.factor, trusted.factor))
     return Row(asked.label, rate, predicted(1.0), low, high, measured, asked.knee)
 
 
 def knees(found: Sequence[Row]) -> list[Knee]:
-    """By the rows that are there for them."""
+    """By all rows of the same configuration and mix."""
     made = []
     for label in dict.fromkeys(row.knee for row in found if row.knee):
-        mine = [row for row in found if row.knee == label]
+        mine = sorted((row for row in found if row.label.endswith(label)), key=lambda row: row.rate_per_s)
         rates = [row.rate_per_s for row in mine]
         turns = zip(*(row.measured["p99"] for row in mine), strict=True)
         predicted = _knee(rates, [row.predicted["p99"] for row in mine])
@@ -256,10 +262,11 @@ def knees(found: Sequence[Row]) -> list[Knee]:
     return made
 
 
-def _knee(rates: Sequence[float], p99_s: Sequence[float]) -> float:
-    """Where a monotone curve through the logarithms reaches the limit; its first or last rate where it
-    doesn't within them."""
+def _knee(rates: Sequence[float], p99_s: Sequence[float]) -> float | None:
+    """Where a monotone curve through the logarithms reaches the limit; None where it doesn't within them."""
     curve = isotonic_regression(np.log(p99_s)).x + 1e-9 * np.arange(len(rates))
+    if not curve[0] <= math.log(LIMIT_S) <= curve[-1]:
+        return None
     return float(np.exp(np.interp(math.log(LIMIT_S), curve, np.log(rates))))
 
 
@@ -305,10 +312,15 @@ def table(found: Sequence[Row], reference_s: Sequence[float]) -> str:
         "|---|---|---|---|---|",
     ]
     for knee in knees(found):
-        measured = mean(knee.measured_per_s)
+        within = [each for each in knee.measured_per_s if each is not None]
+        measured, predicted = (mean(within) if within else None), knee.predicted_per_s
+        beyond = len(knee.measured_per_s) - len(within)
+        of = f", beyond the rates in {beyond} of {len(knee.measured_per_s)} turns" if beyond else ""
+        error = "—" if measured is None or predicted is None else f"{predicted / measured - 1:+.1%}"
         lines.append(
-            f"| {knee.label} | {measured:.0f} | ±{_spread(knee.measured_per_s):.0%} | "
-            f"{knee.predicted_per_s:.0f} | {knee.predicted_per_s / measured - 1:+.1%} |"
+            f"| {knee.label} | {'' if measured is None else f'{measured:.0f}'}{of} "
+            f"| ±{_spread(within):.0%} "
+            f"| {'beyond the rates' if predicted is None else f'{predicted:.0f}'} | {error} |"
         )
     lines.append("")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def _true_model() -> Any:
     truth, sizes = Truth(), np.arange(1.0, 9.0)
     noise = np.random.default_rng(9).gamma(truth.cv**-2, truth.cv**2, 5000)
     kind = KindTimes(sizes, truth.fixed_s[0] + truth.each_s[0] * sizes, noise)
-    return Replica(Batcher(max_batch=8), ServiceTimes((kind,), OVERHEAD_S, 0.0, 0.0), Demand((1.0,), (1,)))
+    return Replica(
+        Batcher(max_batch=8), ServiceTimes((kind,), OVERHEAD_S, math.inf, 0.0), Demand((1.0,), (1,))
+    )
 
 
 def test_what_is_on_disk_and_printed_is_the_plan(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ ONE = Demand((1.0,), (1,))
 def times(noise: np.ndarray, each_s: float = 0.0, overhead_s: float = 0.0) -> ServiceTimes:
     """Of batches that take `MEAN_S`, and `each_s` more for each inference past the first."""
     kind = KindTimes(np.array([1.0, 8.0]), np.array([MEAN_S, MEAN_S + 7 * each_s]), noise)
-    return ServiceTimes((kind,), overhead_s, 0.0, 0.0)
+    return ServiceTimes((kind,), overhead_s, math.inf, 0.0)
 
 
 def replica(noise: np.ndarray = EXPONENTIAL, batcher: Batcher | None = None) -> Replica:
@@ -57,7 +57,9 @@ def test_what_is_served_at_most_is_the_largest_batch_in_its_time() -> None:
 def test_of_two_kinds_in_turns_no_batch_has_more_than_a_run() -> None:
     """Of two kinds that are as likely, a run of one has two requests on average."""
     kind = KindTimes(np.array([1.0, 64.0]), np.array([MEAN_S, MEAN_S]), np.ones(10))
-    mixed = Replica(Batcher(max_batch=64), ServiceTimes((kind, kind), 0.0, 0.0, 0.0), Demand((1, 1), (1, 1)))
+    mixed = Replica(
+        Batcher(max_batch=64), ServiceTimes((kind, kind), 0.0, math.inf, 0.0), Demand((1, 1), (1, 1))
+    )
     assert mixed.most_per_s == pytest.approx(2 / MEAN_S, rel=0.05)
 
 

@@ -24,23 +24,24 @@ def alone(kind: int = 0, mean_s: float = 0.004, overhead_s: float = 0.001) -> Lo
 def look(
     instances: int,
     busy: float,
-    per_other: float = 0.0,
+    at_once: float = np.inf,
     per_busy: float = 0.0,
     kind: int = 0,
     times: float = 1.0,
 ) -> Look:
     """A point in which instances compute for that share of the time, batches of 2, 4 and 8 in turns."""
-    factor = times * np.exp(per_other * busy * (instances - 1) + per_busy * busy)
+    computing = 1 + RNG.binomial(instances - 1, busy, 100_000)
+    factor = times * np.maximum(1, computing / at_once).mean() * np.exp(per_busy * busy)
     means = {batch: (0.003 + 0.001 * batch) * factor for batch in (2, 4, 8)}
     count = round(busy * instances * 10 / sum(means.values()))
     return Look(kind, [(batch, count, mean) for batch, mean in means.items()], instances, 10.0)
 
 
 def test_what_each_batch_takes_and_what_slows_it_down_is_found() -> None:
-    slopes = dict(per_other=0.3, per_busy=0.1)
-    looks = [alone(), *(look(n, busy, **slopes) for n in (1, 2, 4) for busy in (0.1, 0.5, 0.95))]
+    slower = dict(at_once=1.7, per_busy=0.1)
+    looks = [alone(), *(look(n, busy, **slower) for n in (1, 2, 4) for busy in (0.1, 0.5, 0.95))]
     times = fitted(looks, ["text"])
-    assert times.per_other == pytest.approx(0.3, abs=0.02)
+    assert times.at_once == pytest.approx(1.7, rel=0.05)
     assert times.per_busy == pytest.approx(0.1, abs=0.03)
     assert times.overhead_s == 0.001
     (kind,) = times.kinds
@@ -48,7 +49,19 @@ def test_what_each_batch_takes_and_what_slows_it_down_is_found() -> None:
     assert [kind.mean_s(n) for n in (2, 4, 8)] == pytest.approx([0.005, 0.007, 0.011], rel=0.03)
     assert kind.mean_s(6) == pytest.approx(0.009, rel=0.03), "between what was measured"
     assert kind.mean_s(16) == pytest.approx(0.019, rel=0.1), "past it, as a straight line"
-    assert times.speeds(3) == pytest.approx([1.0, np.exp(-times.per_other), np.exp(-2 * times.per_other)])
+    assert times.speeds(3) == pytest.approx([1.0, times.at_once / 2, times.at_once / 3])
+
+
+def test_of_one_instance_and_three_it_is_told_what_two_do() -> None:
+    """Two cores: the third instance shares them, and the second doesn't."""
+    looks = [alone(), *(look(n, 0.97, at_once=2.0) for n in (1, 3))]
+    assert fitted(looks, ["text"]).speeds(3) == pytest.approx([1.0, 1.0, 2 / 3], rel=0.03)
+
+
+def test_instances_that_do_not_slow_each_other_down_are_not_taken_to() -> None:
+    looks = [alone(), *(look(n, busy) for n in (1, 4) for busy in (0.3, 0.9))]
+    assert fitted(looks, ["text"]).speeds(4) == pytest.approx([1.0] * 4, rel=0.03)
+    assert fitted([alone(), look(1, 0.5)], ["text"]).speeds(4) == (1.0,) * 4, "nothing is known of others"
 
 
 def test_single_executions_differ_as_those_of_a_single_user() -> None:
@@ -97,4 +110,4 @@ def test_whatever_was_counted_a_larger_batch_takes_no_less_and_no_figure_is_odd(
     times: ServiceTimes = fitted([alone(), Look(0, by_batch, instances, 10.0)], ["text"])
     taken = [times.kinds[0].mean_s(n) for n in range(1, 20)]
     assert all(0 < a <= b * (1 + 1e-9) for a, b in pairwise(taken))
-    assert all(np.isfinite([times.per_other, times.per_busy, *times.speeds(instances)]))
+    assert all(np.isfinite([times.per_busy, *times.speeds(instances)]))

@@ -15,7 +15,9 @@ from harness.planning.trust import Measurement, crossing, trust
 from harness.simulation.batcher import Batcher
 
 NOISE = np.random.default_rng(1).gamma(50, 0.02, 2000)
-TIMES = ServiceTimes((KindTimes(np.array([1.0, 8.0]), np.array([0.004, 0.010]), NOISE),), 0.001, 0.0, 0.0)
+TIMES = ServiceTimes(
+    (KindTimes(np.array([1.0, 8.0]), np.array([0.004, 0.010]), NOISE),), 0.001, math.inf, 0.0
+)
 BATCHER, ONE = Batcher(max_batch=8), Demand((1.0,), (1,))
 
 

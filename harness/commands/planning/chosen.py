@@ -9,7 +9,7 @@ from harness.commands.planning.asked import Asked
 from harness.commands.planning.evidence import Evidence, Frozen
 from harness.planning.replica import Replica, capacity
 from harness.planning.service_times import Look, Unknown, fitted
-from harness.planning.trust import Trust, trust
+from harness.planning.trust import Trust, measured_like, trust
 from harness.schema.point import Setting
 from harness.simulation.batcher import Batcher
 
@@ -37,7 +37,7 @@ def chosen(evidence: Sequence[Evidence], recommended: Sequence[Frozen], asked: A
     for each in [e for e in evidence if e.has_any_of(recommended)] or evidence:
         try:
             times = fitted(_looks(each, evidence), asked.kinds)
-            trusted = trust(times, each.measurements)
+            by_all = trust(times, each.measurements)
         except Unknown as why:
             unknown.append(why)
             continue
@@ -46,6 +46,8 @@ def chosen(evidence: Sequence[Evidence], recommended: Sequence[Frozen], asked: A
             batcher: Batcher = each.batchers[configuration]
             if max(asked.demand.sizes) > batcher.max_batch:
                 continue
+            own = measured_like(batcher, each.measurements)
+            trusted = by_all if own is each.measurements else trust(times, own)
             replica = Replica(batcher, times, asked.demand).scaled(trusted.scale)
             held = capacity(replica, asked.limits, requests=SMALL)
             found.append(Chosen(dict(configuration), replica, trusted, held))

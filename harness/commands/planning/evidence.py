@@ -207,9 +207,8 @@ def add_point(evidence: Evidence, folder: RunFolder, result: PointResult, kinds:
         network_s = None if result.time_s is None else result.time_s.network_s
         alone_s = None if sent is None or not alone else sent.service_s
         by_batch = _by_batch(result.server)
-        evidence.looks.append(
-            Look(kinds[0], by_batch, batcher.instances, result.duration_s, alone_s, network_s)
-        )
+        at_once = 1 if alone else batcher.instances
+        evidence.looks.append(Look(kinds[0], by_batch, at_once, result.duration_s, alone_s, network_s))
     seen = _highest_supported(result)
     if rate is not None and sent is not None and seen is not None:
         weights = [0.0] * len(evidence.demand.sizes)
