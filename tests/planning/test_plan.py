@@ -13,6 +13,7 @@ import pytest
 import harness
 from harness.commands import plan as story
 from harness.commands.planning import evidence, hardware_plan
+from harness.commands.progress import Progress
 from harness.planning.demand import Demand
 from harness.planning.replica import capacity
 from harness.planning.service_times import KindTimes
@@ -22,6 +23,7 @@ from harness.schema.point import Point, PointClass
 from harness.schema.sequence_length import SequenceLength
 from harness.store import plan_file
 from harness.store.run_folder import open_run
+from harness.store.scenario_file import load_scenario
 from tests.planning.simulated_runs import CLOSED, SCENARIO, Truth, simulated_run
 from tests.report.factory import environment
 from tests.store.finished import asked_for
@@ -200,6 +202,14 @@ def test_points_of_another_size_are_not_of_the_scenario(place: Path) -> None:
     result = plan(place, SCENARIO.replace("tokens: 16", "tokens: 32"))
     assert story.exit_code(result) == 3
     assert only(result).left_out == {"of other requests than the scenario's": 8}
+
+
+def test_a_single_users_requests_share_with_no_other_instance(tmp_path: Path) -> None:
+    """Only one of three computes at a time, so that it takes as long as it takes alone."""
+    run = simulated_run(tmp_path / "results", CLOSED.replace("max_batch: 8", "max_batch: 8, instances: 3"))
+    loaded = load_scenario(tmp_path / "small.yaml")
+    (found,) = evidence.gather(loaded, [run], Demand((1.0,), (1,)), Progress(quiet=True)).evidence
+    assert {look.alone_s is not None: look.instances for look in found.looks} == {True: 1, False: 3}
 
 
 def test_classes_that_ask_for_other_work_are_not_taken_for_each_other() -> None:

@@ -11,7 +11,7 @@ import pytest
 from harness.planning.demand import Demand
 from harness.planning.replica import Replica, served
 from harness.planning.service_times import KindTimes, ServiceTimes, Unknown
-from harness.planning.trust import Measurement, crossing, trust
+from harness.planning.trust import ENOUGH, Measurement, crossing, measured_like, trust
 from harness.simulation.batcher import Batcher
 
 NOISE = np.random.default_rng(1).gamma(50, 0.02, 2000)
@@ -61,6 +61,16 @@ def test_nineteen_of_twenty_measurements_lie_where_the_others_say() -> None:
 def test_more_measurements_narrow_it() -> None:
     found = trust(TIMES, [measured(rate, scale) for rate, scale in ((200, 0.97), (350, 1.02), (500, 1.0))])
     assert found.after(0) == found.factor > found.after(5) > found.after(500) > 1
+
+
+def test_a_configuration_is_corrected_by_its_own_rates_where_there_are_enough() -> None:
+    own = [measured(rate, 1.0) for rate in np.linspace(150, 500, ENOUGH)]
+    two = Batcher(max_batch=8, instances=2)
+    others = [replace(measured(rate, 1.3), batcher=two) for rate in (200, 400, 500)]
+    assert measured_like(BATCHER, [*own, *others]) == own
+    assert measured_like(two, [*own, *others]) == [*own, *others], "three alone would say too little"
+    assert measured_like(BATCHER, [*own[1:], *others]) == [*own[1:], *others]
+    assert trust(TIMES, measured_like(BATCHER, [*own, *others])).scale == pytest.approx(1.0, rel=0.03)
 
 
 def test_too_few_rates_are_no_answer() -> None:
