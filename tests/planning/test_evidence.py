@@ -27,15 +27,17 @@ def test_the_knee_is_where_the_p99_reaches_its_limit_in_each_turn() -> None:
     def at(rate: float, predicted_s: float, *measured_s: float) -> Row:
         measured = {"mean": [0.01, 0.01], "p90": [0.02, 0.02], "p99": measured_s}
         predicted = {"mean": 0.01, "p90": 0.02, "p99": predicted_s}
-        return Row("x", rate, predicted, 0.0, 1.0, measured, knee="two")
+        return Row(f"{rate:g}/s, two", rate, predicted, 0.0, 1.0, measured, knee="two")
 
-    rows = [at(100, 0.05, 0.05, 0.025), at(200, 0.2, 0.1, 0.1), at(400, 0.8, 0.4, 0.2)]
+    rows = [at(400, 1.6, 0.8, 0.4), at(100, 0.1, 0.1, 0.05), at(200, 0.4, 0.2, 0.2)]
     (knee,) = knees(rows)
     assert knee.measured_per_s == pytest.approx([200, 200])
     assert knee.predicted_per_s == pytest.approx(100 * 2**0.5)
     made = table([row("a", 1.0), *rows], [0.010, 0.011])
     assert "| two | 200 | ±0% | 141 | -29.3% |" in made
     assert "at 1 of 1 held-out points" in made, "its rates are for the knee alone"
+    made = table([row("a", 1.0), at(100, 0.3, 0.1, 0.3), at(400, 1.6, 0.4, 0.4)], [0.010, 0.011])
+    assert "| two | 200, beyond the rates in 1 of 2 turns | ±0% | beyond the rates | — |" in made
 
 
 def test_what_is_held_out_was_not_fed() -> None:
