@@ -1,8 +1,6 @@
-"""A headless Chromium for the tests that need one.
+"""A headless Chromium, one for all tests of a worker that ask for it: `def test_it(browser)`.
 
-In a test, where a conftest.py has `from tests.browser import browser`:
-
-    def test_it(browser): browser.get(...)
+The suite's own conftest.py has the fixture. Another that imported it would have a Chromium of its own.
 """
 
 import os

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.browser import browser
+
+__all__ = ["browser"]
+
 # Timings are the benchmarks' business; a busy machine must not fail a property.
 settings.register_profile("harness", deadline=None, max_examples=100)
 settings.load_profile("harness")

@@ -43,10 +43,9 @@ def saturating(instances: int, max_batch: int, size: int) -> dict[str, Setting]:
 def limited(loaded: LoadedScenario) -> dict[float, float]:
     """The largest latency, in seconds, by the share of requests that the objective asks to be at or under it.
 
-    Raises InputError where it limits none, and for a scenario of several workloads or of sequences.
+    Raises InputError where it limits none, and for a scenario of several workloads.
     """
     check_one_workload(loaded)
-    check_no_sequences(loaded)
     found = limits(loaded.scenario.objective)
     if not found:
         raise InputError(
@@ -64,13 +63,3 @@ def check_one_workload(loaded: LoadedScenario) -> None:
             f"an answer of its own: choose one (--set {several[0]}=…), make it a mix of request classes with "
             "weights, or declare it `chosen`"
         )
-
-
-def check_no_sequences(loaded: LoadedScenario) -> None:
-    """Raises InputError for sequences: their rate is how many begin, and a server's is of their steps."""
-    for each in loaded.scenario.requests:
-        if each.sequence is not None:
-            raise InputError(
-                f"{each.name} of {loaded.name} sends sequences, and how many of them a server holds is "
-                "neither searched nor planned yet: measure them at several rates with `harness run`"
-            )

@@ -19,7 +19,7 @@ from harness.commands.planning.observe import only_configuration
 from harness.commands.planning.verify import verify as check_prediction
 from harness.commands.progress import Progress
 from harness.commands.run import RESULTS, models_of
-from harness.commands.served import check_one_model
+from harness.commands.served import check_plain_requests
 from harness.commands.sittings import check_models
 from harness.confined import confined
 from harness.console import print_sentences
@@ -65,7 +65,7 @@ def plan(
     measure whether one replica does what was predicted. Raises HarnessError; what was measured is kept.
     """
     testbed, progress = testbed or Testbed(), progress or Progress()
-    check_one_model(loaded)
+    check_plain_requests(loaded)
     asked, known = asked_of(loaded, rate_per_s), _hardware_file(loaded, hardware)
     folders = _folders(loaded, sources, results, progress, needed=not observe)
     if not (observe or verify):

@@ -48,9 +48,15 @@ def model_of(loaded: LoadedScenario, served: Served, testbed: Testbed, progress:
 CORRELATION_ID = "CONTROL_SEQUENCE_CORRID"
 
 
-def check_one_model(loaded: LoadedScenario) -> None:
-    """Raise InputError where classes ask several models, for what searches or plans for one."""
+def check_plain_requests(loaded: LoadedScenario) -> None:
+    """Raise InputError where classes ask several models or send sequences, for what searches or plans for one
+    model at a rate of requests: that of sequences is how many begin, and a server's is of their steps."""
     for request in loaded.scenario.requests:
+        if request.sequence is not None:
+            raise InputError(
+                f"{request.name} of {loaded.name} sends sequences, and how many of them a server holds is "
+                "neither searched nor planned yet: measure them at several rates with `harness run`"
+            )
         if request.model is not None:
             raise InputError(
                 f"request class {request.name!r} of {loaded.name} asks another model, {request.model}, and a "

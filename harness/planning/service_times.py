@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from math import comb
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -186,8 +187,8 @@ def _least_squares(
     looks: Sequence[Look], cells: Mapping[tuple[int, int], int], deviations: Sequence[float]
 ) -> tuple[Floats, float, float]:
     """Logarithms of the cells' means, how many instances can compute at once, and the slope."""
-    rows, values, weights, seen = [], [], [], []
-    for look in looks:
+    rows, values, weights, of = [], [], [], []
+    for number, look in enumerate(looks):
         for batch, count, mean_s in look.by_batch:
             if count > 0 and mean_s > 0:
                 row = np.zeros(len(cells) + 1)
@@ -195,28 +196,25 @@ def _least_squares(
                 rows.append(row)
                 values.append(np.log(mean_s))
                 weights.append(1 / np.hypot(deviations[look.kind] / np.sqrt(count), MOMENT))
-                seen.append(look)
+                of.append(number)
     prior = np.zeros(len(cells) + 1)
     prior[-1] = 1.0
     weighed = np.array([*weights, 1 / PER_BUSY])
     design = np.array([*rows, prior]) * weighed[:, None]
-    solving, most = np.linalg.pinv(design), max(look.instances for look in seen)
+    solving, most = np.linalg.pinv(design), max(looks[number].instances for number in of)
 
-    def solved(at_once: float) -> tuple[float, Floats]:
-        """How badly the best solution fits, and that solution."""
-        slowdowns = {id(look): np.log(look.slowdown(at_once)) for look in looks}
-        left = np.array(
-            [*(value - slowdowns[id(look)] for value, look in zip(values, seen, strict=True)), 0.0]
-        )
-        solution = solving @ (left * weighed)
-        off = design @ solution - left * weighed
+    def solved(at_once: float) -> tuple[float, float, Floats]:
+        """How badly the best solution for `at_once` fits, that, and the solution."""
+        slowdowns = np.log([look.slowdown(at_once) for look in looks])[of]
+        left = np.append(values - slowdowns, 0.0) * weighed
+        solution = solving @ left
+        off = design @ solution - left
         unlikely = np.log(most / at_once) / (PER_OTHER * (most - 1)) if most > 1 else 0.0
-        return float(off @ off + unlikely**2), solution
+        return float(off @ off + unlikely**2), at_once, solution
 
-    tried = np.geomspace(1.0, most, AT_ONCE) if most > 1 else [np.inf]
-    at_once = min(tried, key=lambda each: solved(each)[0])
-    means = solved(at_once)[1]
-    return means[:-1], float(at_once), float(means[-1])
+    tried = np.geomspace(1.0, most, AT_ONCE).tolist() if most > 1 else [np.inf]
+    _, at_once, found = min(map(solved, tried), key=itemgetter(0))
+    return found[:-1], at_once, float(found[-1])
 
 
 def _kind_times(

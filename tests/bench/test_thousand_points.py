@@ -9,10 +9,7 @@ from statistics import median
 from pytest_benchmark.fixture import BenchmarkFixture
 from selenium import webdriver
 
-from tests.browser import browser
 from tests.e2e.ten_million import apart, make
-
-__all__ = ["browser"]
 
 POINTS, REQUESTS = 1000, 2000
 

@@ -16,9 +16,6 @@ from tests import nvml
 from tests.e2e.conftest import ONE, TINY, TWO, Workplace, valid
 from tests.nvml import NvmlDouble
 from tests.report.browser import complaints, drawn, requested, rows, visit
-from tests.report.conftest import browser
-
-__all__ = ["browser"]
 
 MINILM = """\
 model: minilm

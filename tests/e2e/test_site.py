@@ -14,7 +14,6 @@ import pytest
 
 import harness
 from harness.schema.errors import HarnessError, InputError
-from tests.browser import browser
 from tests.e2e.conftest import Workplace
 from tests.mounts import read_only
 from tests.report.browser import arrived, complaints, requested, visit
@@ -23,8 +22,6 @@ from tests.report.test_comparison_page import comparison
 from tests.store.finished import finished_run
 from tests.store.past_runs import PastRuns
 from tests.store.test_history_index import night
-
-__all__ = ["browser"]
 
 PAGE = "<!doctype html><link rel=icon href='data:,'><title>{}</title>"
 

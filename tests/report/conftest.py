@@ -3,12 +3,9 @@
 import pytest
 
 from harness.report.page.page import write_page
-from tests.browser import browser
 from tests.report import samples
 from tests.report.browser import choose, complaints, requested, visit
 from tests.report.factory import DEMO_RUN
-
-__all__ = ["browser"]
 
 SELECTS = ("chosen", "percentile")
 

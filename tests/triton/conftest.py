@@ -9,12 +9,11 @@ import pytest
 from harness.schema.model import ModelArtifact
 from harness.triton.embedded import EmbeddedServer
 from tests.binary import tritonserver
-from tests.browser import browser
 from tests.docker import docker
 from tests.triton import direct, models
 from tests.triton.open_server import OpenServer
 
-__all__ = ["browser", "docker", "tritonserver"]
+__all__ = ["docker", "tritonserver"]
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from harness.commands.planning.asked import Asked
 from harness.commands.planning.evidence import Evidence, Frozen
 from harness.planning.replica import Replica, capacity
-from harness.planning.service_times import Look, Unknown, fitted
-from harness.planning.trust import Trust, measured_like, trust
+from harness.planning.service_times import Look, ServiceTimes, Unknown, fitted
+from harness.planning.trust import Measurement, Trust, measured_like, trust
 from harness.schema.point import Setting
 from harness.simulation.batcher import Batcher
 
@@ -46,14 +46,27 @@ def chosen(evidence: Sequence[Evidence], recommended: Sequence[Frozen], asked: A
             batcher: Batcher = each.batchers[configuration]
             if max(asked.demand.sizes) > batcher.max_batch:
                 continue
-            own = measured_like(batcher, each.measurements)
-            trusted = by_all if own is each.measurements else trust(times, own)
+            trusted = _trust(times, batcher, each.measurements, by_all)
             replica = Replica(batcher, times, asked.demand).scaled(trusted.scale)
             held = capacity(replica, asked.limits, requests=SMALL)
             found.append(Chosen(dict(configuration), replica, trusted, held))
     if found:
         return max(found, key=lambda one: one.capacity_per_s or 0.0)
     raise unknown[0] if unknown else Unknown("no point with the scenario's requests is valid")
+
+
+def _trust(
+    times: ServiceTimes, batcher: Batcher, measurements: Sequence[Measurement], by_all: Trust
+) -> Trust:
+    """By the configuration's own rates; `by_all` where they are too few, or the simulation is far from
+    them."""
+    own = measured_like(batcher, measurements)
+    if own is measurements:
+        return by_all
+    try:
+        return trust(times, own)
+    except Unknown:
+        return by_all
 
 
 def _looks(one: Evidence, all_: Sequence[Evidence]) -> list[Look]:
