@@ -57,6 +57,9 @@ _NOT_EVERYWHERE = (CLIENT_MEMORY, *access.OPTIONS)
 _PORT_TAKEN = ("already in use", "already allocated")
 """What Triton and container engines say when somebody takes a port between our choice and their use."""
 
+_OWN_ABORT = "boost::interprocess::lock_exception"
+"""What Triton's Python backend (2.51) may end with while it starts a model instance, once in thousands."""
+
 
 _OF_THE_MACHINE = re.compile(
     r"out of memory|bad_alloc|allocate|memory arena|shared memory|no space left|not healthy"
@@ -312,7 +315,7 @@ class OwnServer(ABC):
         """
         self.stop()
         self._entries, self._linked = entries, None
-        ports_lost = 0
+        tries_lost = 0
         while True:
             since = process.size(self.log)
             try:
@@ -322,9 +325,9 @@ class OwnServer(ABC):
                 said = process.said(self.log, since)
                 unknown = {o for o in _NOT_EVERYWHERE if f"unrecognized option '{o}" in said} - self._unknown
                 self._unknown |= unknown
-                port_taken = any(taken in str(error) for taken in _PORT_TAKEN)
-                ports_lost += port_taken
-                if not unknown and not (port_taken and ports_lost < START_ATTEMPTS):
+                by_chance = any(taken in str(error) for taken in _PORT_TAKEN) or _OWN_ABORT in said
+                tries_lost += by_chance
+                if not unknown and not (by_chance and tries_lost < START_ATTEMPTS):
                     raise
 
     def statistics(self, model: str, *, version: int | None = None, settled: bool = True) -> Statistics:

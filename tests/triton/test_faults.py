@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -283,6 +284,38 @@ def test_a_port_that_is_given_twice_is_told(places: Places, twice: tuple[str, st
         pytest.raises(ServerError, match=rf"port 20001 \({twice[0]}\) is given twice"),
     ):
         server.start()
+
+
+ABORTS = (
+    "echo \"terminate called after throwing an instance of 'boost::interprocess::lock_exception'\"; "
+    "kill -ABRT $$"
+)
+"""As Triton 2.51 was seen to, while its Python backend started an instance."""
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_start_that_tritons_own_lock_ends_is_tried_again(
+    places: Places, monkeypatch: pytest.MonkeyPatch, always: bool
+) -> None:
+    plain, starts, begun = EmbeddedServer.command_line, EmbeddedServer.launch, []
+
+    def launch(*given: Any) -> Any:
+        begun.append(given)
+        return starts(*given)
+
+    def command_line(*given: Any) -> list[str]:
+        return ["bash", "-c", ABORTS] if always or len(begun) <= 1 else plain(*given)
+
+    monkeypatch.setattr(EmbeddedServer, "launch", launch)
+    monkeypatch.setattr(EmbeddedServer, "command_line", command_line)
+    with EmbeddedServer(*places) as server:
+        if always:
+            with pytest.raises(ServerError, match="killed by SIGABRT, instead of starting; its log is"):
+                server.start()
+            assert len(begun) == own.START_ATTEMPTS
+        else:
+            server.start()
+            assert server.healthy() and len(begun) == 2
 
 
 def test_asked_ports_are_used_and_kept_over_a_restart(places: Places) -> None:
